@@ -1,0 +1,10 @@
+"""What coarse-to-fine labels teach 3D networks about knee osteoarthritis.
+
+Modules, from the ground up (each imports only from those before it):
+
+``errors``, ``hierarchy``, ``profile``, ``provenance``; ``cohort``, ``check``,
+``volumes``, ``phantom``; ``resnet3d``, ``model``, ``train``; ``metrics``,
+``published``, ``fetch``; ``figures``, ``display``.
+"""
+
+__version__ = "0.1.0"

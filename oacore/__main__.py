@@ -1,0 +1,145 @@
+"""The command line: ``oacore check|phantom|cache|train|fetch``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from oacore.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 done, 1 faults found, 2 unusable input, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (InputError, FloatingPointError) as error:
+        print(f"oacore: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("oacore: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _check(options: argparse.Namespace) -> int:
+    from oacore.check import check_cohort
+
+    report = check_cohort(options.cohort, workers=options.workers)
+    print(report.text())
+    return 1 if report.errors else 0
+
+
+def _phantom(options: argparse.Namespace) -> int:
+    from oacore.phantom import write_phantom
+    from oacore.profile import load_profile
+
+    profile = load_profile(options.profile)
+    write_phantom(
+        options.folder,
+        train=profile.train,
+        test=profile.test,
+        ungraded=profile.ungraded,
+        shape=profile.shape,
+        seed=options.seed,
+        workers=options.workers,
+    )
+    print(f"{options.folder}: a synthetic cohort; `oacore check {options.folder}` describes it")
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from oacore.cohort import graded, read_cohort
+    from oacore.profile import load_profile
+    from oacore.volumes import cached_volumes
+
+    profile = load_profile(options.profile)
+    cases = graded(read_cohort(options.cohort))
+    volumes = cached_volumes(
+        cases, profile.grid, profile.resample, options.out, workers=options.workers
+    )
+    shape = "x".join(map(str, volumes.images.shape[1:]))
+    print(f"{options.out}: {len(cases)} graded volumes at {shape}")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from oacore.cohort import graded, read_cohort, require_trainable
+    from oacore.profile import load_profile
+    from oacore.train import profile_config, train
+    from oacore.volumes import cached_volumes
+
+    torch.set_num_threads(options.threads)
+    profile = load_profile(options.profile)
+    cases = graded(read_cohort(options.cohort))
+    require_trainable(cases)
+    volumes = cached_volumes(cases, profile.grid, profile.resample, options.cache)
+    config = profile_config(profile, options.backbone, options.supervision, options.seed)
+    train(config, cases, volumes, options.out, options.accelerator, options.devices)
+    print(f"{options.out}: done")
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from oacore.fetch import fetch_oaizib_cm, fetch_published
+
+    if options.what == "published":
+        print(fetch_published(options.folder))
+    elif options.folder is None:
+        raise InputError("oacore fetch oaizib-cm needs a folder: `oacore fetch oaizib-cm DIR`")
+    else:
+        fetch_oaizib_cm(options.folder, accept_licence=options.accept_licence)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="oacore", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    profile = argparse.ArgumentParser(add_help=False)
+    profile.add_argument("--profile", default="laptop", help="smoke, laptop, study or paper")
+    workers = argparse.ArgumentParser(add_help=False)
+    workers.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+
+    check = commands.add_parser("check", parents=[workers], help="what is wrong with a cohort")
+    check.add_argument("cohort", type=Path)
+    check.set_defaults(command=_check)
+
+    phantom = commands.add_parser(
+        "phantom", parents=[profile, workers], help="write a synthetic cohort"
+    )
+    phantom.add_argument("folder", type=Path)
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(command=_phantom)
+
+    cache = commands.add_parser(
+        "cache", parents=[profile, workers], help="read a cohort's volumes once, for training"
+    )
+    cache.add_argument("cohort", type=Path)
+    cache.add_argument("--out", type=Path, required=True, help="folder of the cache")
+    cache.set_defaults(command=_cache)
+
+    train = commands.add_parser("train", parents=[profile], help="train one model")
+    train.add_argument("--cohort", type=Path, required=True)
+    train.add_argument("--cache", type=Path, required=True, help="folder of the cache")
+    train.add_argument("--out", type=Path, required=True, help="folder of this run")
+    train.add_argument("--backbone", default="resnet3d")
+    train.add_argument("--supervision", required=True, help="single_oa, single_kl or dual")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    train.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--devices", type=int, default=1, help="GPUs of one machine")
+    train.set_defaults(command=_train)
+
+    fetch = commands.add_parser("fetch", help="download public data, at your request")
+    fetch.add_argument("what", choices=["published", "oaizib-cm"])
+    fetch.add_argument("folder", type=Path, nargs="?")
+    fetch.add_argument("--accept-licence", action="store_true", help="for runs without a terminal")
+    fetch.set_defaults(command=_fetch)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

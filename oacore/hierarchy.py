@@ -1,0 +1,150 @@
+"""The label hierarchy: a coarse OA label above five Kellgren-Lawrence grades.
+
+Equations (1) to (4) of arXiv:2605.00718, section 3.1, and the reader-noise table
+that tells why the coarse label is the more stable of the two.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+N_GRADES = 5
+FIRST_OA_GRADE = 2
+
+#: The heads that each supervision trains: "oa" gives one logit, "kl" gives five.
+SUPERVISIONS: dict[str, tuple[str, ...]] = {
+    "single_oa": ("oa",),
+    "single_kl": ("kl",),
+    "dual": ("oa", "kl"),
+}
+
+
+def oa_from_kl(kl: npt.ArrayLike) -> np.ndarray:
+    """Coarse label of a grade, equation (1): OA is KL >= 2.
+
+    Parameters
+    ----------
+    kl : array_like of int
+        Grades, 0 to 4.
+
+    Returns
+    -------
+    ndarray of int64
+        0 or 1, in the shape of `kl`.
+
+    Raises
+    ------
+    ValueError
+        If a grade lies outside 0 to 4.
+    """
+    grades = np.asarray(kl)
+    if not np.isin(grades, np.arange(N_GRADES)).all():
+        raise ValueError(f"a KL grade is one of 0 to 4; found {np.unique(grades)}")
+    return (grades >= FIRST_OA_GRADE).astype(np.int64)
+
+
+def hierarchical_loss(
+    logits: dict[str, torch.Tensor],
+    kl: torch.Tensor,
+    weights: dict[str, float] | None = None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Training objective, equation (3), over the heads that are there.
+
+    Binary cross-entropy with logits for OA and cross-entropy for KL (section 3.4).
+    With one head this is the loss of Single-OA or of Single-KL.
+
+    Parameters
+    ----------
+    logits : dict of str to Tensor
+        "oa" of shape (batch,), "kl" of shape (batch, 5), equation (2).
+    kl : Tensor of int64, shape (batch,)
+        Grades, 0 to 4; the OA target follows from them.
+    weights : dict of str to float, optional
+        The two lambdas; 1 where not given, as in the released code.
+
+    Returns
+    -------
+    total : Tensor, scalar
+    parts : dict of str to Tensor
+        The unweighted loss of each head.
+    """
+    parts: dict[str, torch.Tensor] = {}
+    if "oa" in logits:
+        target = (kl >= FIRST_OA_GRADE).to(logits["oa"].dtype)
+        parts["oa"] = F.binary_cross_entropy_with_logits(logits["oa"], target)
+    if "kl" in logits:
+        parts["kl"] = F.cross_entropy(logits["kl"], kl)
+    weights = weights or {}
+    total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+    return total, parts
+
+
+def prob_oa_from_kl(prob_kl: np.ndarray) -> np.ndarray:
+    """Probability of OA that the KL head implies, equation (4).
+
+    Parameters
+    ----------
+    prob_kl : ndarray, shape (..., 5)
+        Probabilities of the five grades.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Their sum over the grades 2 to 4.
+    """
+    return np.asarray(prob_kl)[..., FIRST_OA_GRADE:].sum(axis=-1)
+
+
+def reader_table() -> pd.DataFrame:
+    """How often a second reader gives each grade, by the central reader's grade.
+
+    An upper bound on reader noise, counted on 8,918 knees of the Osteoarthritis
+    Initiative (site readings against the central reading); rows sum to one.
+
+    Returns
+    -------
+    DataFrame, shape (5, 5)
+        P(second reading | central reading); rows central, columns second.
+    """
+    path = files("oacore") / "data" / "reader_table.csv"
+    with path.open() as file:
+        table = pd.read_csv(file, comment="#", index_col="central")
+    table.columns = pd.RangeIndex(N_GRADES, name="second")
+    # Printed to three decimals, so rows miss one by a rounding.
+    return table.div(table.sum(axis=1), axis=0)
+
+
+def agreement(table: np.ndarray, shares: npt.ArrayLike) -> dict[str, float]:
+    """Agreement of two readers, on the five grades and on the coarse label.
+
+    Parameters
+    ----------
+    table : array_like, shape (5, 5)
+        P(second | first), rows sum to one.
+    shares : array_like, shape (5,)
+        Share of each grade in the cohort, as the first reader gives them.
+
+    Returns
+    -------
+    dict
+        "exact" and "oa": probability that the two give the same grade, and the same
+        side of KL >= 2; "kappa": quadratic-weighted kappa (Cohen 1968,
+        doi:10.1037/h0026256) of the grades.
+    """
+    share = np.asarray(shares, dtype=float)
+    joint = np.asarray(table, dtype=float) * (share / share.sum())[:, None]
+    grade = np.arange(N_GRADES)
+    disagreement = (grade[:, None] - grade[None, :]) ** 2
+    chance = joint.sum(1)[:, None] * joint.sum(0)[None, :]
+    coarse = grade >= FIRST_OA_GRADE
+    return {
+        "exact": float(np.trace(joint)),
+        "oa": float(joint[coarse[:, None] == coarse[None, :]].sum()),
+        "kappa": float(1 - (disagreement * joint).sum() / (disagreement * chance).sum()),
+    }

@@ -1,0 +1,328 @@
+"""Training: one loop for every backbone, supervision and device.
+
+The objective and optimiser are the paper's (section 3.4): equation (3) by AdamW, without
+schedule, augmentation or early stopping, and the last epoch is what counts, so that nothing
+is ever selected on the test split.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+from torch import nn
+from tqdm import tqdm
+
+from oacore.errors import InputError
+from oacore.hierarchy import hierarchical_loss, oa_from_kl, prob_oa_from_kl
+from oacore.model import build_model
+from oacore.profile import Profile
+from oacore.provenance import provenance
+from oacore.volumes import Volumes
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that a run's result follows from, besides the volumes."""
+
+    backbone: str
+    supervision: str
+    seed: int
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    precision: str = "32-true"
+    encoder: dict[str, Any] = field(default_factory=dict)
+
+
+def profile_config(profile: Profile, backbone: str, supervision: str, seed: int) -> RunConfig:
+    """A profile's settings for one run."""
+    return RunConfig(
+        backbone=backbone,
+        supervision=supervision,
+        seed=seed,
+        epochs=profile.epochs,
+        batch_size=profile.batch_size,
+        lr=profile.lr,
+        weight_decay=profile.weight_decay,
+        precision=profile.precision,
+        encoder=profile.backbones.get(backbone, {}),
+    )
+
+
+def run_folder(runs: str | Path, backbone: str, supervision: str, seed: int) -> Path:
+    """Where a run's files lie below the folder of all runs."""
+    return Path(runs) / backbone / supervision / f"seed{seed}"
+
+
+def epoch_batches(
+    n: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
+) -> list[np.ndarray]:
+    """Rows of each batch of an epoch, reshuffled by seed and epoch.
+
+    Since the order follows from its arguments alone, a resumed run sees the batches that an
+    uninterrupted one would have seen. With several processes each batch is split between them.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    batches = [order[i : i + batch_size] for i in range(0, n, batch_size)]
+    # A last batch too small to share out would leave a process without work.
+    batches = [batch for batch in batches if len(batch) >= world]
+    return [batch[rank::world] for batch in batches]
+
+
+def load_batch(volumes: Volumes, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Volumes of some rows as a (batch, 1, D, H, W) float32 tensor."""
+    batch = torch.from_numpy(np.stack([volumes.images[row] for row in rows]))
+    return batch.to(device).float().unsqueeze(1)
+
+
+def train(
+    config: RunConfig,
+    cases: pd.DataFrame,
+    volumes: Volumes,
+    folder: str | Path,
+    accelerator: str = "auto",
+    devices: int = 1,
+) -> Path:
+    """Train a model, or go on where an interrupted call left off, or find it done.
+
+    Parameters
+    ----------
+    config : RunConfig
+    cases : DataFrame
+        Graded cases of both splits, see :func:`oacore.cohort.graded`.
+    volumes : Volumes
+    folder : path-like
+        Gets ``config.json``, ``history.csv``, ``weights.safetensors``, ``predictions.csv``,
+        ``features.npz`` and, last of all, ``done.json``.
+    accelerator, devices
+        As Lightning Fabric takes them: "cpu", "cuda", "auto"; a number of devices.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder = Path(folder)
+    settings = {**asdict(config), "volumes": volumes.key}
+    if _same(folder / "done.json", settings):
+        return folder
+
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=_precision(config))
+    fabric.launch()
+    if fabric.is_global_zero and not _same(folder / "config.json", settings):
+        _clear(folder)
+        _write(folder / "config.json", json.dumps(settings, indent=1))
+    fabric.barrier()
+
+    bare = build_model(config.backbone, config.supervision, config.seed, config.encoder)
+    optimizer = torch.optim.AdamW(
+        bare.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+    )
+    model, optimizer = fabric.setup(bare, optimizer)
+
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "history": []}
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        fabric.load(checkpoint, state, weights_only=True)
+    training = cases[cases["split"] == "train"]
+    rows = volumes.rows(training["case_id"])
+    kl = torch.tensor(training["kl"].to_numpy(np.int64), device=fabric.device)
+
+    name = f"{config.backbone} {config.supervision} seed {config.seed}"
+    epochs = range(len(state["history"]), config.epochs)
+    bar = tqdm(
+        epochs, name, config.epochs, initial=epochs.start, disable=not fabric.is_global_zero
+    )
+    for epoch in bar:
+        losses = _train_epoch(fabric, model, optimizer, config, volumes, rows, kl, epoch)
+        state["history"].append({"epoch": epoch + 1, **losses})
+        bar.set_postfix(loss=f"{losses['loss']:.3f}")
+        part = folder / "checkpoint.part"
+        fabric.save(part, state)
+        if fabric.is_global_zero:
+            os.replace(part, checkpoint)
+        fabric.barrier()
+
+    if fabric.is_global_zero:
+        predictions, features = predict(fabric, bare, config, cases, volumes)
+        pd.DataFrame(state["history"]).to_csv(folder / "history.csv", index=False)
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in bare.state_dict().items()},
+            folder / "weights.safetensors",
+        )
+        predictions.to_csv(folder / "predictions.csv", index=False)
+        np.savez(folder / "features.npz", case_id=predictions["case_id"], features=features)
+        _write(
+            folder / "done.json",
+            json.dumps({**settings, "provenance": provenance(fabric.device)}, indent=1),
+        )
+        checkpoint.unlink(missing_ok=True)
+    fabric.barrier()
+    return folder
+
+
+def _train_epoch(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: RunConfig,
+    volumes: Volumes,
+    rows: np.ndarray,
+    kl: torch.Tensor,
+    epoch: int,
+) -> dict[str, float]:
+    """One pass over the training split; mean losses over its cases."""
+    start = time.perf_counter()
+    fabric.seed_everything(config.seed * 100_003 + epoch, verbose=False)  # dropout, if any
+    model.train()
+    sums: dict[str, torch.Tensor] = {}
+    seen = 0
+    for batch in epoch_batches(
+        len(rows), config.batch_size, config.seed, epoch, fabric.global_rank, fabric.world_size
+    ):
+        logits = model(load_batch(volumes, rows[batch], fabric.device))
+        loss, parts = hierarchical_loss(logits, kl[batch])
+        fabric.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        # Summed where they are: reading a loss at each step would make a GPU wait.
+        for key, value in {"loss": loss, **{f"loss_{k}": v for k, v in parts.items()}}.items():
+            sums[key] = sums.get(key, torch.zeros((), device=fabric.device)) + (
+                value.detach() * len(batch)
+            )
+        seen += len(batch)
+    means = {key: value.item() / seen for key, value in sums.items()}
+    if not np.isfinite(means["loss"]):
+        raise FloatingPointError(
+            f"the loss of {config.backbone} {config.supervision} became {means['loss']} in epoch "
+            f"{epoch + 1}; lower the learning rate ({config.lr}) or train in 32-true"
+        )
+    return {**means, "seconds": time.perf_counter() - start}
+
+
+@torch.no_grad()
+def predict(
+    fabric: Fabric,
+    model: nn.Module,
+    config: RunConfig,
+    cases: pd.DataFrame,
+    volumes: Volumes,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Per-case predictions and penultimate features of a trained model.
+
+    Returns
+    -------
+    predictions : DataFrame
+        One row a case: backbone, supervision, seed, split, case_id, the labels kl and oa, and
+        prob_oa, pred_oa, prob_oa_from_kl, prob_kl_0 to prob_kl_4, pred_kl. Without an OA head
+        prob_oa is equation (4); without a KL head its columns are empty.
+    features : ndarray of float32, shape (n, n_features)
+        The encoder's output, in the order of the rows.
+    """
+    model.eval()
+    rows = volumes.rows(cases["case_id"])
+    logits: dict[str, list[torch.Tensor]] = {}
+    features = []
+    for start in range(0, len(rows), config.batch_size):
+        batch = load_batch(volumes, rows[start : start + config.batch_size], fabric.device)
+        with fabric.autocast():
+            z = model.encoder(batch)
+            answers = model.classify(z)
+        features.append(z.float().cpu())
+        for name, answer in answers.items():
+            logits.setdefault(name, []).append(answer.float().cpu())
+    joined = {name: torch.cat(parts).double() for name, parts in logits.items()}
+
+    table = pd.DataFrame(
+        {
+            "backbone": config.backbone,
+            "supervision": config.supervision,
+            "seed": config.seed,
+            "split": cases["split"].to_numpy(),
+            "case_id": cases["case_id"].to_numpy(),
+            "kl": cases["kl"].to_numpy(np.int64),
+        }
+    )
+    table["oa"] = oa_from_kl(table["kl"])
+    prob_kl = np.full((len(table), 5), np.nan)
+    pred_kl = pd.array([pd.NA] * len(table), dtype="Int64")
+    if "kl" in joined:
+        prob_kl = joined["kl"].softmax(dim=1).numpy()
+        pred_kl = pd.array(prob_kl.argmax(axis=1), dtype="Int64")
+    from_kl = prob_oa_from_kl(prob_kl)
+    prob_oa = joined["oa"].sigmoid().numpy() if "oa" in joined else from_kl
+    table["prob_oa"], table["pred_oa"] = prob_oa, (prob_oa >= 0.5).astype(int)
+    table["prob_oa_from_kl"] = from_kl
+    for grade in range(5):
+        table[f"prob_kl_{grade}"] = prob_kl[:, grade]
+    table["pred_kl"] = pred_kl
+    return table, torch.cat(features).numpy()
+
+
+def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:
+    """One tidy table over all finished runs of a folder.
+
+    Parameters
+    ----------
+    runs : path-like
+    table : {"predictions", "history"}
+
+    Raises
+    ------
+    InputError
+        If there is no finished run.
+    """
+    tables = []
+    for done in sorted(Path(runs).glob("*/*/seed*/done.json")):
+        run = json.loads(done.read_text())
+        rows = pd.read_csv(done.parent / f"{table}.csv")
+        for column in ("seed", "supervision", "backbone"):
+            if column not in rows:
+                rows.insert(0, column, run[column])
+        tables.append(rows)
+    if not tables:
+        raise InputError(f"{runs}: holds no finished run; train with `make book` or `oacore train`")
+    joined = pd.concat(tables, ignore_index=True)
+    return joined.astype({"pred_kl": "Int64"}) if "pred_kl" in joined else joined
+
+
+def _precision(config: RunConfig) -> Any:
+    if config.precision != "auto":
+        return config.precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _same(file: Path, settings: dict[str, Any]) -> bool:
+    """Whether a run's record was written for these settings."""
+    if not file.exists():
+        return False
+    recorded = json.loads(file.read_text())
+    return {key: recorded.get(key) for key in settings} == json.loads(json.dumps(settings))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run with other settings left; touch no folder that is not a run's."""
+    left = list(folder.iterdir()) if folder.exists() else []
+    if left and not (folder / "config.json").exists():
+        raise InputError(f"{folder}: is not empty and holds no run; choose a new folder")
+    if left:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    os.replace(part, path)

@@ -1,0 +1,168 @@
+"""The training loop: against plain PyTorch, against a kill, and its record."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from oacore.errors import InputError
+from oacore.hierarchy import SUPERVISIONS
+from oacore.model import build_model
+from oacore.train import RunConfig, epoch_batches, read_runs, run_folder, train
+from oacore.volumes import Volumes
+
+CONFIG = RunConfig(
+    backbone="resnet3d", supervision="dual", seed=3, epochs=3, batch_size=4, lr=1e-3,
+    weight_decay=1e-4, encoder={"depth": 10, "width": 4},
+)  # fmt: skip
+
+
+def make_cohort():
+    rng = np.random.default_rng(0)
+    kl = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 2, 4])
+    cases = pd.DataFrame({"case_id": np.arange(1, 14), "kl": kl})
+    cases["split"] = ["train"] * 10 + ["test"] * 3
+    images = rng.normal(size=(13, 16, 16, 16)).astype(np.float16)
+    images += (kl[:, None, None, None] * 0.3).astype(np.float16)
+    masks = np.zeros(images.shape, np.uint8)
+    return cases, Volumes(cases["case_id"].to_numpy(), images, masks, np.ones((13, 3)), "key")
+
+
+@pytest.fixture
+def cohort():
+    torch.set_num_threads(1)
+    return make_cohort()
+
+
+def test_each_epoch_visits_every_case_once_in_a_new_order():
+    first, second = (epoch_batches(10, 4, seed=1, epoch=e) for e in (0, 1))
+    assert [len(b) for b in first] == [4, 4, 2]
+    assert sorted(np.concatenate(first)) == list(range(10))
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
+    shared = [epoch_batches(10, 4, 1, 0, rank, 2) for rank in (0, 1)]
+    joined = np.concatenate([b for part in shared for b in part])
+    assert sorted(joined) == list(range(10))
+
+
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+def test_weights_equal_those_of_a_plain_loop(cohort, tmp_path, supervision):
+    """The same steps written in plain PyTorch, with AdamW unfused, end at the same weights."""
+    cases, volumes = cohort
+    config = dataclasses.replace(CONFIG, supervision=supervision, epochs=2)
+    folder = train(config, cases, volumes, tmp_path / "run", accelerator="cpu")
+    model = build_model("resnet3d", supervision, 3, config.encoder).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
+    kl = torch.tensor(cases["kl"].to_numpy())
+    for epoch in range(2):
+        for rows in epoch_batches(10, 4, 3, epoch):
+            logits = model(torch.from_numpy(volumes.images[rows]).float()[:, None])
+            loss = torch.zeros(())
+            if "oa" in logits:
+                target = (kl[rows] >= 2).float()
+                loss = loss + torch.nn.BCEWithLogitsLoss()(logits["oa"], target)
+            if "kl" in logits:
+                loss = loss + torch.nn.CrossEntropyLoss()(logits["kl"], kl[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    weights = load_file(folder / "weights.safetensors")
+    for name, value in model.state_dict().items():
+        assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-5), name
+
+
+def test_a_killed_run_ends_at_the_same_bits(cohort, tmp_path):
+    cases, volumes = cohort
+    whole = train(CONFIG, cases, volumes, tmp_path / "whole", accelerator="cpu")
+    killed = tmp_path / "killed"
+    # Killed inside its second epoch, between a step and the next checkpoint.
+    code = f"""
+import os, signal, sys
+sys.path[:0] = [{os.path.dirname(__file__)!r}]
+import torch, oacore.train as t
+from test_train import CONFIG, make_cohort
+torch.set_num_threads(1)
+honest, count = t.load_batch, [0]
+def load(*arguments):
+    count[0] += 1
+    if count[0] == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return honest(*arguments)
+t.load_batch = load
+t.train(CONFIG, *make_cohort(), {str(killed)!r}, accelerator="cpu")
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    assert (killed / "checkpoint.pt").exists() and not (killed / "done.json").exists()
+    train(CONFIG, cases, volumes, killed, accelerator="cpu")
+    for name in ("weights.safetensors", "predictions.csv", "features.npz"):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
+    losses = [pd.read_csv(f / "history.csv").drop(columns="seconds") for f in (whole, killed)]
+    pd.testing.assert_frame_equal(*losses, check_exact=True)
+
+
+def test_a_finished_run_is_found_and_another_setting_runs_anew(cohort, tmp_path):
+    cases, volumes = cohort
+    config = dataclasses.replace(CONFIG, epochs=1)
+    folder = train(config, cases, volumes, tmp_path / "run", accelerator="cpu")
+    before = (folder / "done.json").stat().st_mtime_ns
+    train(config, cases, volumes, folder, accelerator="cpu")
+    assert (folder / "done.json").stat().st_mtime_ns == before
+    train(dataclasses.replace(config, lr=1e-2), cases, volumes, folder, accelerator="cpu")
+    assert json.loads((folder / "done.json").read_text())["lr"] == 1e-2
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(cohort, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds no run"):
+        train(CONFIG, *cohort, tmp_path, accelerator="cpu")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_the_record_of_a_run(cohort, tmp_path):
+    cases, volumes = cohort
+    runs = tmp_path / "runs"
+    for supervision in SUPERVISIONS:
+        config = dataclasses.replace(CONFIG, supervision=supervision, epochs=1)
+        folder = run_folder(runs, "resnet3d", supervision, 3)
+        train(config, cases, volumes, folder, accelerator="cpu")
+    record = json.loads((folder / "done.json").read_text())
+    assert record["seed"] == 3 and record["provenance"]["versions"]["torch"]
+    table = read_runs(runs)
+    assert len(table) == 3 * 13
+    assert (table["oa"] == (table["kl"] >= 2)).all()
+    dual = table[table["supervision"] == "dual"]
+    prob = dual[[f"prob_kl_{k}" for k in range(5)]].to_numpy()
+    assert prob.sum(1) == pytest.approx(1)
+    assert dual["prob_oa_from_kl"].to_numpy() == pytest.approx(prob[:, 2:].sum(1))
+    assert (dual["pred_kl"].to_numpy(int) == prob.argmax(1)).all()
+    single_kl = table[table["supervision"] == "single_kl"]
+    assert (single_kl["prob_oa"] == single_kl["prob_oa_from_kl"]).all()
+    assert table.loc[table["supervision"] == "single_oa", "pred_kl"].isna().all()
+    # Saved weights, loaded into a new model, give the saved features and probabilities.
+    model = build_model("resnet3d", "dual", 0, CONFIG.encoder).eval()
+    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    with torch.no_grad():
+        z = model.encoder(torch.from_numpy(volumes.images).float()[:, None])
+    saved = np.load(folder / "features.npz")
+    assert saved["features"] == pytest.approx(z.numpy(), abs=1e-4)
+    oa = model.classify(z)["oa"].sigmoid().detach().numpy()
+    assert dual["prob_oa"].to_numpy() == pytest.approx(oa, abs=1e-4)
+
+
+def test_a_loss_that_explodes_stops_with_the_cure(cohort, tmp_path):
+    config = dataclasses.replace(CONFIG, lr=1e30)
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        train(config, *cohort, tmp_path / "run", accelerator="cpu")
+
+
+def test_no_finished_run_says_how_to_get_one(tmp_path):
+    with pytest.raises(InputError, match="no finished run"):
+        read_runs(tmp_path)
