@@ -49,6 +49,8 @@ class Volumes:
         `LABELS`, 0 elsewhere and where a case has no mask.
     spacing : ndarray of float32, shape (n, 3)
         Voxel sizes in mm on this grid.
+    label_cm3 : ndarray of float64, shape (n, 5)
+        Volume of each of `LABELS`, measured on the mask's own grid.
     key : str
         Digest of the files' content and the settings.
     """
@@ -57,6 +59,7 @@ class Volumes:
     images: np.ndarray
     masks: np.ndarray
     spacing: np.ndarray
+    label_cm3: np.ndarray
     key: str
 
     def rows(self, case_ids: np.ndarray | pd.Series) -> np.ndarray:
@@ -115,24 +118,27 @@ def resize(array: np.ndarray, grid: tuple[int, int, int], resample: str) -> np.n
 
 def preprocess(
     image: str, mask: str | None, grid: tuple[int, int, int], resample: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One case as the network sees it: image, mask and voxel sizes on the grid."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One case as the network sees it: image, mask, voxel sizes (mm), label volumes (cm3)."""
     array, spacing = read_canonical(image)
     if not np.isfinite(array).all():
         raise InputError(f"{image}: holds values that are not finite; fetch this file again")
     if array.min() == array.max():
         raise InputError(f"{image}: is constant, so it shows no knee; fetch this file again")
-    labels = np.zeros(grid, dtype=np.uint8)
+    labels, cm3 = np.zeros(grid, dtype=np.uint8), np.zeros(len(LABELS))
     if mask is not None:
-        full, _ = read_canonical(mask)
+        full, mm = read_canonical(mask)
         if full.shape != array.shape:
             raise InputError(
                 f"{mask}: has shape {full.shape}, its image {array.shape}; "
                 "an image and its mask share one grid: fetch both again"
             )
-        labels = resize(full.astype(np.uint8), grid, "nearest-exact")
+        full = full.astype(np.uint8)
+        labels = resize(full, grid, "nearest-exact")
+        voxels = np.bincount(full.ravel(), minlength=len(LABELS) + 1)
+        cm3 = voxels[list(LABELS)] * float(mm.prod()) / 1000
     small = resize(z_score(array), grid, resample).astype(np.float16)
-    return small, labels, spacing * np.asarray(array.shape) / np.asarray(grid)
+    return small, labels, spacing * np.asarray(array.shape) / np.asarray(grid), cm3
 
 
 def cached_volumes(
@@ -172,8 +178,53 @@ def cached_volumes(
         images=np.load(place / "images.npy", mmap_mode="r"),
         masks=np.load(place / "masks.npy", mmap_mode="r"),
         spacing=np.asarray(index["spacing"], dtype=np.float32),
+        label_cm3=np.asarray(index["label_cm3"]),
         key=index["key"],
     )
+
+
+def cartilage_volumes(volumes: Volumes, cases: pd.DataFrame) -> pd.DataFrame:
+    """Cartilage volume of each case and region, a tidy table.
+
+    Returns
+    -------
+    DataFrame
+        case_id, kl, region, volume_cm3; cases without a mask are left out.
+    """
+    regions = {label: name for label, name in LABELS.items() if "cartilage" in name}
+    measured = volumes.label_cm3[volumes.rows(cases["case_id"])]
+    wide = pd.DataFrame(measured, columns=list(LABELS))[list(regions)].rename(columns=regions)
+    wide[["case_id", "kl"]] = cases[["case_id", "kl"]].to_numpy()
+    wide = wide[measured.sum(axis=1) > 0]
+    return wide.melt(["case_id", "kl"], var_name="region", value_name="volume_cm3")
+
+
+def view(case: pd.Series, longest: int = 128) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """A case for looking at: nearly as stored, reduced where a page could not carry it.
+
+    Parameters
+    ----------
+    case : Series
+        A row of the table of cases.
+    longest : int
+        Voxels along an axis, at the most.
+
+    Returns
+    -------
+    image : ndarray of float32, RAS axes
+    overlays : dict of str to ndarray of bool
+        A mask for each of `LABELS` that the case has.
+    spacing : ndarray, shape (3,)
+        Voxel sizes in mm.
+    """
+    array, spacing = read_canonical(case["image"])
+    grid = tuple(min(n, longest) for n in array.shape)
+    image = resize(array.astype(np.float32), grid, "area")
+    overlays = {}
+    if not pd.isna(case["mask"]):
+        labels = resize(read_canonical(case["mask"])[0].astype(np.uint8), grid, "nearest-exact")
+        overlays = {name: labels == label for label, name in LABELS.items()}
+    return image, overlays, spacing * np.asarray(array.shape) / np.asarray(grid)
 
 
 def _in_threads(work: Callable[[int], None], count: int, workers: int, label: str) -> None:
@@ -268,16 +319,24 @@ def _write(
         images = _allocate(part / "images.npy", np.float16, shape)
         masks = _allocate(part / "masks.npy", np.uint8, shape)
         spacing = np.zeros((len(cases), 3), dtype=np.float32)
+        label_cm3 = np.zeros((len(cases), len(LABELS)))
         paths = _paths(cases)
 
         def work(row: int) -> None:
             image, mask = paths[row]
-            images[row], masks[row], spacing[row] = preprocess(image, mask, grid, resample)
+            images[row], masks[row], spacing[row], label_cm3[row] = preprocess(
+                image, mask, grid, resample
+            )
 
         _in_threads(work, len(cases), workers, "volumes")
         images.flush()
         masks.flush()
-        index = {"case_id": cases["case_id"].tolist(), "spacing": spacing.tolist(), "key": key}
+        index = {
+            "case_id": cases["case_id"].tolist(),
+            "spacing": spacing.tolist(),
+            "label_cm3": label_cm3.tolist(),
+            "key": key,
+        }
         (part / "index.json").write_text(json.dumps(index))
         os.replace(part, place)
     except OSError as error:

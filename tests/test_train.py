@@ -33,7 +33,9 @@ def make_cohort():
     images = rng.normal(size=(13, 16, 16, 16)).astype(np.float16)
     images += (kl[:, None, None, None] * 0.3).astype(np.float16)
     masks = np.zeros(images.shape, np.uint8)
-    return cases, Volumes(cases["case_id"].to_numpy(), images, masks, np.ones((13, 3)), "key")
+    return cases, Volumes(
+        cases["case_id"].to_numpy(), images, masks, np.ones((13, 3)), np.zeros((13, 5)), "key"
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,15 @@ import pytest
 from monai.transforms import Resize
 
 from oacore.errors import InputError
-from oacore.volumes import cached_volumes, preprocess, read_canonical, resize, z_score
+from oacore.volumes import (
+    cached_volumes,
+    cartilage_volumes,
+    preprocess,
+    read_canonical,
+    resize,
+    view,
+    z_score,
+)
 
 SHAPE = (6, 10, 8)
 
@@ -67,6 +75,27 @@ def test_cache_holds_what_preprocessing_gives(cases, tmp_path):
     assert volumes.spacing[0] == pytest.approx([4.0, 2.0, 3.0])
     labels = np.asarray(nib.load(cases["mask"][2]).dataobj)
     assert np.array_equal(volumes.masks[2], resize(labels, (3, 5, 4), "nearest-exact"))
+    # 3 mm3 a voxel, counted on the mask as stored.
+    assert volumes.label_cm3[2] == pytest.approx([(labels == k).sum() * 3e-3 for k in range(1, 6)])
+
+
+def test_cartilage_table_has_a_row_for_each_case_and_region(cases, tmp_path):
+    cases["kl"] = [0, 1, 2, 3]
+    cases.loc[3, "mask"] = None
+    volumes = cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache")
+    table = cartilage_volumes(volumes, cases)
+    assert len(table) == 9 and set(table["case_id"]) == {3, 1, 7}
+    medial = table[(table["case_id"] == 7) & (table["region"] == "medial tibial cartilage")]
+    assert medial["volume_cm3"].item() == pytest.approx(volumes.label_cm3[2, 3])
+    assert medial["kl"].item() == 2
+
+
+def test_a_view_is_reduced_to_what_a_page_can_carry(cases):
+    image, overlays, spacing = view(cases.iloc[0], longest=8)
+    assert image.shape == (6, 8, 8) and spacing == pytest.approx([2.0, 1.25, 1.5])
+    assert sum(m.astype(int) for m in overlays.values()).max() == 1 and len(overlays) == 5
+    full, _, _ = view(cases.iloc[0])
+    assert np.array_equal(full, nib.load(cases["image"][0]).get_fdata())
 
 
 def test_a_second_use_opens_no_nifti(cases, tmp_path, monkeypatch):

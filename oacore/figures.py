@@ -1,0 +1,328 @@
+"""The book's figures: functions from tidy tables to plotly figures, one look for all.
+
+Colours are the set of Okabe and Ito (2008), which stay apart for colour-blind readers; a symbol,
+a panel or a written number says the same again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.express as px
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from sklearn.metrics import confusion_matrix
+
+from oacore.errors import InputError
+
+OKABE_ITO = {
+    "orange": "#E69F00",
+    "sky blue": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+}
+SUPERVISION_NAMES = {"single_oa": "Single-OA", "single_kl": "Single-KL", "dual": "Dual"}
+_SUPERVISION_COLOURS = {
+    "single_oa": OKABE_ITO["orange"],
+    "single_kl": OKABE_ITO["blue"],
+    "dual": OKABE_ITO["green"],
+}
+_METRIC_NAMES = {
+    "oa_auc": "OA AUC",
+    "oa_acc": "OA accuracy",
+    "oa_f1": "OA F1",
+    "kl_auc": "KL macro-AUC",
+    "kl_acc": "KL accuracy",
+    "kl_f1": "KL macro-F1",
+}
+_COLOURS = [OKABE_ITO[name] for name in ("blue", "orange", "green", "purple", "vermilion")]
+_SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross"]
+_GRADES = [0, 1, 2, 3, 4]
+_KL_TITLE = "Kellgren-Lawrence grade"
+_AXIS = {"gridcolor": "#E3E3E3", "linecolor": "#666666", "zeroline": False, "automargin": True}
+
+
+def _style(fig: go.Figure, height: int = 420, **layout: Any) -> go.Figure:
+    """Give a figure the book's look: white, legible at phone width, legend above the plot."""
+    font = {"family": "system-ui, 'Segoe UI', 'Liberation Sans', sans-serif", "size": 14}
+    fig.update_layout(
+        template="none",
+        height=height,
+        colorway=_COLOURS,
+        font={**font, "color": "#1A1A1A"},
+        hoverlabel={"font_size": 14},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 60, "r": 16, "t": 56, "b": 56},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        **layout,
+    )
+    return fig.update_xaxes(**_AXIS).update_yaxes(**_AXIS)
+
+
+def _need(table: pd.DataFrame, *columns: str) -> None:
+    """Refuse a table that is empty or lacks a column."""
+    if missing := [column for column in columns if column not in table]:
+        raise InputError(f"figure: the table lacks the column {missing[0]!r}: {list(table)}.")
+    if table.empty:
+        raise InputError("figure: the table has no row: nothing to draw.")
+
+
+def _supervisions(table: pd.DataFrame) -> list[str]:
+    """Supervisions that a table holds, always in the same order."""
+    return [name for name in SUPERVISION_NAMES if name in set(table["supervision"])]
+
+
+def _graded(table: pd.DataFrame) -> pd.DataFrame:
+    """Grades as words, in order; knees without a grade become a group of their own."""
+    table = table.sort_values("kl", na_position="last", kind="stable")
+    return table.assign(kl=[f"KL {int(k)}" if pd.notna(k) else "no grade" for k in table["kl"]])
+
+
+def _boxes(table: pd.DataFrame, value: str, group: str, colours: dict[str, str]) -> go.Figure:
+    """Boxes of a value by grade and group, and every knee where there are few."""
+    table = _graded(table)
+    few = len(table) <= 150 * table[group].nunique()
+    fig = px.box(
+        table, x="kl", y=value, color=group, points="all" if few else "outliers",
+        color_discrete_map=colours, color_discrete_sequence=_COLOURS,
+        category_orders={"kl": sorted(set(table["kl"])), group: list(colours)},
+    )  # fmt: skip
+    fig.update_traces(jitter=0.5, pointpos=0, marker_size=5)
+    for trace, symbol in zip(fig.data, _SYMBOLS, strict=False):
+        trace.marker.symbol = symbol
+    return _style(fig, boxmode="group", xaxis_title=_KL_TITLE)
+
+
+def kl_by_split(cases: pd.DataFrame) -> go.Figure:
+    """Knees by Kellgren-Lawrence grade in each split, counts written on the bars.
+
+    Parameters
+    ----------
+    cases : DataFrame
+        ``split``, ``kl`` (0-4 or missing), a row a knee.
+    """
+    _need(cases, "split", "kl")
+    counts = _graded(cases).groupby(["kl", "split"]).size().rename("knees").reset_index()
+    fig = px.bar(
+        counts, x="kl", y="knees", color="split", pattern_shape="split", text="knees",
+        barmode="group", pattern_shape_sequence=["", "/"], color_discrete_sequence=_COLOURS,
+        category_orders={"kl": sorted(set(counts["kl"])), "split": ["train", "test"]},
+    )  # fmt: skip
+    fig.update_traces(textposition="outside", cliponaxis=False)
+    return _style(fig, xaxis_title=_KL_TITLE, yaxis_title="knees")
+
+
+def ages(cases: pd.DataFrame) -> go.Figure:
+    """Age by grade and sex: quartiles and, in small cohorts, every knee.
+
+    Parameters
+    ----------
+    cases : DataFrame
+        ``kl``, ``sex``, ``age`` in years, a row a knee.
+    """
+    _need(cases, "kl", "sex", "age")
+    colours = {"female": OKABE_ITO["blue"], "male": OKABE_ITO["orange"]}
+    return _boxes(cases, "age", "sex", colours).update_yaxes(title="age (years)")
+
+
+def cartilage_volumes(table: pd.DataFrame) -> go.Figure:
+    """Cartilage volume by grade, a colour a region.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``kl``, ``region``, ``volume_cm3``, a row a knee and region.
+    """
+    _need(table, "kl", "region", "volume_cm3")
+    fig = _boxes(table, "volume_cm3", "region", {})
+    return fig.update_yaxes(title="cartilage volume (cm³)", rangemode="tozero")
+
+
+def learning_curves(history: pd.DataFrame) -> go.Figure:
+    """Cross-entropy of each head by epoch, a line a run; dotted, what guessing evenly costs.
+
+    Parameters
+    ----------
+    history : DataFrame
+        ``supervision``, ``seed``, ``epoch``, ``loss``, ``loss_oa``, ``loss_kl`` (nats; missing
+        where a supervision lacks the head), a row an epoch of a run.
+    """
+    _need(history, "supervision", "seed", "epoch", "loss", "loss_oa", "loss_kl")
+    heads = {"loss_oa": ("OA head (two classes)", 2), "loss_kl": ("KL head (five grades)", 5)}
+    fig = make_subplots(
+        rows=2,
+        shared_xaxes=True,
+        vertical_spacing=0.12,
+        subplot_titles=[t for t, _ in heads.values()],
+    )
+    for name in _supervisions(history):
+        runs = history[history["supervision"] == name].groupby("seed")
+        for i, (seed, run) in enumerate(runs):
+            drawn = [column for column in heads if run[column].notna().any()]
+            for column in drawn:
+                fig.add_scatter(
+                    x=run["epoch"], y=run[column], mode="lines+markers",
+                    name=SUPERVISION_NAMES[name], legendgroup=name,
+                    showlegend=i == 0 and column == drawn[0],
+                    line_color=_SUPERVISION_COLOURS[name],
+                    marker={"size": 6, "symbol": _SYMBOLS[list(SUPERVISION_NAMES).index(name)]},
+                    hovertemplate=f"seed {seed}, epoch %{{x}}: %{{y:.3f}}",
+                    row=list(heads).index(column) + 1, col=1,
+                )  # fmt: skip
+    for row, (_, classes) in enumerate(heads.values(), start=1):
+        fig.add_hline(np.log(classes), line_dash="dot", line_color="#555555", row=row, col=1)
+    _style(fig, height=560, margin={"l": 64, "r": 16, "t": 84, "b": 56}, legend_y=1.08)
+    fig.update_yaxes(title="cross-entropy (nats)", rangemode="tozero")
+    return fig.update_xaxes(title="epoch", row=2, col=1)
+
+
+def confusion(predictions: pd.DataFrame, level: str) -> go.Figure:
+    """Confusion matrices, a panel a supervision: counts written, colour the share of the row.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        The tidy predictions of one backbone and one split; seeds are added up.
+    level : {"oa", "kl"}
+        Two classes or five grades.
+    """
+    _need(predictions, "backbone", "supervision", "split", level, f"pred_{level}")
+    for column in ("backbone", "split"):
+        if predictions[column].nunique() > 1:
+            raise InputError(f"confusion: more than one {column} in the table: choose one.")
+    known = predictions.dropna(subset=[level, f"pred_{level}"])
+    names = _supervisions(known)
+    classes = [0, 1] if level == "oa" else _GRADES
+    ticks = ["no OA", "OA"] if level == "oa" else [f"{grade}" for grade in classes]
+    fig = make_subplots(
+        cols=len(names), shared_yaxes=True, horizontal_spacing=0.04,
+        subplot_titles=[SUPERVISION_NAMES[name] for name in names],
+    )  # fmt: skip
+    for col, name in enumerate(names, start=1):
+        part = known[known["supervision"] == name]
+        truth, guess = part[level].astype(int), part[f"pred_{level}"].astype(int)
+        counts = confusion_matrix(truth, guess, labels=classes)
+        share = counts / counts.sum(1, keepdims=True).clip(min=1)
+        fig.add_heatmap(
+            z=share, x=ticks, y=ticks, text=counts, texttemplate="%{text}", customdata=counts,
+            zmin=0, zmax=1, colorscale="Blues", showscale=col == len(names), xgap=2, ygap=2,
+            colorbar={"title": "share of row", "tickformat": ".0%", "thickness": 12},
+            hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
+            row=1, col=col,
+        )  # fmt: skip
+    _style(fig, height=380)
+    word = "KL grade" if level == "kl" else "class"
+    fig.update_xaxes(title=f"predicted {word}", type="category", showgrid=False)
+    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    return fig.update_yaxes(title=f"true {word}", row=1, col=1)
+
+
+def probability_by_grade(predictions: pd.DataFrame) -> go.Figure:
+    """Predicted probability of OA by the knee's grade, a colour a supervision.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``supervision``, ``kl``, ``prob_oa`` in [0, 1], a row a knee and run.
+    """
+    _need(predictions, "supervision", "kl", "prob_oa")
+    named = predictions.replace({"supervision": SUPERVISION_NAMES})
+    colours = {SUPERVISION_NAMES[name]: colour for name, colour in _SUPERVISION_COLOURS.items()}
+    fig = _boxes(named, "prob_oa", "supervision", colours)
+    fig.add_hline(0.5, line_dash="dot", line_color="#555555")
+    fig.update_xaxes(title=f"{_KL_TITLE} (OA from KL 2)")
+    return fig.update_yaxes(title="predicted P(OA)", range=[-0.03, 1.03])
+
+
+def metric_intervals(table: pd.DataFrame) -> go.Figure:
+    """Differences between supervisions with their 95% intervals, zero marked.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``comparison``, ``metric``, ``delta``, ``ci_low``, ``ci_high``, a row a difference.
+    """
+    _need(table, "comparison", "metric", "delta", "ci_low", "ci_high")
+    metrics = list(dict.fromkeys(table["metric"]))
+    groups = list(table.groupby("comparison", sort=False))
+    fig = go.Figure()
+    for i, (comparison, part) in enumerate(groups):
+        offset = 0.5 * ((i + 0.5) / len(groups) - 0.5)
+        fig.add_scatter(
+            x=part["delta"], y=[metrics.index(metric) + offset for metric in part["metric"]],
+            error_x={
+                "array": part["ci_high"] - part["delta"], "thickness": 2,
+                "arrayminus": part["delta"] - part["ci_low"],
+            },
+            customdata=part[["ci_low", "ci_high"]], mode="markers", name=str(comparison),
+            marker={"size": 10, "symbol": _SYMBOLS[i % len(_SYMBOLS)]},
+            hovertemplate="%{x:+.3f} [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]",
+        )  # fmt: skip
+    fig.add_vline(0, line_color="#1A1A1A", line_width=1)
+    _style(fig, height=170 + 46 * len(metrics), xaxis_title="difference (95% interval)")
+    words = [_METRIC_NAMES.get(metric, metric) for metric in metrics]
+    return fig.update_yaxes(
+        tickvals=list(range(len(metrics))), ticktext=words, range=[len(metrics) - 0.5, -0.5]
+    )
+
+
+def reader_noise(table: pd.DataFrame | np.ndarray) -> go.Figure:
+    """How often a second reading gives each grade, by the central grade.
+
+    Parameters
+    ----------
+    table : array (5, 5)
+        P(second reading = column | central grade = row); rows add up to 1.
+    """
+    values = np.asarray(table, dtype=float)
+    if values.shape != (5, 5) or not np.allclose(values.sum(1), 1, atol=0.01):
+        raise InputError("reader_noise: the table is not 5 x 5 with rows that add up to 1.")
+    grades = [f"KL {grade}" for grade in _GRADES]
+    fig = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=grades,
+            y=grades,
+            texttemplate="%{z:.3f}",
+            colorscale="Blues",
+            zmin=0,
+            zmax=1,
+            xgap=2,
+            ygap=2,
+            showscale=False,
+            hovertemplate="central %{y}, second %{x}: %{z:.1%}<extra></extra>",
+        )  # fmt: skip
+    )
+    _style(fig, height=400, xaxis_title="second reading", yaxis_title="central reading")
+    fig.update_layout(margin_t=16).update_xaxes(showgrid=False)
+    return fig.update_yaxes(autorange="reversed", showgrid=False)
+
+
+def printed_vs_recomputed(table: pd.DataFrame) -> go.Figure:
+    """Printed against recomputed metrics: agreement lies on the line.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``backbone``, ``supervision``, ``metric``, ``printed``, ``recomputed``.
+    """
+    _need(table, "backbone", "supervision", "metric", "printed", "recomputed")
+    both = table[["printed", "recomputed"]].to_numpy(float)
+    fig = px.scatter(
+        table.replace({"supervision": SUPERVISION_NAMES, "metric": _METRIC_NAMES}),
+        x="printed", y="recomputed", color="backbone", symbol="backbone", opacity=0.8,
+        hover_data=["supervision", "metric"], symbol_sequence=_SYMBOLS,
+        color_discrete_sequence=_COLOURS,
+    )  # fmt: skip
+    fig.update_traces(marker_size=10)
+    fig.add_scatter(
+        x=[np.nanmin(both), np.nanmax(both)], y=[np.nanmin(both), np.nanmax(both)], mode="lines",
+        name="agreement", hoverinfo="skip", line={"color": "#1A1A1A", "width": 1, "dash": "dot"},
+    )  # fmt: skip
+    return _style(fig, height=460, xaxis_title="printed in the paper", yaxis_title="recomputed")

@@ -1,0 +1,380 @@
+"""Table 1's metrics and their paired bootstrap, written once for both.
+
+Every metric takes ``counts`` of shape (B, n): how often each of the n cases
+occurs in each of B resamples. Counts of one give the value on the cases
+themselves, so the point estimate and its interval come from the same lines, and
+B resamples cost a few matrix products rather than B calls.
+
+What happens when a resample lacks a class:
+
+- an AUC compares cases with non-cases, so it is undefined (NaN) where one of the
+  two is absent;
+- the macro AUC averages over the grades that occur among the cases, the same
+  grades in every resample; where a resample lacks one of them it is NaN;
+- F1 is 0 where no case is a true positive, and macro-F1 averages over the grades
+  that a resample has as label or prediction: scikit-learn's defaults;
+- an interval leaves the undefined resamples out, and says how many they were.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from oacore.errors import InputError
+
+GRADES = range(5)
+PROB_KL = [f"prob_kl_{grade}" for grade in GRADES]
+OA_METRICS = ("oa_auc", "oa_acc", "oa_f1")
+KL_METRICS = ("kl_auc", "kl_acc", "kl_f1")
+METRICS = OA_METRICS + KL_METRICS
+MODEL = ["backbone", "supervision", "seed"]
+
+
+def auc(counts: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve: how often a positive outscores a negative, ties half.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+        Occurrences of each case in each resample.
+    label : (n,) bool array
+        True for the positives.
+    score : (n,) float array
+        Higher means more positive.
+
+    Returns
+    -------
+    (B,) float array
+        NaN where a resample has no positive or no negative.
+
+    Notes
+    -----
+    Mann and Whitney, doi:10.1214/aoms/1177730491: the sum over pairs is
+    ``c_pos @ K @ c_neg`` with K[i, j] = 1, 1/2 or 0.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    label = np.asarray(label, dtype=bool)
+    pos, neg = score[label][:, None], score[~label][None, :]
+    kernel = (pos > neg) + 0.5 * (pos == neg)
+    c_pos, c_neg = counts[:, label], counts[:, ~label]
+    wins = ((c_pos @ kernel) * c_neg).sum(axis=1)
+    return _ratio(wins, c_pos.sum(axis=1) * c_neg.sum(axis=1), np.nan)
+
+
+def accuracy(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Share of cases whose predicted class is their label.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+        Occurrences of each case in each resample.
+    label, predicted : (n,) int arrays
+        Classes.
+
+    Returns
+    -------
+    (B,) float array
+        In [0, 1].
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    return (counts @ (label == predicted).astype(np.float64)) / counts.sum(axis=1)
+
+
+def f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """F1 of one class: 2 TP / (2 TP + FP + FN).
+
+    Parameters
+    ----------
+    counts : (B, n) array
+        Occurrences of each case in each resample.
+    label, predicted : (n,) bool arrays
+        True for the class.
+
+    Returns
+    -------
+    (B,) float array
+        In [0, 1]; 0 where the class is neither label nor prediction, as scikit-learn has it.
+    """
+    true_positive, total = _f1_parts(counts, label, predicted)
+    return _ratio(2 * true_positive, total, 0.0)
+
+
+def macro_auc(counts: np.ndarray, label: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Mean of the one-versus-rest AUCs over the grades that occur in `label`.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+        Occurrences of each case in each resample.
+    label : (n,) int array
+        KL grade, 0 to 4.
+    scores : (n, 5) float array
+        Probability of each grade.
+
+    Returns
+    -------
+    (B,) float array
+        NaN where a resample lacks one of those grades.
+    """
+    per_grade = [auc(counts, label == grade, scores[:, grade]) for grade in np.unique(label)]
+    return np.mean(per_grade, axis=0)
+
+
+def macro_f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean F1 over the grades that a resample has as label or prediction.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+        Occurrences of each case in each resample.
+    label, predicted : (n,) int arrays
+        KL grade, 0 to 4.
+
+    Returns
+    -------
+    (B,) float array
+        In [0, 1].
+    """
+    parts = [_f1_parts(counts, label == grade, predicted == grade) for grade in GRADES]
+    values = np.array([_ratio(2 * true_positive, total, 0.0) for true_positive, total in parts])
+    present = np.array([total > 0 for _, total in parts])
+    return (values * present).sum(axis=0) / present.sum(axis=0)
+
+
+def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """All of Table 1's metrics that one model has, for B resamples at once.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one model, n rows.
+    counts : (B, n) array
+        Occurrences of each row in each resample.
+
+    Returns
+    -------
+    dict of str to (B,) float array
+        OA metrics, and KL metrics where the model predicts a grade.
+
+    Raises
+    ------
+    InputError
+        On a table that is not one model's complete predictions of one split.
+    """
+    _check_one_model(predictions)
+    oa = predictions["oa"].to_numpy(dtype=int)
+    pred_oa = predictions["pred_oa"].to_numpy(dtype=int)
+    prob_oa = predictions["prob_oa"].to_numpy(dtype=float)
+    values = {
+        "oa_auc": auc(counts, oa == 1, prob_oa),
+        "oa_acc": accuracy(counts, oa, pred_oa),
+        "oa_f1": f1(counts, oa == 1, pred_oa == 1),
+    }
+    if _has_kl(predictions):
+        kl = predictions["kl"].to_numpy(dtype=int)
+        pred_kl = predictions["pred_kl"].to_numpy(dtype=int)
+        prob_kl = predictions[PROB_KL].to_numpy(dtype=float)
+        values["kl_auc"] = macro_auc(counts, kl, prob_kl)
+        values["kl_acc"] = accuracy(counts, kl, pred_kl)
+        values["kl_f1"] = macro_f1(counts, kl, pred_kl)
+    return values
+
+
+def table1(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Compute the paper's Table 1 from tidy predictions.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split, any number of models and seeds.
+
+    Returns
+    -------
+    DataFrame
+        One row per backbone, supervision and seed, in the order of `predictions`:
+        `oa_auc`, `oa_acc`, `oa_f1`, `kl_auc`, `kl_acc`, `kl_f1` in [0, 1] (macro
+        averages for KL; NaN where a model predicts no grade).
+
+    Raises
+    ------
+    InputError
+        If columns or values are missing, or the rows are of several splits.
+    """
+    _check_columns(predictions)
+    rows = []
+    for model, rows_of_model in predictions.groupby(MODEL, sort=False):
+        values = model_metrics(rows_of_model, np.ones((1, len(rows_of_model))))
+        row = dict(zip(MODEL, model, strict=True))
+        rows.append(row | {metric: value.item() for metric, value in values.items()})
+    return pd.DataFrame(rows, columns=[*MODEL, *METRICS])
+
+
+def resample_counts(n_cases: int, n_resamples: int, seed: int | np.random.Generator) -> np.ndarray:
+    """Draw bootstrap resamples of cases, as counts.
+
+    Parameters
+    ----------
+    n_cases, n_resamples : int
+        n and B, both at least 1.
+    seed : int or Generator
+        A generator continues where it stands, so that several draws can share one.
+
+    Returns
+    -------
+    (B, n) float array
+        Each row sums to n. Resample b is the b-th draw of ``rng.integers(0, n, size=n)``.
+    """
+    drawn = np.random.default_rng(seed).integers(0, n_cases, size=(n_resamples, n_cases))
+    offset = np.arange(n_resamples)[:, None] * n_cases
+    counts = np.bincount((drawn + offset).ravel(), minlength=n_resamples * n_cases)
+    return counts.reshape(n_resamples, n_cases).astype(np.float64)
+
+
+def paired_bootstrap(
+    reference: pd.DataFrame,
+    other: pd.DataFrame,
+    *,
+    n_resamples: int = 2000,
+    seed: int | np.random.Generator,
+) -> pd.DataFrame:
+    """Difference between two models on the same cases, with 95% percentile intervals.
+
+    Both models see the same resamples of cases (Efron and Tibshirani,
+    doi:10.1201/9780429246593): what makes a knee hard for both cancels out of the
+    difference.
+
+    Parameters
+    ----------
+    reference, other : DataFrame
+        Tidy predictions of one model each, of the same cases in any order.
+    n_resamples : int
+        Number of resamples B.
+    seed : int or Generator
+        Of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        One row per `metric` that both models have: `value_reference`, `value_other`,
+        `delta` (other minus reference), `ci_low`, `ci_high` of delta, and `n_undefined`,
+        the resamples left out because the metric is undefined there (NaN limits if all are).
+
+    Raises
+    ------
+    InputError
+        If the two tables don't hold the same cases with the same labels.
+    """
+    reference, other = _pair(reference, other)
+    counts = resample_counts(len(reference), n_resamples, seed)
+    # The first row, all ones, is the sample itself.
+    counts = np.vstack([np.ones((1, len(reference))), counts])
+    of_reference, of_other = model_metrics(reference, counts), model_metrics(other, counts)
+    rows = []
+    for metric in (m for m in METRICS if m in of_reference and m in of_other):
+        delta = of_other[metric] - of_reference[metric]
+        defined = delta[1:][np.isfinite(delta[1:])]
+        low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (np.nan, np.nan)
+        rows.append(
+            {
+                "metric": metric,
+                "value_reference": of_reference[metric][0],
+                "value_other": of_other[metric][0],
+                "delta": delta[0],
+                "ci_low": low,
+                "ci_high": high,
+                "n_undefined": n_resamples - defined.size,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:
+    out = np.full(numerator.shape, undefined)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+
+
+def _f1_parts(
+    counts: np.ndarray, label: np.ndarray, predicted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count true positives, and label plus predicted positives, of each resample."""
+    counts = np.asarray(counts, dtype=np.float64)
+    masks = np.stack([label & predicted, label, predicted], axis=1).astype(np.float64)
+    true_positive, labelled, positive = (counts @ masks).T
+    return true_positive, labelled + positive
+
+
+def _has_kl(predictions: pd.DataFrame) -> bool:
+    return bool(predictions["pred_kl"].notna().any())
+
+
+def _pair(reference: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables in the order of case_id, once it is sure that they pair."""
+    for table in (reference, other):
+        _check_one_model(table)
+    reference, other = (
+        table.sort_values("case_id").reset_index(drop=True) for table in (reference, other)
+    )
+    apart = sorted(set(reference["case_id"]) ^ set(other["case_id"]))
+    if apart:
+        raise InputError(
+            f"the two models predict different cases: case_id {_first(apart)} occurs in only one "
+            "of the tables. Give both tables the same cases (the same split)."
+        )
+    for label in ("kl", "oa"):
+        differ = (reference[label] != other[label]).to_numpy(dtype=bool)
+        if differ.any():
+            raise InputError(
+                f"column {label} differs between the two tables for case_id "
+                f"{_first(reference['case_id'][differ])}: predictions pair only under one label."
+            )
+    return reference, other
+
+
+def _check_columns(predictions: pd.DataFrame) -> None:
+    needed = [*MODEL, "split", "case_id", "kl", "oa", "prob_oa", "pred_oa", *PROB_KL, "pred_kl"]
+    missing = [column for column in needed if column not in predictions.columns]
+    if missing:
+        raise InputError(f"predictions lack the columns {', '.join(missing)}")
+    if predictions.empty:
+        raise InputError("predictions have no rows: there is nothing to measure")
+    splits = predictions["split"].unique()
+    if len(splits) > 1:
+        raise InputError(
+            f"predictions mix the splits {', '.join(map(str, splits))}: keep one of them, e.g. "
+            "predictions[predictions.split == 'test']"
+        )
+
+
+def _check_one_model(predictions: pd.DataFrame) -> None:
+    _check_columns(predictions)
+    models = predictions[MODEL].drop_duplicates()
+    if len(models) > 1:
+        raise InputError(
+            f"predictions hold {len(models)} models ({', '.join(MODEL)}); select the rows of one"
+        )
+    name = " ".join(map(str, models.iloc[0]))
+    _reject(predictions, predictions["case_id"].duplicated(), f"{name}: a second row for")
+    valid = {"kl": GRADES, "oa": (0, 1), "pred_oa": (0, 1)}
+    probabilities = ["prob_oa"]
+    if _has_kl(predictions):
+        valid["pred_kl"] = GRADES
+        probabilities += PROB_KL
+    for column, values in valid.items():
+        wrong = ~predictions[column].isin(list(values))
+        _reject(predictions, wrong, f"{name}: {column} is not one of {list(values)} in")
+    for column in probabilities:
+        # Sums of single-precision probabilities can pass 1 by a rounding.
+        wrong = ~predictions[column].between(0, 1 + 1e-6)
+        _reject(predictions, wrong, f"{name}: {column} is not a probability in")
+
+
+def _reject(predictions: pd.DataFrame, wrong: pd.Series, what: str) -> None:
+    if wrong.any():
+        cases = predictions["case_id"][wrong.to_numpy(dtype=bool)]
+        raise InputError(f"{what} case_id {_first(cases)}. Correct or drop these rows.")
+
+
+def _first(cases: list[int] | pd.Series) -> str:
+    listed = list(cases)
+    return ", ".join(map(str, listed[:5])) + (", ..." if len(listed) > 5 else "")

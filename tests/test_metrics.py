@@ -1,0 +1,207 @@
+"""Table 1's metrics against scikit-learn, their intervals against SciPy."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import bootstrap
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from oacore import metrics
+from oacore.errors import InputError
+
+
+def model(seed=0, n=60, supervision="dual", kl=None):
+    """Predictions of one invented model; coarse probabilities give many ties."""
+    rng = np.random.default_rng(seed)
+    kl = rng.permutation(np.arange(n) % 5) if kl is None else np.asarray(kl)
+    prob_kl = rng.dirichlet(np.ones(5), n).round(1)
+    table = pd.DataFrame(prob_kl, columns=metrics.PROB_KL).assign(
+        backbone="resnet3d",
+        supervision=supervision,
+        seed=seed,
+        split="test",
+        case_id=np.arange(n) + 405,
+        kl=kl,
+        oa=(kl >= 2).astype(int),
+        prob_oa=rng.random(n).round(1),
+        pred_kl=pd.array(prob_kl.argmax(axis=1), dtype="Int64"),
+    )
+    table["pred_oa"] = (table["prob_oa"] >= 0.5).astype(int)
+    if supervision == "single_oa":
+        table[metrics.PROB_KL] = np.nan
+        table["pred_kl"] = pd.array([pd.NA] * n, dtype="Int64")
+    return table
+
+
+def sklearn_metrics(table):
+    prob_kl = table[metrics.PROB_KL].to_numpy()
+    kl, pred_kl = table["kl"], table["pred_kl"].astype(int)
+    grades = [roc_auc_score(kl == g, prob_kl[:, g]) for g in np.unique(kl)]
+    return {
+        "oa_auc": roc_auc_score(table["oa"], table["prob_oa"]),
+        "oa_acc": accuracy_score(table["oa"], table["pred_oa"]),
+        "oa_f1": f1_score(table["oa"], table["pred_oa"], zero_division=0),
+        "kl_auc": np.mean(grades),
+        "kl_acc": accuracy_score(kl, pred_kl),
+        "kl_f1": f1_score(kl, pred_kl, average="macro", zero_division=0),
+    }
+
+
+def test_every_metric_equals_scikit_learn_on_every_resample():
+    table = model(n=60)
+    counts = metrics.resample_counts(60, 40, seed=1)
+    ours = metrics.model_metrics(table, counts)
+    for b, row in enumerate(counts):
+        expected = sklearn_metrics(table.loc[table.index.repeat(row.astype(int))])
+        for metric in metrics.METRICS:
+            assert_allclose(ours[metric][b], expected[metric], rtol=0, atol=1e-9, err_msg=metric)
+
+
+def test_macro_auc_is_scikit_learns_ovr():
+    table = model(n=60)
+    prob = table[metrics.PROB_KL].to_numpy() + 1e-3
+    prob /= prob.sum(axis=1, keepdims=True)
+    expected = roc_auc_score(table["kl"], prob, multi_class="ovr", average="macro")
+    got = metrics.macro_auc(np.ones((1, 60)), table["kl"].to_numpy(), prob)
+    assert_allclose(got, expected, rtol=0, atol=1e-12)
+
+
+def test_constant_and_perfect_scores():
+    label = np.array([0, 0, 1, 1, 1]) == 1
+    ones = np.ones((1, 5))
+    assert metrics.auc(ones, label, np.full(5, 0.3)) == 0.5
+    assert metrics.auc(ones, label, label.astype(float)) == 1.0
+    assert metrics.auc(ones, label, 1.0 - label) == 0.0
+
+
+def test_resample_without_a_class():
+    label = np.array([0, 0, 1, 2])
+    predicted = np.array([0, 1, 1, 2])
+    scores = np.eye(5)[predicted]
+    # Resamples: all cases; no grade 1 (and none predicted); no positive of the OA label.
+    counts = np.array([[1, 1, 1, 1], [2, 0, 0, 2], [2, 1, 1, 0]])
+    assert np.isnan(metrics.auc(counts, label == 2, scores[:, 2])[2])
+    macro = metrics.macro_auc(counts, label, scores)
+    assert_array_equal(np.isnan(macro), [False, True, True])
+    # F1 is defined throughout, as in scikit-learn, which drops the absent grade.
+    cases = np.repeat(np.arange(4), counts[1])
+    expected = f1_score(label[cases], predicted[cases], average="macro")
+    assert_allclose(metrics.macro_f1(counts, label, predicted)[1], expected)
+    assert metrics.f1(counts, label == 2, predicted == 2)[2] == 0
+
+
+def test_f1_of_a_class_never_predicted_counts_as_zero():
+    label, predicted = np.array([0, 1, 2, 3, 4, 1]), np.array([0, 0, 2, 3, 3, 2])
+    got = metrics.macro_f1(np.ones((1, 6)), label, predicted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = f1_score(label, predicted, average="macro", zero_division=0)
+    assert_allclose(got, expected, rtol=0, atol=1e-12)
+
+
+def test_cohort_that_lacks_a_grade_is_averaged_over_the_others():
+    kl = np.arange(40) % 4
+    table = model(n=40, kl=kl)
+    row = metrics.table1(table).iloc[0]
+    assert_allclose(row["kl_auc"], sklearn_metrics(table)["kl_auc"], rtol=0, atol=1e-12)
+
+
+def test_table1_has_a_row_per_model_and_seed():
+    table = pd.concat([model(0), model(1), model(1, supervision="single_oa")])
+    got = metrics.table1(table)
+    assert got[metrics.MODEL].to_numpy().tolist() == [
+        ["resnet3d", "dual", 0],
+        ["resnet3d", "dual", 1],
+        ["resnet3d", "single_oa", 1],
+    ]
+    assert got.loc[2, list(metrics.KL_METRICS)].isna().all()
+    assert_allclose(got.loc[1, "oa_auc"], sklearn_metrics(model(1))["oa_auc"], atol=1e-12)
+
+
+def test_resamples_are_the_sequence_of_single_draws():
+    # One generator running through single draws: how the paper's release resamples.
+    rng, one_by_one = np.random.default_rng(42), []
+    for _ in range(50):
+        one_by_one.append(np.bincount(rng.integers(0, 98, size=98), minlength=98))
+    generator = np.random.default_rng(42)
+    together = [metrics.resample_counts(98, b, generator) for b in (20, 30)]
+    assert_array_equal(np.vstack(together), one_by_one)
+
+
+@pytest.mark.parametrize("metric", ["kl_acc", "oa_auc"])
+def test_interval_equals_scipys_percentile_bootstrap(metric):
+    reference, other = model(0), model(7, kl=model(0)["kl"])
+    got = metrics.paired_bootstrap(reference, other, n_resamples=300, seed=3)
+    got = got.set_index("metric").loc[metric]
+
+    def delta(cases):
+        pair = [sklearn_metrics(table.iloc[cases.astype(int)])[metric]
+                for table in (reference, other)]  # fmt: skip
+        return pair[1] - pair[0]
+
+    expected = bootstrap(
+        (np.arange(60),), delta, n_resamples=300, method="percentile", vectorized=False,
+        rng=np.random.default_rng(3),
+    ).confidence_interval  # fmt: skip
+    assert_allclose([got["ci_low"], got["ci_high"]], expected, rtol=0, atol=1e-9)
+    assert_allclose(got["delta"], delta(np.arange(60)), rtol=0, atol=1e-12)
+    assert got["n_undefined"] == 0
+
+
+def test_rows_pair_by_case_id_whatever_their_order():
+    reference, other = model(0), model(7, kl=model(0)["kl"])
+    straight = metrics.paired_bootstrap(reference, other, n_resamples=50, seed=0)
+    shuffled = metrics.paired_bootstrap(
+        reference.sample(frac=1, random_state=1), other.iloc[::-1], n_resamples=50, seed=0
+    )
+    pd.testing.assert_frame_equal(straight, shuffled)
+    itself = metrics.paired_bootstrap(reference, reference, n_resamples=50, seed=0)
+    assert (itself[["delta", "ci_low", "ci_high"]] == 0).all(axis=None)
+
+
+def test_undefined_resamples_are_left_out_and_counted():
+    kl = [0, 1, 2, 3, 4, 0, 1, 2, 3, 0]  # grade 4 once: absent from about a third
+    reference, other = model(0, n=10, kl=kl), model(1, n=10, kl=kl)
+    got = metrics.paired_bootstrap(reference, other, n_resamples=400, seed=0)
+    got = got.set_index("metric")
+    drawn = metrics.resample_counts(10, 400, seed=0)
+    lacking = sum(bool(set(range(5)) - set(np.repeat(kl, row.astype(int)))) for row in drawn)
+    assert got.loc["kl_auc", "n_undefined"] == lacking > 100
+    assert np.isfinite(got.loc["kl_auc", ["ci_low", "ci_high"]].astype(float)).all()
+    assert got.loc["kl_f1", "n_undefined"] == 0
+
+
+def test_a_single_case_has_no_auc_and_no_interval_for_it():
+    one = model(0, n=1, kl=[3])
+    got = metrics.paired_bootstrap(one, one, n_resamples=5, seed=0).set_index("metric")
+    assert np.isnan(got.loc["oa_auc", ["delta", "ci_low", "ci_high"]].astype(float)).all()
+    assert got.loc["oa_auc", "n_undefined"] == 5
+
+
+def test_single_oa_is_compared_on_oa_alone():
+    reference, other = model(0, supervision="single_oa"), model(0)
+    got = metrics.paired_bootstrap(reference, other, n_resamples=5, seed=0)
+    assert tuple(got["metric"]) == metrics.OA_METRICS
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.iloc[2:], "case_id 405, 406 occurs in only one"),
+        (lambda t: t.assign(kl=t["kl"].where(t.index != 3, 4 - t["kl"])), "408"),
+        (lambda t: t.assign(prob_oa=t["prob_oa"].where(t.index != 1)), "prob_oa .* 406"),
+        (lambda t: t.assign(prob_kl_2=1.5), "prob_kl_2 is not a probability"),
+        (lambda t: t.assign(kl=t["kl"].where(t.index != 0, 7)), "kl is not one of .* 405"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "second row for case_id 405"),
+        (lambda t: pd.concat([t, t.assign(seed=9)]), "2 models"),
+        (lambda t: t.assign(split=["train"] + ["test"] * 59), "mix the splits"),
+        (lambda t: t.drop(columns="pred_oa"), "lack the columns pred_oa"),
+        (lambda t: t.iloc[:0], "no rows"),
+    ],
+)
+def test_tables_that_cannot_be_compared(spoil, message):
+    with pytest.raises(InputError, match=message):
+        metrics.paired_bootstrap(model(0), spoil(model(0)), n_resamples=5, seed=0)
