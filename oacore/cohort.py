@@ -49,6 +49,9 @@ class Fault(NamedTuple):
         return f"{folder / self.where}: {self.what}{detail}; {self.cure}"
 
 
+Scan = tuple[pd.DataFrame, list[Fault]]
+
+
 def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
     """One split's table under our column names, in the order of its rows."""
     names = [f"{sub}subInfo_{split}{end}" for sub in ("", "info/") for end in (".xlsx", ".csv")]
@@ -57,9 +60,9 @@ def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
         what = f"subInfo_{split}.xlsx (or .csv) is missing here and under info/"
         faults.append(Fault("error", what, "", "", OBTAIN))
         return pd.DataFrame()
-    for other in others:
+    if others:
         what = f"a second table of the {split} split"
-        faults.append(Fault("error", what, other, f"beside {where}", "remove one of the two"))
+        faults.append(Fault("error", what, others[0], f"beside {where}", "remove one of the two"))
     try:
         if where.endswith(".xlsx"):
             raw = pd.read_excel(folder / where, dtype=object)
@@ -71,10 +74,9 @@ def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
         return pd.DataFrame()
     raw.columns = [str(column).strip() for column in raw.columns]
     missing = [column for column in _RULES if column not in raw]
-    for column in missing:
-        there, cure = f"it has {', '.join(raw.columns)}", "name it in row 1, the header"
-        faults.append(Fault("error", f"column {column} is missing", where, there, cure))
     if missing:
+        what, there = f"column {', '.join(missing)} is missing", f"it has {', '.join(raw.columns)}"
+        faults.append(Fault("error", what, where, there, "name it in row 1, the header"))
         return pd.DataFrame()
     raw.index += 2  # rows as a spreadsheet counts them, with the header in row 1
     raw = raw.dropna(how="all")
@@ -85,13 +87,13 @@ def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
     table["sex"] = values["Gender"].map({1: "male", 2: "female"})
     table["age"], table["bmi"] = values["Age"], values["BMI"]
     table["side"] = values["KneeSide"].map({1: "right", 2: "left"})
-    table["subject"] = raw["SubjectID"].astype(str) if "SubjectID" in raw else ""
+    table["subject"] = raw.get("SubjectID", pd.Series(dtype=object)).map(str, na_action="ignore")
     table["where"] = [f"{where} row {row}" for row in raw.index]
     return table[table["case_id"].notna()].astype({"case_id": int})
 
 
 def _numbers(cells: pd.Series, where: str, faults: list[Fault]) -> pd.Series:
-    """A column as numbers; what its rule does not allow becomes a fault and is left empty."""
+    """Read a column as numbers; what its rule does not allow becomes a fault and is left empty."""
     low, high, whole, may_be_empty, cure = _RULES[str(cells.name)]
     text = cells.map(lambda cell: str(cell).strip(), na_action="ignore")
     numbers = pd.to_numeric(text, errors="coerce").astype(float)
@@ -103,7 +105,7 @@ def _numbers(cells: pd.Series, where: str, faults: list[Fault]) -> pd.Series:
     return numbers.where(good)
 
 
-def scan_tables(folder: Path) -> tuple[pd.DataFrame, list[Fault]]:
+def scan_tables(folder: Path) -> Scan:
     """Both subject tables with all their faults, rows in the tables' order.
 
     Adds to the columns of :func:`read_tables` `subject` (SubjectID) and `where` (file and row).
@@ -124,7 +126,7 @@ def scan_tables(folder: Path) -> tuple[pd.DataFrame, list[Fault]]:
     return table, faults
 
 
-def scan_cohort(folder: Path) -> tuple[pd.DataFrame, list[Fault]]:
+def scan_cohort(folder: Path) -> Scan:
     """As :func:`scan_tables`, with `image` and `mask`; no volume is opened.
 
     An image that is missing keeps the path where it was looked for.
@@ -136,9 +138,9 @@ def scan_cohort(folder: Path) -> tuple[pd.DataFrame, list[Fault]]:
         image = _volume(folder, f"images{end}/{stem}_0000")
         if image is None:
             where = f"images{end}/{stem}_0000.nii.gz"
-            severity = "warning" if pd.isna(case.kl) else "error"
-            cure = "fetch it again, or take its row out"
-            faults.append(Fault(severity, "the image is missing", where, str(case.where), cure))
+            whose = ("warning", "an ungraded") if case.kl is pd.NA else ("error", "a graded")
+            what, cure = f"the image of {whose[1]} case is missing", "fetch it, or take its row out"
+            faults.append(Fault(whose[0], what, where, str(case.where), cure))
         images.append(image or str(folder / where))
         masks.append(_volume(folder, f"labels{end}/{stem}"))
     cases["image"], cases["mask"] = images, pd.Series(masks, index=cases.index, dtype=object)
@@ -150,11 +152,9 @@ def _volume(folder: Path, name: str) -> str | None:
     return next((str(path) for path in paths if path.is_file()), None)
 
 
-def _tidy(
-    scanned: tuple[pd.DataFrame, list[Fault]], folder: str | Path, columns: list[str]
-) -> pd.DataFrame:
-    """Cases in order, or the first error."""
-    cases, errors = scanned[0], [fault for fault in scanned[1] if fault.severity == "error"]
+def _tidy(scan: Scan, folder: str | Path, columns: list[str]) -> pd.DataFrame:
+    """Sort cases, or raise the first error."""
+    cases, errors = scan[0], [fault for fault in scan[1] if fault.severity == "error"]
     if errors:
         more = f" ({len(errors) - 1} more: see `oacore check {folder}`)" if errors[1:] else ""
         raise InputError(errors[0].message(Path(folder)) + more)
@@ -200,7 +200,7 @@ def graded(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_faults(cases: pd.DataFrame) -> list[Fault]:
-    """What keeps a cohort from being trained on (errors) or its metrics from being defined."""
+    """List what rules out training (errors) or leaves metrics undefined (warnings)."""
     known = graded(cases)
     faults = []
     for split in SPLITS:

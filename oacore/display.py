@@ -36,7 +36,7 @@ _PLOTLY_CONFIG = {
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
 }
 _HEIGHT = 440  # px, of a plot that sets none: "100%" of an output cell would be nothing
-_PANEL = 230  # px, the least width of a panel; narrower screens scroll inside the figure
+_PANEL = 200  # px, the least width of a panel; narrower screens scroll inside the figure
 _TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
 _VIEWER = files("oacore").joinpath("viewer.html").read_text(encoding="utf-8")
 _shown: Counter[str] = Counter()
@@ -264,7 +264,7 @@ def slice_viewer(
     )
     frame = (
         f'<iframe class="oa-slices" title="{html.escape(alt or title)}" '
-        'style="display:block;width:100%;height:560px;border:0;border-radius:6px" '
+        'style="display:block;width:100%;height:640px;border:0;border-radius:6px" '
         f'srcdoc="{html.escape(page)}"></iframe>'
     )
     return Html(frame, alt or title)

@@ -30,6 +30,13 @@ PUBLISHED_COMMIT = "9059db990bc3c636f9373db7fd617cb9390f9a45"
 PUBLISHED_URL = (
     f"https://raw.githubusercontent.com/jukieCheung/coarse2fine-oa-mri/{PUBLISHED_COMMIT}/results/"
 )
+PUBLISHED_SHA256 = dict(
+    line.split()
+    for line in (resources.files("oacore") / "data" / "published_sha256.txt")
+    .read_text(encoding="utf-8")
+    .splitlines()
+    if not line.startswith("#")
+)
 
 OAIZIB_CM = "YongchengYAO/OAIZIB-CM"
 OAIZIB_CM_PATTERNS = ("*.zip", "*.xlsx", "*.csv")
@@ -77,10 +84,10 @@ def fetch_published(folder: Path | str | None = None, *, base_url: str = PUBLISH
     """
     target = Path(folder) if folder is not None else published_cache()
     # Trying again is pooch's: a transfer may break, or arrive damaged.
-    files = pooch.create(target, base_url.rstrip("/") + "/", registry=None, retry_if_failed=2)
-    with (resources.files("oacore") / "data" / "published_sha256.txt").open() as registry:
-        files.load_registry(registry)
-    for name in files.registry_files:
+    files = pooch.create(
+        target, base_url.rstrip("/") + "/", registry=PUBLISHED_SHA256, retry_if_failed=2
+    )
+    for name in PUBLISHED_SHA256:
         try:
             files.fetch(name)
         except ValueError as error:
@@ -320,8 +327,7 @@ def _unpack(archive: Path, folder: Path) -> None:
             ]
             in_own_folder = all(m.filename.startswith(f"{archive.stem}/") for m in members)
             base = folder if in_own_folder else folder / archive.stem
-            paths = [_inside(folder, str(base.relative_to(folder) / m.filename), str(archive))
-                     for m in members]  # fmt: skip
+            paths = [_inside(base, m.filename, str(archive)) for m in members]
             for member, path in tqdm(
                 list(zip(members, paths, strict=True)), desc=f"Unpacking {archive.name}"
             ):

@@ -44,7 +44,10 @@ _COLOURS = [OKABE_ITO[name] for name in ("blue", "orange", "green", "purple", "v
 _SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross"]
 _GRADES = [0, 1, 2, 3, 4]
 _KL_TITLE = "Kellgren-Lawrence grade"
-_AXIS = {"gridcolor": "#E3E3E3", "linecolor": "#666666", "zeroline": False, "automargin": True}
+_AXIS = {
+    "gridcolor": "#E3E3E3", "linecolor": "#666666", "zeroline": False, "automargin": True,
+    "title_standoff": 10,
+}  # fmt: skip
 
 
 def _style(fig: go.Figure, height: int = 420, **layout: Any) -> go.Figure:
@@ -56,12 +59,12 @@ def _style(fig: go.Figure, height: int = 420, **layout: Any) -> go.Figure:
         colorway=_COLOURS,
         font={**font, "color": "#1A1A1A"},
         hoverlabel={"font_size": 14},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 60, "r": 16, "t": 56, "b": 56},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title_text": ""},
+        margin={"l": 56, "r": 12, "t": 56, "b": 56},
         paper_bgcolor="white",
         plot_bgcolor="white",
-        **layout,
     )
+    fig.update_layout(**layout)
     return fig.update_xaxes(**_AXIS).update_yaxes(**_AXIS)
 
 
@@ -81,7 +84,7 @@ def _supervisions(table: pd.DataFrame) -> list[str]:
 def _graded(table: pd.DataFrame) -> pd.DataFrame:
     """Grades as words, in order; knees without a grade become a group of their own."""
     table = table.sort_values("kl", na_position="last", kind="stable")
-    return table.assign(kl=[f"KL {int(k)}" if pd.notna(k) else "no grade" for k in table["kl"]])
+    return table.assign(kl=[str(int(k)) if pd.notna(k) else "none" for k in table["kl"]])
 
 
 def _boxes(table: pd.DataFrame, value: str, group: str, colours: dict[str, str]) -> go.Figure:
@@ -96,7 +99,7 @@ def _boxes(table: pd.DataFrame, value: str, group: str, colours: dict[str, str])
     fig.update_traces(jitter=0.5, pointpos=0, marker_size=5)
     for trace, symbol in zip(fig.data, _SYMBOLS, strict=False):
         trace.marker.symbol = symbol
-    return _style(fig, boxmode="group", xaxis_title=_KL_TITLE)
+    return _style(fig, boxmode="group", xaxis_title=_KL_TITLE, xaxis_type="category")
 
 
 def kl_by_split(cases: pd.DataFrame) -> go.Figure:
@@ -115,7 +118,7 @@ def kl_by_split(cases: pd.DataFrame) -> go.Figure:
         category_orders={"kl": sorted(set(counts["kl"])), "split": ["train", "test"]},
     )  # fmt: skip
     fig.update_traces(textposition="outside", cliponaxis=False)
-    return _style(fig, xaxis_title=_KL_TITLE, yaxis_title="knees")
+    return _style(fig, xaxis_title=_KL_TITLE, xaxis_type="category", yaxis_title="knees")
 
 
 def ages(cases: pd.DataFrame) -> go.Figure:
@@ -155,12 +158,8 @@ def learning_curves(history: pd.DataFrame) -> go.Figure:
     """
     _need(history, "supervision", "seed", "epoch", "loss", "loss_oa", "loss_kl")
     heads = {"loss_oa": ("OA head (two classes)", 2), "loss_kl": ("KL head (five grades)", 5)}
-    fig = make_subplots(
-        rows=2,
-        shared_xaxes=True,
-        vertical_spacing=0.12,
-        subplot_titles=[t for t, _ in heads.values()],
-    )
+    titles = [title for title, _ in heads.values()]
+    fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.12, subplot_titles=titles)
     for name in _supervisions(history):
         runs = history[history["supervision"] == name].groupby("seed")
         for i, (seed, run) in enumerate(runs):
@@ -177,8 +176,8 @@ def learning_curves(history: pd.DataFrame) -> go.Figure:
                 )  # fmt: skip
     for row, (_, classes) in enumerate(heads.values(), start=1):
         fig.add_hline(np.log(classes), line_dash="dot", line_color="#555555", row=row, col=1)
-    _style(fig, height=560, margin={"l": 64, "r": 16, "t": 84, "b": 56}, legend_y=1.08)
-    fig.update_yaxes(title="cross-entropy (nats)", rangemode="tozero")
+    _style(fig, height=560, margin_t=84, legend_y=1.08)
+    fig.update_yaxes(title="loss (nats)", rangemode="tozero")
     return fig.update_xaxes(title="epoch", row=2, col=1)
 
 
@@ -210,14 +209,18 @@ def confusion(predictions: pd.DataFrame, level: str) -> go.Figure:
         counts = confusion_matrix(truth, guess, labels=classes)
         share = counts / counts.sum(1, keepdims=True).clip(min=1)
         fig.add_heatmap(
-            z=share, x=ticks, y=ticks, text=counts, texttemplate="%{text}", customdata=counts,
-            zmin=0, zmax=1, colorscale="Blues", showscale=col == len(names), xgap=2, ygap=2,
-            colorbar={"title": "share of row", "tickformat": ".0%", "thickness": 12},
+            z=share, x=ticks, y=ticks, text=counts, texttemplate="%{text}",
+            coloraxis="coloraxis", xgap=2, ygap=2,
             hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
             row=1, col=col,
         )  # fmt: skip
-    _style(fig, height=380)
-    word = "KL grade" if level == "kl" else "class"
+    bar = {
+        "title": {"text": "share of the row", "side": "top"}, "tickformat": ".0%", "thickness": 12,
+        "orientation": "h", "y": -0.26, "yanchor": "top", "len": 0.6,
+    }  # fmt: skip
+    scale = {"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": bar}
+    _style(fig, height=460, margin_t=32, margin_b=140, coloraxis=scale)
+    word = "KL" if level == "kl" else "class"
     fig.update_xaxes(title=f"predicted {word}", type="category", showgrid=False)
     fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return fig.update_yaxes(title=f"true {word}", row=1, col=1)
@@ -236,7 +239,7 @@ def probability_by_grade(predictions: pd.DataFrame) -> go.Figure:
     colours = {SUPERVISION_NAMES[name]: colour for name, colour in _SUPERVISION_COLOURS.items()}
     fig = _boxes(named, "prob_oa", "supervision", colours)
     fig.add_hline(0.5, line_dash="dot", line_color="#555555")
-    fig.update_xaxes(title=f"{_KL_TITLE} (OA from KL 2)")
+    fig.update_xaxes(title="KL grade (OA from 2)")
     return fig.update_yaxes(title="predicted P(OA)", range=[-0.03, 1.03])
 
 
@@ -284,21 +287,12 @@ def reader_noise(table: pd.DataFrame | np.ndarray) -> go.Figure:
     if values.shape != (5, 5) or not np.allclose(values.sum(1), 1, atol=0.01):
         raise InputError("reader_noise: the table is not 5 x 5 with rows that add up to 1.")
     grades = [f"KL {grade}" for grade in _GRADES]
-    fig = go.Figure(
-        go.Heatmap(
-            z=values,
-            x=grades,
-            y=grades,
-            texttemplate="%{z:.3f}",
-            colorscale="Blues",
-            zmin=0,
-            zmax=1,
-            xgap=2,
-            ygap=2,
-            showscale=False,
-            hovertemplate="central %{y}, second %{x}: %{z:.1%}<extra></extra>",
-        )  # fmt: skip
-    )
+    fig = go.Figure()
+    fig.add_heatmap(
+        z=values, x=grades, y=grades, texttemplate="%{z:.3f}", colorscale="Blues", zmin=0, zmax=1,
+        xgap=2, ygap=2, showscale=False,
+        hovertemplate="central %{y}, second %{x}: %{z:.1%}<extra></extra>",
+    )  # fmt: skip
     _style(fig, height=400, xaxis_title="second reading", yaxis_title="central reading")
     fig.update_layout(margin_t=16).update_xaxes(showgrid=False)
     return fig.update_yaxes(autorange="reversed", showgrid=False)

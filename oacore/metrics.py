@@ -22,13 +22,20 @@ import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
+from oacore.predictions import (
+    GRADES,
+    MODEL,
+    PROB_KL,
+    check_columns,
+    check_one_model,
+    has_kl,
+    pair,
+)
 
-GRADES = range(5)
-PROB_KL = [f"prob_kl_{grade}" for grade in GRADES]
 OA_METRICS = ("oa_auc", "oa_acc", "oa_f1")
 KL_METRICS = ("kl_auc", "kl_acc", "kl_f1")
 METRICS = OA_METRICS + KL_METRICS
-MODEL = ["backbone", "supervision", "seed"]
+_SINGLES = [("single_oa", "Single-OA", OA_METRICS), ("single_kl", "Single-KL", KL_METRICS)]
 
 
 def auc(counts: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -68,33 +75,27 @@ def accuracy(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np
     Parameters
     ----------
     counts : (B, n) array
-        Occurrences of each case in each resample.
     label, predicted : (n,) int arrays
-        Classes.
 
     Returns
     -------
-    (B,) float array
-        In [0, 1].
+    (B,) float array in [0, 1]
     """
     counts = np.asarray(counts, dtype=np.float64)
     return (counts @ (label == predicted).astype(np.float64)) / counts.sum(axis=1)
 
 
 def f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """F1 of one class: 2 TP / (2 TP + FP + FN).
+    """F1 of one class: 2 TP / (2 TP + FP + FN); 0 where that is 0 / 0.
 
     Parameters
     ----------
     counts : (B, n) array
-        Occurrences of each case in each resample.
     label, predicted : (n,) bool arrays
-        True for the class.
 
     Returns
     -------
-    (B,) float array
-        In [0, 1]; 0 where the class is neither label nor prediction, as scikit-learn has it.
+    (B,) float array in [0, 1]
     """
     true_positive, total = _f1_parts(counts, label, predicted)
     return _ratio(2 * true_positive, total, 0.0)
@@ -106,16 +107,12 @@ def macro_auc(counts: np.ndarray, label: np.ndarray, scores: np.ndarray) -> np.n
     Parameters
     ----------
     counts : (B, n) array
-        Occurrences of each case in each resample.
-    label : (n,) int array
-        KL grade, 0 to 4.
-    scores : (n, 5) float array
-        Probability of each grade.
+    label : (n,) int array of grades
+    scores : (n, 5) float array, probability of each grade
 
     Returns
     -------
-    (B,) float array
-        NaN where a resample lacks one of those grades.
+    (B,) float array in [0, 1], NaN where a resample lacks one of those grades
     """
     per_grade = [auc(counts, label == grade, scores[:, grade]) for grade in np.unique(label)]
     return np.mean(per_grade, axis=0)
@@ -127,14 +124,11 @@ def macro_f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np
     Parameters
     ----------
     counts : (B, n) array
-        Occurrences of each case in each resample.
-    label, predicted : (n,) int arrays
-        KL grade, 0 to 4.
+    label, predicted : (n,) int arrays of grades
 
     Returns
     -------
-    (B,) float array
-        In [0, 1].
+    (B,) float array in [0, 1]
     """
     parts = [_f1_parts(counts, label == grade, predicted == grade) for grade in GRADES]
     values = np.array([_ratio(2 * true_positive, total, 0.0) for true_positive, total in parts])
@@ -162,7 +156,7 @@ def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np
     InputError
         On a table that is not one model's complete predictions of one split.
     """
-    _check_one_model(predictions)
+    check_one_model(predictions)
     oa = predictions["oa"].to_numpy(dtype=int)
     pred_oa = predictions["pred_oa"].to_numpy(dtype=int)
     prob_oa = predictions["prob_oa"].to_numpy(dtype=float)
@@ -171,7 +165,7 @@ def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np
         "oa_acc": accuracy(counts, oa, pred_oa),
         "oa_f1": f1(counts, oa == 1, pred_oa == 1),
     }
-    if _has_kl(predictions):
+    if has_kl(predictions):
         kl = predictions["kl"].to_numpy(dtype=int)
         pred_kl = predictions["pred_kl"].to_numpy(dtype=int)
         prob_kl = predictions[PROB_KL].to_numpy(dtype=float)
@@ -201,7 +195,7 @@ def table1(predictions: pd.DataFrame) -> pd.DataFrame:
     InputError
         If columns or values are missing, or the rows are of several splits.
     """
-    _check_columns(predictions)
+    check_columns(predictions)
     rows = []
     for model, rows_of_model in predictions.groupby(MODEL, sort=False):
         values = model_metrics(rows_of_model, np.ones((1, len(rows_of_model))))
@@ -265,7 +259,7 @@ def paired_bootstrap(
     InputError
         If the two tables don't hold the same cases with the same labels.
     """
-    reference, other = _pair(reference, other)
+    reference, other = pair(reference, other)
     counts = resample_counts(len(reference), n_resamples, seed)
     # The first row, all ones, is the sample itself.
     counts = np.vstack([np.ones((1, len(reference))), counts])
@@ -289,6 +283,77 @@ def paired_bootstrap(
     return pd.DataFrame(rows)
 
 
+def compare_supervisions(
+    predictions: pd.DataFrame, *, n_resamples: int = 2000, seed: int
+) -> pd.DataFrame:
+    """Compare Dual with each single supervision on that supervision's own task.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split. Runs pair by backbone and seed.
+    n_resamples, seed : int
+        As in `paired_bootstrap`; the same resamples for every comparison.
+
+    Returns
+    -------
+    DataFrame
+        `backbone`, `seed`, `comparison` (in words) and the columns of `paired_bootstrap`:
+        OA metrics against Single-OA, KL metrics against Single-KL; deltas are Dual minus single.
+
+    Raises
+    ------
+    InputError
+        If no Dual run has a single run of its backbone and seed beside it.
+    """
+    check_columns(predictions)
+    tables = []
+    for _, runs in predictions.groupby(["backbone", "seed"], sort=False):
+        backbone, run_seed = runs[["backbone", "seed"]].iloc[0]
+        by_supervision = {name: run for name, run in runs.groupby("supervision")}
+        for single, name, metrics in _SINGLES:
+            if single in by_supervision and "dual" in by_supervision:
+                table = paired_bootstrap(
+                    by_supervision[single], by_supervision["dual"],
+                    n_resamples=n_resamples, seed=seed,
+                )  # fmt: skip
+                words = f"{backbone} Dual - {name}, seed {run_seed}"
+                table = table.assign(backbone=backbone, seed=run_seed, comparison=words)
+                tables.append(table[table["metric"].isin(metrics)])
+    if not tables:
+        raise InputError(
+            "no pair of runs to compare: train dual and single_oa or single_kl with one backbone "
+            "and one seed"
+        )
+    together = pd.concat(tables, ignore_index=True)
+    first = ["backbone", "seed", "comparison"]
+    return together[[*first, *together.columns.drop(first)]]
+
+
+def contradictions(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Count how often the OA head and the KL head of a Dual model contradict each other.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split.
+
+    Returns
+    -------
+    DataFrame
+        One row per Dual run: `backbone`, `seed`, `cases`, `oa_below_kl2` (the OA head says OA,
+        the predicted grade is below 2), `no_oa_kl2` (the reverse), `share` of both together.
+    """
+    check_columns(predictions)
+    dual = predictions[predictions["supervision"] == "dual"]
+    says_oa, grade_is_oa = dual["pred_oa"] == 1, (dual["pred_kl"] >= 2).astype(bool)
+    counted = dual[["backbone", "seed"]].assign(
+        cases=1, oa_below_kl2=says_oa & ~grade_is_oa, no_oa_kl2=~says_oa & grade_is_oa
+    )
+    table = counted.groupby(["backbone", "seed"], sort=False).sum().reset_index()
+    return table.assign(share=(table["oa_below_kl2"] + table["no_oa_kl2"]) / table["cases"])
+
+
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:
     out = np.full(numerator.shape, undefined)
     return np.divide(numerator, denominator, out=out, where=denominator > 0)
@@ -302,79 +367,3 @@ def _f1_parts(
     masks = np.stack([label & predicted, label, predicted], axis=1).astype(np.float64)
     true_positive, labelled, positive = (counts @ masks).T
     return true_positive, labelled + positive
-
-
-def _has_kl(predictions: pd.DataFrame) -> bool:
-    return bool(predictions["pred_kl"].notna().any())
-
-
-def _pair(reference: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables in the order of case_id, once it is sure that they pair."""
-    for table in (reference, other):
-        _check_one_model(table)
-    reference, other = (
-        table.sort_values("case_id").reset_index(drop=True) for table in (reference, other)
-    )
-    apart = sorted(set(reference["case_id"]) ^ set(other["case_id"]))
-    if apart:
-        raise InputError(
-            f"the two models predict different cases: case_id {_first(apart)} occurs in only one "
-            "of the tables. Give both tables the same cases (the same split)."
-        )
-    for label in ("kl", "oa"):
-        differ = (reference[label] != other[label]).to_numpy(dtype=bool)
-        if differ.any():
-            raise InputError(
-                f"column {label} differs between the two tables for case_id "
-                f"{_first(reference['case_id'][differ])}: predictions pair only under one label."
-            )
-    return reference, other
-
-
-def _check_columns(predictions: pd.DataFrame) -> None:
-    needed = [*MODEL, "split", "case_id", "kl", "oa", "prob_oa", "pred_oa", *PROB_KL, "pred_kl"]
-    missing = [column for column in needed if column not in predictions.columns]
-    if missing:
-        raise InputError(f"predictions lack the columns {', '.join(missing)}")
-    if predictions.empty:
-        raise InputError("predictions have no rows: there is nothing to measure")
-    splits = predictions["split"].unique()
-    if len(splits) > 1:
-        raise InputError(
-            f"predictions mix the splits {', '.join(map(str, splits))}: keep one of them, e.g. "
-            "predictions[predictions.split == 'test']"
-        )
-
-
-def _check_one_model(predictions: pd.DataFrame) -> None:
-    _check_columns(predictions)
-    models = predictions[MODEL].drop_duplicates()
-    if len(models) > 1:
-        raise InputError(
-            f"predictions hold {len(models)} models ({', '.join(MODEL)}); select the rows of one"
-        )
-    name = " ".join(map(str, models.iloc[0]))
-    _reject(predictions, predictions["case_id"].duplicated(), f"{name}: a second row for")
-    valid = {"kl": GRADES, "oa": (0, 1), "pred_oa": (0, 1)}
-    probabilities = ["prob_oa"]
-    if _has_kl(predictions):
-        valid["pred_kl"] = GRADES
-        probabilities += PROB_KL
-    for column, values in valid.items():
-        wrong = ~predictions[column].isin(list(values))
-        _reject(predictions, wrong, f"{name}: {column} is not one of {list(values)} in")
-    for column in probabilities:
-        # Sums of single-precision probabilities can pass 1 by a rounding.
-        wrong = ~predictions[column].between(0, 1 + 1e-6)
-        _reject(predictions, wrong, f"{name}: {column} is not a probability in")
-
-
-def _reject(predictions: pd.DataFrame, wrong: pd.Series, what: str) -> None:
-    if wrong.any():
-        cases = predictions["case_id"][wrong.to_numpy(dtype=bool)]
-        raise InputError(f"{what} case_id {_first(cases)}. Correct or drop these rows.")
-
-
-def _first(cases: list[int] | pd.Series) -> str:
-    listed = list(cases)
-    return ", ".join(map(str, listed[:5])) + (", ..." if len(listed) > 5 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -14,9 +15,6 @@ from oacore.resnet3d import ResNet3D
 
 #: Encoders by name. An encoder maps (batch, 1, D, H, W) to (batch, n_features).
 BACKBONES: dict[str, Callable[..., nn.Module]] = {"resnet3d": ResNet3D}
-
-BACKBONE_NAMES = {"resnet3d": "ResNet3D", "m3t": "M3T", "nnmamba": "nnMamba"}
-SUPERVISION_NAMES = {"single_oa": "Single-OA", "single_kl": "Single-KL", "dual": "Dual"}
 
 
 class HierarchicalNet(nn.Module):
@@ -47,6 +45,41 @@ class HierarchicalNet(nn.Module):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits from volumes of shape (batch, 1, D, H, W)."""
         return self.classify(self.encoder(x))
+
+
+def stages(encoder: nn.Module, grid: tuple[int, int, int]) -> pd.DataFrame:
+    """What each part of an encoder makes of a volume.
+
+    Parameters
+    ----------
+    encoder : Module
+    grid : tuple of int
+        Shape of the volume.
+
+    Returns
+    -------
+    DataFrame
+        A row for each direct child, in the order of use: stage, output (channels and voxels),
+        parameters.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def note(name: str, module: nn.Module) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            shape = " x ".join(map(str, output.shape[1:]))
+            count = sum(parameter.numel() for parameter in module.parameters())
+            rows.append({"stage": name, "output": shape, "parameters": count})
+
+        return hook
+
+    hooks = [m.register_forward_hook(note(name, m)) for name, m in encoder.named_children()]
+    training = encoder.training
+    with torch.no_grad():
+        encoder.eval()(torch.zeros(1, 1, *grid))
+    encoder.train(training)
+    for hook in hooks:
+        hook.remove()
+    return pd.DataFrame(rows).set_index("stage")
 
 
 def build_model(

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
-from oacore.metrics import METRICS, PROB_KL, table1
+from oacore.metrics import METRICS, table1
+from oacore.predictions import COLUMNS, PROB_KL
 
 # The release spells nnMamba "mamba".
 BACKBONES = {"resnet3d": "resnet3d", "m3t": "m3t", "nnmamba": "mamba"}
@@ -34,10 +35,6 @@ _HEADS = {
     "single_kl": ["prob_oa", "pred_oa", *PROB_KL, "pred_kl"],
     "dual": ["prob_oa", "pred_oa", *PROB_KL, "pred_kl", "prob_oa_from_kl"],
 }
-_COLUMNS = [
-    "backbone", "supervision", "seed", "split", "case_id", "kl", "oa",
-    "prob_oa", "pred_oa", "prob_oa_from_kl", *PROB_KL, "pred_kl",
-]  # fmt: skip
 
 
 def missing_files(folder: Path | str) -> list[str]:
@@ -171,7 +168,7 @@ def _read_one(path: Path, backbone: str, supervision: str) -> pd.DataFrame:
     if supervision == "single_kl":
         raw["prob_oa_from_kl"] = raw[PROB_KL[2:]].sum(axis=1)
     table = raw.assign(backbone=backbone, supervision=supervision, seed=0, split="test")
-    table = table.sort_values("case_id").reset_index(drop=True).reindex(columns=_COLUMNS)
+    table = table.sort_values("case_id").reset_index(drop=True).reindex(columns=COLUMNS)
     return table.astype({"pred_kl": "Int64"})
 
 

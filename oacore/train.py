@@ -146,7 +146,7 @@ def train(
         epochs, name, config.epochs, initial=epochs.start, disable=not fabric.is_global_zero
     )
     for epoch in bar:
-        losses = _train_epoch(fabric, model, optimizer, config, volumes, rows, kl, epoch)
+        losses = train_epoch(fabric, model, optimizer, config, volumes, rows, kl, epoch)
         state["history"].append({"epoch": epoch + 1, **losses})
         bar.set_postfix(loss=f"{losses['loss']:.3f}")
         part = folder / "checkpoint.part"
@@ -173,7 +173,7 @@ def train(
     return folder
 
 
-def _train_epoch(
+def train_epoch(
     fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -296,6 +296,31 @@ def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:
         raise InputError(f"{runs}: holds no finished run; train with `make book` or `oacore train`")
     joined = pd.concat(tables, ignore_index=True)
     return joined.astype({"pred_kl": "Int64"}) if "pred_kl" in joined else joined
+
+
+def run_records(runs: str | Path) -> pd.DataFrame:
+    """Settings and provenance of all finished runs of a folder, a row each."""
+    rows = []
+    for done in sorted(Path(runs).glob("*/*/seed*/done.json")):
+        run = json.loads(done.read_text())
+        origin = run.pop("provenance")
+        versions = origin.pop("versions")
+        minutes = pd.read_csv(done.parent / "history.csv")["seconds"].sum() / 60
+        commit = origin.pop("commit")
+        rows.append(
+            {
+                **{key: run[key] for key in ("backbone", "supervision", "seed", "epochs")},
+                **{key: run[key] for key in ("batch_size", "lr", "weight_decay", "precision")},
+                "encoder": ", ".join(f"{key} {value}" for key, value in run["encoder"].items()),
+                "training minutes": round(minutes, 2),
+                "commit": commit[:10] if commit else "none",
+                **{key: origin[key] for key in ("clean", "device", "threads", "python")},
+                "torch": versions["torch"],
+                "monai": versions["monai"],
+                "finished": origin["finished"],
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _precision(config: RunConfig) -> Any:

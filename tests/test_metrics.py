@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from oacore import metrics
 from oacore.errors import InputError
+from oacore.predictions import MODEL, PROB_KL
 
 
 def model(seed=0, n=60, supervision="dual", kl=None):
@@ -18,7 +19,7 @@ def model(seed=0, n=60, supervision="dual", kl=None):
     rng = np.random.default_rng(seed)
     kl = rng.permutation(np.arange(n) % 5) if kl is None else np.asarray(kl)
     prob_kl = rng.dirichlet(np.ones(5), n).round(1)
-    table = pd.DataFrame(prob_kl, columns=metrics.PROB_KL).assign(
+    table = pd.DataFrame(prob_kl, columns=PROB_KL).assign(
         backbone="resnet3d",
         supervision=supervision,
         seed=seed,
@@ -30,39 +31,41 @@ def model(seed=0, n=60, supervision="dual", kl=None):
         pred_kl=pd.array(prob_kl.argmax(axis=1), dtype="Int64"),
     )
     table["pred_oa"] = (table["prob_oa"] >= 0.5).astype(int)
+    table["prob_oa_from_kl"] = prob_kl[:, 2:].sum(axis=1)
     if supervision == "single_oa":
-        table[metrics.PROB_KL] = np.nan
+        table[[*PROB_KL, "prob_oa_from_kl"]] = np.nan
         table["pred_kl"] = pd.array([pd.NA] * n, dtype="Int64")
     return table
 
 
-def sklearn_metrics(table):
-    prob_kl = table[metrics.PROB_KL].to_numpy()
-    kl, pred_kl = table["kl"], table["pred_kl"].astype(int)
-    grades = [roc_auc_score(kl == g, prob_kl[:, g]) for g in np.unique(kl)]
+def sklearn_metric(table, metric):
+    prob_kl = table[PROB_KL].to_numpy()
+    oa, pred_oa, kl = table["oa"], table["pred_oa"], table["kl"]
+    pred_kl = table["pred_kl"].astype(int)
     return {
-        "oa_auc": roc_auc_score(table["oa"], table["prob_oa"]),
-        "oa_acc": accuracy_score(table["oa"], table["pred_oa"]),
-        "oa_f1": f1_score(table["oa"], table["pred_oa"], zero_division=0),
-        "kl_auc": np.mean(grades),
-        "kl_acc": accuracy_score(kl, pred_kl),
-        "kl_f1": f1_score(kl, pred_kl, average="macro", zero_division=0),
-    }
+        "oa_auc": lambda: roc_auc_score(oa, table["prob_oa"]),
+        "oa_acc": lambda: accuracy_score(oa, pred_oa),
+        "oa_f1": lambda: f1_score(oa, pred_oa, zero_division=0),
+        "kl_auc": lambda: np.mean([roc_auc_score(kl == g, prob_kl[:, g]) for g in np.unique(kl)]),
+        "kl_acc": lambda: accuracy_score(kl, pred_kl),
+        "kl_f1": lambda: f1_score(kl, pred_kl, average="macro", zero_division=0),
+    }[metric]()
 
 
 def test_every_metric_equals_scikit_learn_on_every_resample():
     table = model(n=60)
-    counts = metrics.resample_counts(60, 40, seed=1)
+    counts = metrics.resample_counts(60, 20, seed=1)
     ours = metrics.model_metrics(table, counts)
     for b, row in enumerate(counts):
-        expected = sklearn_metrics(table.loc[table.index.repeat(row.astype(int))])
+        drawn = table.loc[table.index.repeat(row.astype(int))]
         for metric in metrics.METRICS:
-            assert_allclose(ours[metric][b], expected[metric], rtol=0, atol=1e-9, err_msg=metric)
+            expected = sklearn_metric(drawn, metric)
+            assert_allclose(ours[metric][b], expected, rtol=0, atol=1e-9, err_msg=metric)
 
 
 def test_macro_auc_is_scikit_learns_ovr():
     table = model(n=60)
-    prob = table[metrics.PROB_KL].to_numpy() + 1e-3
+    prob = table[PROB_KL].to_numpy() + 1e-3
     prob /= prob.sum(axis=1, keepdims=True)
     expected = roc_auc_score(table["kl"], prob, multi_class="ovr", average="macro")
     got = metrics.macro_auc(np.ones((1, 60)), table["kl"].to_numpy(), prob)
@@ -106,19 +109,19 @@ def test_cohort_that_lacks_a_grade_is_averaged_over_the_others():
     kl = np.arange(40) % 4
     table = model(n=40, kl=kl)
     row = metrics.table1(table).iloc[0]
-    assert_allclose(row["kl_auc"], sklearn_metrics(table)["kl_auc"], rtol=0, atol=1e-12)
+    assert_allclose(row["kl_auc"], sklearn_metric(table, "kl_auc"), rtol=0, atol=1e-12)
 
 
 def test_table1_has_a_row_per_model_and_seed():
     table = pd.concat([model(0), model(1), model(1, supervision="single_oa")])
     got = metrics.table1(table)
-    assert got[metrics.MODEL].to_numpy().tolist() == [
+    assert got[MODEL].to_numpy().tolist() == [
         ["resnet3d", "dual", 0],
         ["resnet3d", "dual", 1],
         ["resnet3d", "single_oa", 1],
     ]
     assert got.loc[2, list(metrics.KL_METRICS)].isna().all()
-    assert_allclose(got.loc[1, "oa_auc"], sklearn_metrics(model(1))["oa_auc"], atol=1e-12)
+    assert_allclose(got.loc[1, "oa_auc"], sklearn_metric(model(1), "oa_auc"), atol=1e-12)
 
 
 def test_resamples_are_the_sequence_of_single_draws():
@@ -138,7 +141,7 @@ def test_interval_equals_scipys_percentile_bootstrap(metric):
     got = got.set_index("metric").loc[metric]
 
     def delta(cases):
-        pair = [sklearn_metrics(table.iloc[cases.astype(int)])[metric]
+        pair = [sklearn_metric(table.iloc[cases.astype(int)], metric)
                 for table in (reference, other)]  # fmt: skip
         return pair[1] - pair[0]
 
@@ -185,6 +188,37 @@ def test_single_oa_is_compared_on_oa_alone():
     reference, other = model(0, supervision="single_oa"), model(0)
     got = metrics.paired_bootstrap(reference, other, n_resamples=5, seed=0)
     assert tuple(got["metric"]) == metrics.OA_METRICS
+
+
+def test_dual_is_compared_with_each_single_on_its_own_task():
+    kl = model(0)["kl"]
+    tables = {
+        name: model(seed, supervision=name, kl=kl).assign(seed=0)
+        for seed, name in enumerate(["single_oa", "single_kl", "dual"])
+    }
+    other_seed = model(9, supervision="dual", kl=kl)
+    together = pd.concat([*tables.values(), other_seed])
+    got = metrics.compare_supervisions(together, n_resamples=50, seed=4)
+    assert tuple(got["metric"]) == metrics.METRICS
+    for single, of_task in (
+        ("single_oa", metrics.OA_METRICS),
+        ("single_kl", metrics.KL_METRICS),
+    ):
+        expected = metrics.paired_bootstrap(
+            tables[single], tables["dual"], n_resamples=50, seed=4
+        ).query("metric in @of_task")
+        same = got[got["metric"].isin(of_task)][expected.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(same, expected.reset_index(drop=True))
+    with pytest.raises(InputError, match="no pair of runs"):
+        metrics.compare_supervisions(tables["dual"], n_resamples=5, seed=0)
+
+
+def test_contradictions_are_counted_in_both_directions():
+    table = model(0, n=6, kl=[0, 1, 2, 3, 4, 2])
+    table["pred_oa"] = [1, 1, 1, 0, 0, 1]
+    table["pred_kl"] = pd.array([0, 1, 2, 0, 4, 4], dtype="Int64")
+    row = metrics.contradictions(pd.concat([table, model(1, supervision="single_oa")])).iloc[0]
+    assert row[["cases", "oa_below_kl2", "no_oa_kl2", "share"]].tolist() == [6, 2, 1, 0.5]
 
 
 @pytest.mark.parametrize(

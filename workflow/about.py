@@ -1,0 +1,130 @@
+"""The page that says how the book one looks at came to be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from oacore.cohort import is_phantom, read_tables
+from oacore.profile import load_profile
+from oacore.provenance import provenance
+
+PAGE = """\
+(about-this-build)=
+# About this build
+
+This page is written anew with each build.
+
+## Source
+
+{source}
+
+## Cohort
+
+{cohort}
+
+{cases}
+
+## Time for each chapter
+
+{times}
+
+## Training runs
+
+{runs}
+
+## Settings of profile `{profile}`
+
+{settings}
+
+## Versions
+
+{versions}
+"""
+
+
+def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> str:
+    """Write the page in MyST.
+
+    Parameters
+    ----------
+    build : Path
+        Folder of the build.
+    profile : str
+    notebooks : dict
+        Executed notebooks by their pages.
+
+    Returns
+    -------
+    str
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    here = provenance(device)
+    state = {True: "no file differed from it", False: "with changes on top", None: "unknown"}
+    commit = f"`{here['commit']}` ({state[here['clean']]})" if here["commit"] else "unknown"
+    source = {
+        "Commit": commit,
+        "oacore": here["oacore"],
+        "Rendered on": f"{here['platform']}, {here['device']}, at {here['finished']}",
+    }
+    cohort = build / "cohort"
+    kind = (
+        "A **synthetic phantom**: no patient is in it, and nothing measured on it is clinical."
+        if is_phantom(cohort)
+        else f"The folder `{cohort.resolve().name}`, given by the one who built this."
+    )
+    times = {f"{{doc}}`/{page}`": minutes(nb) for page, nb in notebooks.items()}
+    settings = {key: f"`{value}`" for key, value in asdict(load_profile(profile)).items()}
+    versions = {"python": here["python"], **here["versions"]}
+    return PAGE.format(
+        source=table(source, "", ""),
+        cohort=kind,
+        cases=case_counts(read_tables(cohort)),
+        times=table(times, "Chapter", "Run time"),
+        runs=run_table(build / "runs"),
+        profile=profile,
+        settings=table(settings, "Setting", "Value"),
+        versions=table(versions, "Package", "Version"),
+    )
+
+
+def table(rows: dict[str, Any], left: str, right: str) -> str:
+    """Two columns in Markdown."""
+    lines = [f"| {left} | {right} |", "| :-- | :-- |"]
+    return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()])
+
+
+def minutes(notebook: Any) -> str:
+    """Run time of a notebook in words."""
+    seconds = round(notebook.metadata.papermill.duration)
+    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+
+
+def case_counts(cases: pd.DataFrame) -> str:
+    """Knees by split and grade in Markdown."""
+    grade = cases["kl"].map(lambda kl: f"KL {kl}", na_action="ignore").fillna("no grade")
+    counts = pd.crosstab(cases["split"], grade).loc[lambda rows: rows.index.isin(["train", "test"])]
+    head = ["Split", *counts.columns]
+    lines = [f"| {' | '.join(head)} |", "| :-- |" + " --: |" * len(counts.columns)]
+    for split, row in counts[::-1].iterrows():
+        lines.append(f"| {split} | {' | '.join(map(str, row))} |")
+    return "\n".join(lines)
+
+
+def run_table(runs: Path) -> str:
+    """Trained models, with their time and device, in Markdown."""
+    lines = ["| Run | Epochs | Time | Device | Precision |", "| :-- | --: | --: | :-- | :-- |"]
+    for done in sorted(runs.glob("*/*/seed*/done.json")):
+        run = json.loads(done.read_text(encoding="utf-8"))
+        history = pd.read_csv(done.parent / "history.csv")
+        lines.append(
+            f"| {run['backbone']} {run['supervision']}, seed {run['seed']} | {len(history)} "
+            f"| {history['seconds'].sum():.0f} s | {run['provenance']['device']} "
+            f"| {run['precision']} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,215 @@
+"""Render the executed notebooks and the pages of ``book/`` to HTML that works from disk.
+
+Jupyter Book builds from a copy in which the executed notebooks lie where their sources lie, so
+that launch buttons point at the sources. What a reader would trip over stops the build: a
+notebook that failed, a warning, a page that is missing, a path of this machine in a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from oacore.errors import InputError
+from workflow.about import about_this_build
+from workflow.graph import ROOT
+
+# What the theme puts into each page and no page here needs. The fonts are named by the style
+# sheet too, and preloading them fails on a page from disk; Thebe names another host.
+UNWANTED = re.compile(
+    r'<link rel="preload" as="font"[^>]*>\s*'
+    r"|<script>const THEBE_JS_URL.*?</script>\s*"
+    r'|<script async="async" src="[^"]*sphinx-thebe\.js[^"]*"></script>\s*',
+    re.DOTALL,
+)
+MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts", "input/tex/extensions")
+
+
+def build_book(build: Path, profile: str) -> Path:
+    """Render the book of one build.
+
+    Parameters
+    ----------
+    build : Path
+        Folder of the build, with ``notebooks/`` executed; gets ``html/``.
+    profile : str
+
+    Returns
+    -------
+    Path
+        ``html/index.html``.
+
+    Raises
+    ------
+    InputError
+        If a notebook failed, Sphinx warns, or a finished page is not fit to be shown.
+    """
+    site = build / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    notebooks = stage(build / "notebooks", site)
+    page = about_this_build(build, profile, notebooks)
+    (site / "book/about-this-build.md").write_text(page, encoding="utf-8")
+
+    log = build / "book.log"
+    command = [sys.executable, "-m", "jupyter_book", "build", str(site), "-n", "-W", "--keep-going"]
+    with open(log, "w", encoding="utf-8") as stdout:  # warnings go to the terminal
+        status = subprocess.run(command, stdout=stdout, check=False).returncode
+    if status:
+        raise InputError(f"the book has warnings, see above; all of Sphinx's words are in {log}")
+
+    html = site / "_build/html"
+    for path in html.rglob("*.html"):
+        path.write_text(UNWANTED.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+    pages = contents(site / "_toc.yml")
+    check_pages(html, pages)
+    record = {"pages": pages, "seconds": {k: duration(nb) for k, nb in notebooks.items()}}
+    (html / "build.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    swap(html, build / "html")
+    return build / "html/index.html"
+
+
+def stage(executed: Path, site: Path) -> dict[str, Any]:
+    """Lay out what Jupyter Book shall read; return the executed notebooks by their names."""
+    shutil.copytree(ROOT / "book", site / "book")
+    shutil.copy(ROOT / "_toc.yml", site)
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    config |= {key: config.get(key, {}) | value for key, value in repository().items()}
+    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    static = site / "book/_static"
+    static.mkdir(exist_ok=True)
+    shutil.copy(str(files("plotly") / "package_data/plotly.min.js"), static)
+    for part in MATHJAX_PARTS:
+        source, target = Path(str(files("mathjax"))) / "static/mathjax/es5" / part, static
+        target = static / "mathjax" / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+
+    (site / "notebooks").mkdir()
+    notebooks = {}
+    for name in (page for page in contents(site / "_toc.yml") if page.startswith("notebooks/")):
+        path = executed / f"{Path(name).name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        if notebook.metadata.get("papermill", {}).get("exception"):
+            raise InputError(f"{path}: did not run to its end; run make book again")
+        notebooks[name] = notebook
+        shutil.copy(path, site / f"{name}.ipynb")
+    return notebooks
+
+
+def duration(notebook: Any) -> float:
+    """Seconds that a notebook took."""
+    return round(float(notebook.metadata.papermill.duration), 1)
+
+
+def contents(toc: Path) -> list[str]:
+    """Pages of a table of contents in their order, without endings."""
+    table = yaml.safe_load(toc.read_text(encoding="utf-8"))
+    return [
+        table["root"],
+        *(page["file"] for part in table["parts"] for page in part["chapters"]),
+    ]
+
+
+def github_url(remote: str) -> str | None:
+    """Address of a GitHub repository's page from that of its remote; None for other remotes."""
+    match = re.fullmatch(
+        r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?",
+        remote.strip(),
+    )
+    return f"https://github.com/{match[1]}" if match else None
+
+
+def repository() -> dict[str, dict[str, Any]]:
+    """Configuration of the repository and launch buttons; empty without a GitHub remote."""
+    try:
+        command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+        remote = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:  # no git, hence no remote
+        return {}
+    url = github_url(remote)
+    if url is None:
+        return {}
+    return {
+        "repository": {"url": url, "branch": "main"},
+        "html": {"use_repository_button": True, "use_issues_button": True},
+        "launch_buttons": {
+            "notebook_interface": "jupyterlab",
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        },
+    }
+
+
+def machine_paths() -> re.Pattern[str]:
+    """What a path of this machine looks like."""
+    places = {ROOT, Path.home(), Path(sys.prefix), Path(sys.base_prefix)}
+    # A page may well name /usr/bin.
+    places -= {Path("/"), Path("/usr"), Path("/usr/local")}
+    words = [re.escape(str(place)) for place in sorted(places)]
+    words.append(re.escape(tempfile.gettempdir()) + r"/(?:ipykernel_|tmp)")
+    return re.compile(rf"(?<![\w.])(?:{'|'.join(words)})\b")
+
+
+def check_pages(html: Path, pages: list[str]) -> None:
+    """Refuse a site that lacks a page, or whose pages name a path of this machine.
+
+    Raises
+    ------
+    InputError
+        Naming the first such page.
+    """
+    for page in ("index", *pages):
+        path = html / f"{page}.html"
+        if not path.is_file():
+            raise InputError(f"the built book lacks {page}.html, which _toc.yml names")
+        if page != "index" and "<h1>" not in path.read_text(encoding="utf-8"):
+            raise InputError(f"{page}.html has no title; start its source with one (# Title)")
+    path_of_machine = machine_paths()
+    for path in sorted([*html.rglob("*.html"), *(html / "_sources").rglob("*.*")]):
+        found = path_of_machine.search(path.read_text(encoding="utf-8"))
+        if found:
+            around = found.string[max(0, found.start() - 60) : found.end() + 60]
+            raise InputError(
+                f"{path.relative_to(html)} names a path of this machine: {' '.join(around.split())}"
+            )
+
+
+def swap(new: Path, place: Path) -> None:
+    """Put a folder in another's place, so that no half-written book is ever seen there."""
+    old = place.with_name(f"{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.replace(place, old)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> int:
+    """Command line: the build's folder, and the profile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("build", type=Path)
+    parser.add_argument("--profile", required=True)
+    words = parser.parse_args()
+    try:
+        build_book(words.build, words.profile)
+    except InputError as error:
+        print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Run one notebook with papermill: all parameters known, one clear message if it fails."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from oacore.errors import InputError
+
+CELL_TIMEOUT = 3600  # seconds; no cell of the book comes near it
+ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+
+
+def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None:
+    """Execute a notebook in its own folder and keep the result beside the others.
+
+    Parameters
+    ----------
+    source : Path
+        The notebook, relative to the working directory, as papermill records it.
+    output : Path
+        The executed notebook; appears only if every cell ran.
+    parameters : dict of str to str
+        For the cell tagged ``parameters``.
+
+    Raises
+    ------
+    InputError
+        If a parameter is unknown to the notebook, or a cell fails: the message names the
+        notebook, the cell and the error. What ran stays in ``failed/`` beside `output`.
+    """
+    known = papermill.inspect_notebook(str(source))
+    if unknown := set(parameters) - set(known):
+        raise InputError(
+            f"{source}: has no parameter {', '.join(sorted(unknown))}; its cell tagged "
+            f"`parameters` sets {', '.join(known) or 'nothing, or is missing'}"
+        )
+    failed = output.parent / "failed" / output.name
+    partial = output.parent / "running" / output.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(partial),
+            parameters,
+            kernel_name="python3",
+            cwd=str(source.parent),
+            progress_bar={"desc": source.stem},
+            execution_timeout=CELL_TIMEOUT,
+            start_timeout=120,
+            # On a shared machine, others must not read along.
+            config=Config(KernelManager={"transport_encryption": "auto"}),
+        )
+    except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
+        failed.parent.mkdir(exist_ok=True)
+        os.replace(partial, failed)
+        raise InputError(f"{_describe(source, failed, error)}\nIt stopped in {failed}") from None
+    _finish(partial)
+    os.replace(partial, output)
+    failed.unlink(missing_ok=True)
+
+
+def _finish(path: Path) -> None:
+    """Fold away the cell that papermill added, which repeats what the parameters cell says."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-cell")
+    nbformat.write(notebook, path)
+
+
+def _describe(source: Path, failed: Path, error: Exception) -> str:
+    """Name the notebook, the cell by its number in the source and its first line, the error."""
+    cells = [
+        cell
+        for cell in nbformat.read(failed, as_version=4).cells
+        if not ADDED_TAGS & set(cell.metadata.get("tags", []))
+    ]
+    started = [number for number, cell in enumerate(cells) if cell.metadata.papermill.start_time]
+    number = started[-1]
+    source_lines = cells[number].source.splitlines()
+    first = next((line.strip() for line in source_lines if line.strip()), "")
+    if isinstance(error, PapermillExecutionError):
+        what = f"{error.ename}: {error.evalue}"
+    elif isinstance(error, CellTimeoutError):
+        what = f"took longer than {CELL_TIMEOUT} s"
+    else:
+        what = "its kernel died; is there enough memory?"
+    return f"{source}, cell {number + 1} ({first}): {what}"
+
+
+def neutral_environment(scratch: str) -> dict[str, str]:
+    """Environment that keeps a user's own settings, history and packages out of the book.
+
+    Parameters
+    ----------
+    scratch : str
+        An empty folder for what IPython and Jupyter want to write.
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    return {
+        "IPYTHONDIR": f"{scratch}/ipython",
+        "JUPYTER_CONFIG_DIR": f"{scratch}/config",
+        "JUPYTER_DATA_DIR": f"{scratch}/data",
+        "JUPYTER_RUNTIME_DIR": f"{scratch}/runtime",
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_PATH": "",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONPATH": root,
+    }
+
+
+def main() -> int:
+    """Command line: SOURCE OUTPUT NAME=VALUE ..."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE")
+    words = parser.parse_args()
+    parameters = dict(word.split("=", 1) for word in words.parameters)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ.update(neutral_environment(scratch))
+        try:
+            run_notebook(words.source, words.output, parameters)
+        except InputError as error:
+            print(f"\n{error}\n", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
