@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import textwrap
 import zlib
 from collections import Counter
@@ -71,8 +72,8 @@ class Report:
                 lines += _wrap(f"{fault.where or self.folder}{detail}", "  ")
             lines += [f"  ... and {len(faults) - _SHOWN} more"] if faults[_SHOWN:] else []
             lines += _wrap(f"-> {faults[0].cure}", "  ")
-        warnings = len(self.faults) - self.errors
-        return "\n".join([*lines, "", f"Errors: {self.errors}. Warnings: {warnings}."])
+        totals = f"Errors: {self.errors}. Warnings: {len(self.faults) - self.errors}."
+        return "\n".join([*lines, "", totals])
 
 
 def check_cohort(folder: str | Path, workers: int = 1) -> Report:
@@ -133,20 +134,27 @@ def _file_faults(folder: Path, cases: pd.DataFrame) -> Iterator[Fault]:
     for path in sorted(folder.glob("[il]*T[rs]/[!.]*.nii*")):
         if str(path) not in used:
             cure = "add a row for it, or take the file away"
-            where = str(path.relative_to(folder))
-            yield Fault("warning", "no row of the table uses this file", where, "", cure)
+            what, where = "no row of the table uses this file", str(path.relative_to(folder))
+            yield Fault("warning", what, where, "", cure)
 
 
-def _read(path: str) -> tuple[Any, np.ndarray]:
-    """Read a volume's header and all its voxels."""
+def _read(path: str, kind: str) -> tuple[Any, np.ndarray]:
+    """Read a volume's header and all its voxels; a ValueError says why it is of no use."""
     volume: Any = nib.load(path)
     if len(volume.shape) != 3 or 0 in volume.shape:
         raise ValueError(f"its shape is {volume.shape}, one 3D volume is expected")
-    # Read to the end: nibabel stops at the last voxel, ahead of gzip's checksum.
-    with nib.openers.ImageOpener(path) as file:
-        array = np.asanyarray(type(volume).from_bytes(file.read()).dataobj)
+    if None in nib.aff2axcodes(volume.affine):
+        raise ValueError("its affine gives an axis no direction")
+    # To the end of the file: nibabel stops at the last voxel, ahead of gzip's checksum.
+    raw = Path(path).read_bytes()
+    raw = gzip.decompress(raw) if path.endswith(".gz") else raw
+    array = np.asanyarray(type(volume).from_bytes(raw).dataobj)
     if array.dtype.kind not in "iuf":
         raise ValueError(f"its voxels are {array.dtype}, numbers are expected")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(array))} voxels are not finite")
+    if kind == "image" and array.min() == array.max():
+        raise ValueError(f"every voxel is {array.flat[0]}")
     return volume, array
 
 
@@ -160,11 +168,11 @@ def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
             continue  # a fault already
         where = str(Path(path).relative_to(folder))
         try:
-            volume, array = _read(path)
+            volume, array = _read(path, kind)
             axes = "".join(nib.aff2axcodes(volume.affine))
         except _UNREADABLE as error:
             why = str(error).replace(path, where).splitlines() or [type(error).__name__]
-            faults.append(Fault("error", "cannot be read", where, why[0], _FETCH))
+            faults.append(Fault("error", f"this {kind} cannot be used", where, why[0], _FETCH))
             continue
         grids.append((volume.shape, volume.affine))
         if not (volume.header["sform_code"] or volume.header["qform_code"]):
@@ -173,13 +181,6 @@ def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
         if kind == "image":
             spacing = tuple(float(size) for size in nib.affines.voxel_sizes(volume.affine))
             facts |= {"image_shape": volume.shape, "image_spacing": spacing, "image_axes": axes}
-            if not np.isfinite(array).all():
-                bad = f"{np.count_nonzero(~np.isfinite(array))} voxels"
-                what = "holds values that are not finite"
-                faults.append(Fault("error", what, where, bad, _FETCH))
-            elif array.min() == array.max():
-                value = f"every voxel is {array.flat[0]}"
-                faults.append(Fault("error", "shows nothing", where, value, _FETCH))
         else:
             labels = sorted(float(label) for label in pd.unique(array.ravel(order="K")))
             facts["mask_labels"] = tuple(f"{label:g}" for label in labels)
@@ -207,14 +208,11 @@ def _outliers(folder: Path, cases: pd.DataFrame) -> Iterator[Fault]:
     """Volumes whose shape, spacing, axes or labels are not those of most."""
     for column in FACTS:
         known = cases[cases[column].notna()]
-        if known.empty:
-            continue
         kind, fact = column.split("_")
-        usual = Counter(known[column]).most_common(1)[0][0]
+        usual: Any = Counter(known[column]).most_common(1)[0][0] if len(known) else None
         for case in known.itertuples():
             value = getattr(case, column)
-            same = np.allclose(value, usual, rtol=0.01) if fact == "spacing" else value == usual
-            if not same:
+            if not (np.allclose(value, usual, 0.01) if fact == "spacing" else value == usual):
                 where = str(Path(getattr(case, kind)).relative_to(folder))
                 detail = f"{_times(value)}; most have {_times(usual)}"
                 cure = "look at it; leave it out if it is of another protocol"
@@ -228,13 +226,12 @@ def _times(values: Any) -> str:
 
 
 def _wrap(text: str, indent: str = "") -> list[str]:
-    fit = textwrap.TextWrapper(_WIDTH, indent, indent + "   ", break_on_hyphens=False)
-    return fit.wrap(text)
+    return textwrap.TextWrapper(_WIDTH, indent, indent + "   ", break_on_hyphens=False).wrap(text)
 
 
 def _volume_lines(cases: pd.DataFrame) -> list[str]:
     known = cases[cases["image_shape"].notna()]
-    lines = [f"Readable images: {len(known)} of {len(cases)}. Masks: {cases['mask'].count()}."]
+    lines = [f"Usable images: {len(known)} of {len(cases)}. Masks: {cases['mask'].count()}."]
     if len(known):
         shape, spacing, axes = (Counter(known[fact]).most_common(1)[0][0] for fact in FACTS[:3])
         lines.append(f"Most common: {_times(shape)} voxels of {_times(spacing)} mm, axes {axes}.")

@@ -23,6 +23,7 @@ SUPERVISIONS: dict[str, tuple[str, ...]] = {
     "single_kl": ("kl",),
     "dual": ("oa", "kl"),
 }
+SUPERVISION_NAMES = {"single_oa": "Single-OA", "single_kl": "Single-KL", "dual": "Dual"}
 
 
 def oa_from_kl(kl: npt.ArrayLike) -> np.ndarray:

@@ -26,6 +26,7 @@ SIGNAL = {
     "fat": 0.9,
     "muscle": 3.4,
     "tendon": 0.7,
+    "capsule": 2.4,
     "fluid": 6.0,
     "meniscus": 2.1,
     "femur": 1.0,
@@ -62,6 +63,7 @@ def _ridge(x: Array, y: Array, z: Array, at: tuple[float, float, float], out: fl
     radius = 1.5 + 0.6 * out
     side = 1 if at[0] > 0 else -1
     centre = at[0] + side * (out - radius - 2 * max(0.0, 1 - out))
+    centre = centre - side * 0.018 * (y - at[1]) ** 2  # the margin curves inwards, front and back
     along = np.maximum(np.abs(y - at[1]) - (6 + 1.6 * out), 0)
     return np.sqrt((x - centre) ** 2 + along**2 + (0.8 * (z - at[2])) ** 2) - radius
 
@@ -94,7 +96,7 @@ class _Knee:
         self.spine = rng.normal(7.0, 0.8) + 0.2 * severity
         self.slope = rng.normal(0.05, 0.025)
         self.relief = {bone: waves(3, 25, 60, 0.35) for bone in ("femur", "tibia")}
-        self.texture = waves(4, 5, 16, 0.04)
+        self.texture = waves(4, 5, 16, 0.03)
         self.margin_y = {name: rng.normal(-4, 3) for name in MARGINS}
         self.patella = rng.normal([0, 43, 27], [1.5, 1, 3])
         self.skin = 1 + 0.006 * (float(subject["bmi"]) - 29.5) + rng.normal(0, 0.02)
@@ -154,7 +156,7 @@ class _Knee:
         radius = (np.sqrt(x * x + 9) - 22) ** 2 + (y + 6) ** 2
         dish = np.minimum(radius / 150, 3) * (x < 0) - np.minimum((y + 3) ** 2 / 130, 4) * (x > 0)
         dish = dish * np.minimum(np.abs(x) / 6, 1)
-        spines = self.spine * np.exp(-((x / 8) ** 4) - ((y + 3) / 14) ** 2)
+        spines = self.spine * np.exp(-(((x / 8) ** 2) ** 2) - ((y + 3) / 14) ** 2)
         top = dish + spines + self.slope * (y + 3)
         taper = 1 / (1 + np.exp((z + 28) / 8))
         half = self.width - 1.2 - 20 * taper
@@ -201,8 +203,8 @@ def _render(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noiseless signal (femoral marrow is 1) and labels at points in mm."""
 
-    def cover(distance: Array) -> Array:
-        return np.clip(0.5 - distance / blur, 0, 1)
+    def cover(distance: Array, edge: float = 0.0) -> Array:
+        return np.clip(0.5 - distance / max(edge, blur), 0, 1)
 
     def paint(signal: Array, share: Array, tissue: float | Array) -> Array:
         return signal + share * (tissue - signal)
@@ -218,8 +220,10 @@ def _render(
     signal = paint(signal, cover(skin + 2), SIGNAL["fat"] * texture)
     behind = np.maximum(y + 30 * size - 0.35 * np.abs(z), 4 - np.minimum(femur, tibia))
     signal = paint(signal, cover(np.maximum(limb, behind)), SIGNAL["muscle"] * texture)
+    capsule = _blend_max(np.minimum(femur, tibia) - 9, 0.7 * np.abs(z) - 22 * size, 8)
+    signal = paint(signal, cover(capsule, 5.0), SIGNAL["capsule"] * texture)
     px, py, pz = (float(v) * size for v in knee.patella)
-    tendon = np.maximum(np.abs(x - px) - 12, np.abs(y - (py - 0.16 * np.abs(z - pz))) - 4)
+    tendon = np.maximum(np.abs(x - px) - 12, np.abs(y - (py - 0.16 * np.abs(z - pz))) - 2.5)
     signal = paint(signal, cover(tendon), SIGNAL["tendon"])
     bulge = _ellipse(np.hypot((x - px) / 1.15, z - pz), y - py, 19 * size, 9.5 * size)
     behind_patella = np.maximum(bulge - 2.2, y - py - 1)
@@ -274,8 +278,8 @@ def draw_knee(
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     knee = _Knee(subject, rng)
-    turn = Rotation.from_euler("xyz", rng.normal(0, [4, 3, 5]), degrees=True).as_matrix()
-    centre = rng.normal([0, -4, -8], [3, 3, 4])
+    turn = Rotation.from_euler("xyz", rng.normal(0, [3, 2, 4]), degrees=True).as_matrix()
+    centre = rng.normal([0, -4, -8], [2, 2, 3])
     gain = FEMUR_SIGNAL * float(np.exp(rng.normal(0, 0.13)))
     contrast = float(np.exp(rng.normal(0, 0.06)))
     field = rng.normal(0, [0.06, 0.06, 0.06, 0.04, 0.04, 0.04]).tolist()
@@ -287,7 +291,7 @@ def draw_knee(
     blur = float(np.sqrt((voxel**2).mean()))
     image, labels = np.empty(shape, np.int16), np.empty(shape, np.uint8)
     # Slabs that fit the processor's cache: faster, and memory does not grow with the grid.
-    slab = max(1, 200_000 // (shape[1] * shape[2]))
+    slab = max(1, 100_000 // (shape[1] * shape[2]))
     for start in range(0, shape[0], slab):
         part = slice(start, start + slab)
         wx, wy, wz = np.meshgrid(axes[0][part], axes[1], axes[2], indexing="ij", sparse=True)

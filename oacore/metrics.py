@@ -21,7 +21,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from oacore.errors import InputError
 from oacore.predictions import (
     GRADES,
     MODEL,
@@ -35,7 +34,6 @@ from oacore.predictions import (
 OA_METRICS = ("oa_auc", "oa_acc", "oa_f1")
 KL_METRICS = ("kl_auc", "kl_acc", "kl_f1")
 METRICS = OA_METRICS + KL_METRICS
-_SINGLES = [("single_oa", "Single-OA", OA_METRICS), ("single_kl", "Single-KL", KL_METRICS)]
 
 
 def auc(counts: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -281,77 +279,6 @@ def paired_bootstrap(
             }
         )
     return pd.DataFrame(rows)
-
-
-def compare_supervisions(
-    predictions: pd.DataFrame, *, n_resamples: int = 2000, seed: int
-) -> pd.DataFrame:
-    """Compare Dual with each single supervision on that supervision's own task.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-        Tidy predictions of one split. Runs pair by backbone and seed.
-    n_resamples, seed : int
-        As in `paired_bootstrap`; the same resamples for every comparison.
-
-    Returns
-    -------
-    DataFrame
-        `backbone`, `seed`, `comparison` (in words) and the columns of `paired_bootstrap`:
-        OA metrics against Single-OA, KL metrics against Single-KL; deltas are Dual minus single.
-
-    Raises
-    ------
-    InputError
-        If no Dual run has a single run of its backbone and seed beside it.
-    """
-    check_columns(predictions)
-    tables = []
-    for _, runs in predictions.groupby(["backbone", "seed"], sort=False):
-        backbone, run_seed = runs[["backbone", "seed"]].iloc[0]
-        by_supervision = {name: run for name, run in runs.groupby("supervision")}
-        for single, name, metrics in _SINGLES:
-            if single in by_supervision and "dual" in by_supervision:
-                table = paired_bootstrap(
-                    by_supervision[single], by_supervision["dual"],
-                    n_resamples=n_resamples, seed=seed,
-                )  # fmt: skip
-                words = f"{backbone} Dual - {name}, seed {run_seed}"
-                table = table.assign(backbone=backbone, seed=run_seed, comparison=words)
-                tables.append(table[table["metric"].isin(metrics)])
-    if not tables:
-        raise InputError(
-            "no pair of runs to compare: train dual and single_oa or single_kl with one backbone "
-            "and one seed"
-        )
-    together = pd.concat(tables, ignore_index=True)
-    first = ["backbone", "seed", "comparison"]
-    return together[[*first, *together.columns.drop(first)]]
-
-
-def contradictions(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Count how often the OA head and the KL head of a Dual model contradict each other.
-
-    Parameters
-    ----------
-    predictions : DataFrame
-        Tidy predictions of one split.
-
-    Returns
-    -------
-    DataFrame
-        One row per Dual run: `backbone`, `seed`, `cases`, `oa_below_kl2` (the OA head says OA,
-        the predicted grade is below 2), `no_oa_kl2` (the reverse), `share` of both together.
-    """
-    check_columns(predictions)
-    dual = predictions[predictions["supervision"] == "dual"]
-    says_oa, grade_is_oa = dual["pred_oa"] == 1, (dual["pred_kl"] >= 2).astype(bool)
-    counted = dual[["backbone", "seed"]].assign(
-        cases=1, oa_below_kl2=says_oa & ~grade_is_oa, no_oa_kl2=~says_oa & grade_is_oa
-    )
-    table = counted.groupby(["backbone", "seed"], sort=False).sum().reset_index()
-    return table.assign(share=(table["oa_below_kl2"] + table["no_oa_kl2"]) / table["cases"])
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:

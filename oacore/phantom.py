@@ -153,7 +153,7 @@ def sample_subjects(
         "size": size.round(4),
     }
     # Cartilage is lost in one compartment, from KL 3 on; more of the femoral than the tibial.
-    femoral_loss = np.where(severity > 2.5, 0.2 + 0.45 * (severity - 4), 0)
+    femoral_loss = np.where(severity > 2.5, 0.2 + 0.45 * (severity - 2.5), 0)
     femoral_loss = (femoral_loss * np.exp(rng.normal(0, 0.12, n))).clip(0, 1.1)
     tibial_loss = femoral_loss * np.where(lateral, 0.72, 0.3 + 0.4 * femoral_loss)
     build = size * np.exp(rng.normal(0, 0.1, n))
@@ -169,12 +169,14 @@ def sample_subjects(
         both = table[f"thickness_femur_{side}_mm"] + table[f"thickness_tibia_{side}_mm"]
         table[f"joint_space_{side}_mm"] = (both + CLEARANCE).round(3)
     # Osteophytes grow with severity at all margins, most at the diseased compartment's.
-    growth = np.interp(severity, [-0.5, 0.5, 1.5, 2.5, 3.5, 4.5], [0, 0.2, 1.2, 2.8, 4.2, 6.0])
+    # A definite osteophyte is what sets KL 2 apart, hence the step at 1.5.
+    steps = [-0.5, 0.5, 1.4, 1.6, 2.5, 3.5, 4.5]
+    growth = np.interp(severity, steps, [0, 0.3, 1.2, 3.0, 4.0, 5.5, 8.0])
     growth = growth * np.exp(rng.normal(0, 0.15, n))
     for name in MARGINS:
         near = (name[1] == "l") == lateral
         spread = np.exp(rng.normal(0, 0.3, n)) * np.where(near, 1, 0.55)
-        table[f"osteophyte_{name}_mm"] = (growth * spread).clip(0, 9).round(3)
+        table[f"osteophyte_{name}_mm"] = (growth * spread).clip(0, 10).round(3)
     frame = pd.DataFrame(table)
     frame.loc[label < 0, "kl"] = pd.NA
     return frame

@@ -60,7 +60,7 @@ def test_no_cohort_is_one_error_with_its_cure(tmp_path, folder):
     assert "oacore fetch oaizib-cm" in report.text() and "oacore phantom" in report.text()
 
 
-def test_truncated_and_foreign_files_cannot_be_read(cohort):
+def test_truncated_and_foreign_files_cannot_be_used(cohort):
     folder = cohort / "imagesTr"
     whole = (folder / "oaizib_001_0000.nii.gz").read_bytes()
     (folder / "oaizib_001_0000.nii.gz").write_bytes(whole[:-200])
@@ -73,13 +73,13 @@ def test_truncated_and_foreign_files_cannot_be_read(cohort):
     (folder / "oaizib_005_0000.nii.gz").write_bytes(gzip.compress(raw))
     (cohort / "labelsTs/oaizib_006.nii.gz").write_bytes(whole[:50])
     report = check_cohort(cohort)
-    faults = found(report, "cannot be read")
+    faults = found(report, "cannot be used")
     assert [fault[1] for fault in faults] == [
         *(f"imagesTr/oaizib_00{case}_0000.nii.gz" for case in (1, 2, 3, 4, 5)),
         "labelsTs/oaizib_006.nii.gz",
     ]
     assert all(fault[0] == "error" and fault[2] and "again" in fault[3] for fault in faults)
-    assert report.errors == 6 and "Readable images: 5 of 10" in report.text()
+    assert report.errors == 6 and "Usable images: 5 of 10" in report.text()
 
 
 def test_a_file_cut_anywhere_is_reported(cohort):
@@ -89,7 +89,7 @@ def test_a_file_cut_anywhere_is_reported(cohort):
         nib.save(image, path)
         whole = path.read_bytes()
         (cohort / "imagesTr/oaizib_002_0000.nii.gz").unlink(missing_ok=True)
-        for length in range(0, len(whole) - 1, 37):
+        for length in (0, 1, 100, 347, 348, 350, 352, 600, len(whole) - 5):
             (cohort / f"imagesTr/oaizib_002_0000{end}").write_bytes(whole[:length])
             assert check_cohort(cohort).errors == 1, (end, length)
         (cohort / f"imagesTr/oaizib_002_0000{end}").unlink()
@@ -101,14 +101,16 @@ def test_images_that_show_nothing(cohort):
     array[0, 0, :2] = np.nan, np.inf
     write_volume(cohort / "imagesTr/oaizib_002_0000.nii.gz", array)
     write_volume(cohort / "imagesTr/oaizib_003_0000.nii.gz", np.zeros((*SHAPE, 2), np.int16))
+    raw = bytearray(gzip.decompress((cohort / "imagesTr/oaizib_004_0000.nii.gz").read_bytes()))
+    raw[312:328] = bytes(16)  # the third row of the affine
+    (cohort / "imagesTr/oaizib_004_0000.nii.gz").write_bytes(gzip.compress(raw))
     report = check_cohort(cohort)
-    assert found(report, "shows nothing")[0][1:3] == (
-        "imagesTr/oaizib_001_0000.nii.gz", "every voxel is 7.0",
-    )  # fmt: skip
-    assert found(report, "not finite")[0][1:3] == ("imagesTr/oaizib_002_0000.nii.gz", "2 voxels")
-    (four,) = found(report, "cannot be read")
-    assert "oaizib_003" in four[1] and "(6, 8, 8, 2)" in four[2]
-    assert report.errors == 3
+    whys = ["every voxel is 7.0", "2 voxels are not finite", "its shape is (6, 8, 8, 2), one 3D "
+            "volume is expected", "its affine gives an axis no direction"]  # fmt: skip
+    assert [fault[1:3] for fault in found(report, "this image cannot be used")] == [
+        (f"imagesTr/oaizib_00{case}_0000.nii.gz", why) for case, why in enumerate(whys, start=1)
+    ]
+    assert report.errors == 4
 
 
 def test_masks_that_do_not_share_their_images_grid(cohort):
@@ -196,7 +198,10 @@ def test_patterns_in_the_tables(tmp_path):
     assert [fault[:2] for fault in found(report, "sorted by grade")] == [
         ("warning", "subInfo_train"),
     ]
-    assert found(report, "a left knee among right")[0][1:3] == ("subInfo_train.xlsx row 4", "case 3")
+    assert found(report, "a left knee among right")[0][1:3] == (
+        "subInfo_train.xlsx row 4",
+        "case 3",
+    )
     assert found(report, "training subject")[0][1:3] == ("subInfo_test.xlsx row 3", "case 8")
     assert found(report, "no test case of KL 3")[0][0] == "warning"
     assert len(report.faults) == 4 and report.errors == 0
@@ -230,7 +235,7 @@ def test_all_faults_come_in_one_go_grouped_and_within_100_columns(tmp_path):
     ]  # fmt: skip
     assert found(report, "appears twice")[0][1] == "subInfo_train.xlsx row 5"
     assert found(report, "both splits")[0][1] == "subInfo_test.xlsx row 2"
-    assert len(found(report, "Gender")) == 21 and len(found(report, "cannot be read")) == 1
+    assert len(found(report, "Gender")) == 21 and len(found(report, "cannot be used")) == 1
     text = report.text()
     assert "ERROR: Gender is not a whole number from 1 to 2 (21 times)" in text
     assert "  ... and 18 more\n  -> write 1 for male, 2 for female" in text

@@ -119,6 +119,11 @@ def test_blank_rows_are_skipped_and_still_counted(tmp_path):
         write_tables(tmp_path / kind, rows, test, kind)
         with pytest.raises(InputError, match=rf"subInfo_train{kind} row 5: .*found 9"):
             read_tables(tmp_path / kind)
+    path = tmp_path / ".csv/subInfo_train.csv"
+    path.write_text(path.read_text().replace("\n,,,,,,,,\n", "\n\n"))
+    assert "\n\n" in path.read_text()
+    with pytest.raises(InputError, match=r"subInfo_train\.csv row 5: .*found 9"):
+        read_tables(tmp_path / ".csv")
 
 
 BAD_CELLS = [

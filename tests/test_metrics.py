@@ -190,37 +190,6 @@ def test_single_oa_is_compared_on_oa_alone():
     assert tuple(got["metric"]) == metrics.OA_METRICS
 
 
-def test_dual_is_compared_with_each_single_on_its_own_task():
-    kl = model(0)["kl"]
-    tables = {
-        name: model(seed, supervision=name, kl=kl).assign(seed=0)
-        for seed, name in enumerate(["single_oa", "single_kl", "dual"])
-    }
-    other_seed = model(9, supervision="dual", kl=kl)
-    together = pd.concat([*tables.values(), other_seed])
-    got = metrics.compare_supervisions(together, n_resamples=50, seed=4)
-    assert tuple(got["metric"]) == metrics.METRICS
-    for single, of_task in (
-        ("single_oa", metrics.OA_METRICS),
-        ("single_kl", metrics.KL_METRICS),
-    ):
-        expected = metrics.paired_bootstrap(
-            tables[single], tables["dual"], n_resamples=50, seed=4
-        ).query("metric in @of_task")
-        same = got[got["metric"].isin(of_task)][expected.columns].reset_index(drop=True)
-        pd.testing.assert_frame_equal(same, expected.reset_index(drop=True))
-    with pytest.raises(InputError, match="no pair of runs"):
-        metrics.compare_supervisions(tables["dual"], n_resamples=5, seed=0)
-
-
-def test_contradictions_are_counted_in_both_directions():
-    table = model(0, n=6, kl=[0, 1, 2, 3, 4, 2])
-    table["pred_oa"] = [1, 1, 1, 0, 0, 1]
-    table["pred_kl"] = pd.array([0, 1, 2, 0, 4, 4], dtype="Int64")
-    row = metrics.contradictions(pd.concat([table, model(1, supervision="single_oa")])).iloc[0]
-    assert row[["cases", "oa_below_kl2", "no_oa_kl2", "share"]].tolist() == [6, 2, 1, 0.5]
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

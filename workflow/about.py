@@ -15,7 +15,7 @@ from oacore.profile import load_profile
 from oacore.provenance import provenance
 
 PAGE = """\
-(about-this-build)=
+(sec-about-this-build)=
 # About this build
 
 This page is written anew with each build.
@@ -82,7 +82,7 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
     settings = {key: f"`{value}`" for key, value in asdict(load_profile(profile)).items()}
     versions = {"python": here["python"], **here["versions"]}
     return PAGE.format(
-        source=table(source, "", ""),
+        source=table(source, "What", "Which"),
         cohort=kind,
         cases=case_counts(read_tables(cohort)),
         times=table(times, "Chapter", "Run time"),

@@ -63,7 +63,8 @@ def build_book(build: Path, profile: str) -> Path:
     (site / "book/about-this-build.md").write_text(page, encoding="utf-8")
 
     log = build / "book.log"
-    command = [sys.executable, "-m", "jupyter_book", "build", str(site), "-n", "-W", "--keep-going"]
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [jupyter_book, "build", str(site), "-n", "-W", "--keep-going"]
     with open(log, "w", encoding="utf-8") as stdout:  # warnings go to the terminal
         status = subprocess.run(command, stdout=stdout, check=False).returncode
     if status:

@@ -1,0 +1,74 @@
+"""What tests share: the data beside the repository, Chromium, and one smoke build."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def absent(what: str, insist: str) -> NoReturn:
+    """Skip a test for want of something, or fail where the variable `insist` is set to 1."""
+    if os.environ.get(insist) == "1":
+        pytest.fail(f"{what}, and {insist}=1 insists on it")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data for tests, which lie beside the repository and are no part of it."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        absent("there is no ../shared", "OACORE_REQUIRE_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium or Chrome."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    absent("there is no Chromium", "OACORE_REQUIRE_CHROMIUM")
+
+
+def make(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Call make in a copy of the project, with the environment that runs the tests."""
+    environment = {key: value for key, value in os.environ.items() if key != "MAKEFLAGS"}
+    return subprocess.run(
+        ["make", "--no-print-directory", f"VENV={sys.prefix}", *words],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def smoke_words() -> list[str]:
+    """What makes the smoke build, with the published files where they are to be had."""
+    published = ROOT.parent / "shared/real/published_predictions"
+    given = [f"PUBLISHED={published}"] if published.is_dir() else []
+    return ["book", "PROFILE=smoke", "CORES=2", *given]
+
+
+@pytest.fixture(scope="session")
+def smoke_build(smoke_words: list[str]) -> Path:
+    """Folder of the whole book as `make book PROFILE=smoke` leaves it."""
+    done = make(*smoke_words)
+    if done.returncode:
+        pytest.fail(f"the smoke build failed:\n{done.stdout[-6000:]}", pytrace=False)
+    return ROOT / "build/smoke"
+
+
+@pytest.fixture(scope="session")
+def built_book(smoke_build: Path) -> Path:
+    """Folder of the smoke build's pages."""
+    return smoke_build / "html"

@@ -1,0 +1,214 @@
+"""The built book in a browser: nothing asked from another host, and everything moves.
+
+The book is the folder in OACORE_BOOK_HTML, else the smoke build (fixture ``built_book``).
+"""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+COHORT = "notebooks/02-cohort.html"
+PHONE = {"width": 375, "height": 800}
+
+
+@pytest.fixture(scope="session")
+def book(request: pytest.FixtureRequest) -> Path:
+    """Folder of the built pages."""
+    folder = os.environ.get("OACORE_BOOK_HTML")
+    path = Path(folder) if folder else request.getfixturevalue("built_book")
+    assert (path / "index.html").is_file(), f"{path} holds no built book"
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def served(book: Path) -> Iterator[str]:
+    """Address of the book on a plain file server on loopback."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Keep the test's output to the test."""
+
+    handler = functools.partial(Quiet, directory=str(book))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["sync_api.BrowserContext"]:
+    """Headless Chromium with a profile of its own."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    profile = tmp_path_factory.mktemp("chromium")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(profile),
+            executable_path=chromium,
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        yield context
+        context.close()
+
+
+class Watched:
+    """A page that remembers what went wrong on it and what it asked for."""
+
+    def __init__(self, context: "sync_api.BrowserContext", url: str, home: str) -> None:
+        """Open `url`; `home` is where the book's own files lie."""
+        self.trouble: list[str] = []
+        self.foreign: list[str] = []
+        self.page = context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.trouble.append(f"page error: {error}"))
+        self.page.on("requestfailed", lambda r: self.trouble.append(f"failed: {r.url[:200]}"))
+        self.page.on("response", self._response)
+        self.page.on("request", lambda request: self._request(request.url, home))
+        self.page.goto(url, wait_until="load")
+        self.page.wait_for_selector("main")  # index.html only leads to the first page
+        # Plots and formulas are drawn after the load event.
+        self.page.wait_for_function(
+            "() => [...document.querySelectorAll('.plotly-graph-div')]"
+            ".every(plot => plot.querySelector('.main-svg'))"
+            " && (!window.MathJax?.startup || [...document.querySelectorAll('.math')]"
+            ".every(math => math.querySelector('mjx-container')))",
+            timeout=20_000,
+        )
+
+    def _console(self, message: "sync_api.ConsoleMessage") -> None:
+        if message.type == "error":
+            self.trouble.append(f"console: {message.text}")
+
+    def _response(self, response: "sync_api.Response") -> None:
+        if response.status >= 400:
+            self.trouble.append(f"{response.status}: {response.url}")
+
+    def _request(self, url: str, home: str) -> None:
+        if not url.startswith((home, "data:", "blob:")):
+            self.foreign.append(url)
+
+
+def pages(book: Path) -> list[str]:
+    """Every page a reader can reach, by its path in the book."""
+    found = [path.relative_to(book).as_posix() for path in sorted(book.rglob("*.html"))]
+    return [name for name in found if not name.startswith(("_static/", "_sources/"))]
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+def test_every_page_is_whole_and_asks_no_other_host(browser, book, served, way):
+    home = book.as_uri() if way == "from disk" else served
+    names = [*pages(book), "search.html?q=knee"]
+    assert len(names) > 5, "the book has hardly a page"
+    wrong = []
+    plots = 0
+    for name in names:
+        watched = Watched(browser, f"{home}/{name}", home)
+        page = watched.page
+        wrong += [f"{name}: {trouble}" for trouble in watched.trouble]
+        wrong += [f"{name}: asked for {url[:200]}" for url in watched.foreign]
+        # Pictures below the fold may be lazy: what is asserted is that none is broken.
+        broken = page.evaluate(
+            "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        )
+        wrong += [f"{name}: picture {source[:200]} is broken" for source in broken]
+        plots += page.locator(".plotly-graph-div").count()
+        page.close()
+    assert not wrong, "\n".join(wrong)
+    assert plots > 0, "no page has a plot"
+
+
+def viewer(page: "sync_api.Page") -> "sync_api.Frame":
+    """The first slice viewer of a page, drawn."""
+    handle = page.locator("iframe.oa-slices").first
+    handle.scroll_into_view_if_needed()
+    frame = handle.element_handle().content_frame()
+    assert frame is not None
+    frame.wait_for_function(DRAWN)
+    return frame
+
+
+PIXELS = "() => document.getElementById('picture').toDataURL()"
+DRAWN = """() => {
+  const c = document.getElementById("picture");
+  return c.width && c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v > 0);
+}"""
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+def test_the_slice_slider_changes_the_picture(browser, book, served, way):
+    home = book.as_uri() if way == "from disk" else served
+    watched = Watched(browser, f"{home}/{COHORT}", home)
+    frame = viewer(watched.page)
+    seen = [frame.evaluate(PIXELS)]
+    words = [frame.locator("#where").inner_text()]
+    frame.locator("#slice").focus()
+    watched.page.keyboard.press("ArrowLeft")
+    seen.append(frame.evaluate(PIXELS))
+    words.append(frame.locator("#where").inner_text())
+    frame.get_by_role("button", name="coronal").click()
+    frame.wait_for_function(DRAWN)
+    seen.append(frame.evaluate(PIXELS))
+    words.append(frame.locator("#where").inner_text())
+    frame.locator("#opacity").fill("0")
+    seen.append(frame.evaluate(PIXELS))
+    frame.locator("#stage").focus()
+    watched.page.keyboard.press("ArrowUp")
+    seen.append(frame.evaluate(PIXELS))
+    words.append(frame.locator("#where").inner_text())
+    assert len(set(seen)) == 5, "a control left the picture as it was"
+    assert len(set(words)) == 4 and "coronal slice" in words[2]
+    assert not watched.trouble
+    watched.page.close()
+
+
+def test_a_plot_answers_to_the_pointer(browser, book):
+    watched = Watched(browser, f"{book.as_uri()}/{COHORT}", book.as_uri())
+    plot = watched.page.locator(".plotly-graph-div:has(.legendtoggle)").first
+    plot.scroll_into_view_if_needed()
+    handle = plot.element_handle()
+    assert not plot.locator(".hoverlayer text").count()
+    mark = plot.locator(".point path, path.point, path.box").first.bounding_box()
+    assert mark is not None
+    # The mark lies under plotly's own drag area, so the pointer goes to the place, not the mark.
+    middle = mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2
+    watched.page.mouse.move(*middle, steps=3)
+    watched.page.wait_for_function(
+        "plot => plot.querySelector('.hoverlayer text')?.textContent", arg=handle
+    )
+    plot.locator(".legendtoggle").first.click()
+    watched.page.wait_for_function(
+        "plot => plot._fullData.some(trace => trace.visible === 'legendonly')", arg=handle
+    )
+    assert not watched.trouble
+    watched.page.close()
+
+
+@pytest.mark.parametrize("name", ["index.html", COHORT])
+def test_a_phone_needs_no_sideways_scroll(browser, book, name):
+    page = browser.new_page()
+    page.set_viewport_size(PHONE)
+    page.goto(f"{book.as_uri()}/{name}", wait_until="load")
+    page.wait_for_selector("main")
+    page.wait_for_timeout(500)  # plots settle to the new width
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]
+    page.close()
