@@ -187,6 +187,7 @@ def slice_viewer(
     The result is one iframe with everything in it: for each plane a JPEG sheet of all slices
     and a transparent PNG sheet of the masks. Superior is up; anterior is on the left of sagittal
     slices and up on axial ones; the patient's right is on the left of coronal and axial ones.
+    Each plane opens on the slice with the most masks to see, else in the middle.
 
     Parameters
     ----------
@@ -225,7 +226,8 @@ def slice_viewer(
         raise InputError(
             f"slice_viewer: {len(labels)} labels but {len(OKABE_ITO)} colours: join some."
         )
-    cases, covered = [], np.zeros(shape, bool)
+    cases: list[dict[str, Any]] = []
+    worth = [np.zeros(n) for n in shape]
     for case, values in volume.items():
         grey = _grey(np.asarray(values), shape, window, case)
         codes = np.zeros(shape, np.uint8)
@@ -236,14 +238,13 @@ def slice_viewer(
                     f"volume {shape}: bring both to one grid."
                 )
             codes[np.asarray(mask) > 0] = labels.index(name) + 1
-        covered |= codes > 0
+        for code in range(1, codes.max() + 1):
+            for axis in range(3):
+                area = (codes == code).sum(tuple({0, 1, 2} - {axis}))
+                worth[axis] += np.sqrt(area)  # many labels are worth more than much of one
         sheets = [[_jpeg(_sheet(grey, axis)), _png(_sheet(codes, axis))] for axis in range(3)]
         cases.append({"name": case, "sheets": sheets})
-    # Open where there is most to see: the slice with most mask, else the middle one.
-    start = [
-        int(np.argmax(area)) if (area := covered.sum(tuple({0, 1, 2} - {axis}))).any() else n // 2
-        for axis, n in enumerate(shape)
-    ]
+    start = [int(np.argmax(w)) if w.any() else n // 2 for w, n in zip(worth, shape, strict=True)]
     data = {
         "cases": cases,
         "shape": shape,

@@ -63,8 +63,8 @@ def _ridge(x: Array, y: Array, z: Array, at: tuple[float, float, float], out: fl
     radius = 1.5 + 0.6 * out
     side = 1 if at[0] > 0 else -1
     centre = at[0] + side * (out - radius - 2 * max(0.0, 1 - out))
-    centre = centre - side * 0.018 * (y - at[1]) ** 2  # the margin curves inwards, front and back
-    along = np.maximum(np.abs(y - at[1]) - (6 + 1.6 * out), 0)
+    centre = centre - side * 0.012 * (y - at[1]) ** 2  # the margin curves inwards, front and back
+    along = np.maximum(np.abs(y - at[1]) - (7 + 1.1 * out), 0)
     return np.sqrt((x - centre) ** 2 + along**2 + (0.8 * (z - at[2])) ** 2) - radius
 
 
@@ -182,7 +182,9 @@ class _Knee:
         femoral = femoral * np.clip(inside / 3, 0, 1) * (1 + 0.3 * np.clip((y - 12) / 8, 0, 1))
         thickness = {}
         for side, sign in (("medial", -1), ("lateral", 1)):
-            worn = np.exp(-((((x - sign * 22) / 12) ** 2 + ((y + 4) / 16) ** 2) ** 2))
+            reach = 0.85 + 0.35 * loss[f"femur_{side}"]  # a lesion that deepens also spreads
+            p, q = (x - sign * 22) / (12 * reach), (y + 4) / (16 * reach)
+            worn = np.exp(-((p * p + q * q) ** 2))
             femoral = femoral * (1 - np.minimum(loss[f"femur_{side}"] * worn, 1) * (z < 25))
             p, q = (x - sign * 22) / 15.2, (y + 7) / (23 if side == "medial" else 21.5)
             plate = np.clip(3.5 * (1 - np.sqrt(p * p + q * q)), 0, 1) * np.clip((z + 6) / 3, 0, 1)

@@ -172,10 +172,10 @@ def sample_subjects(
     # A definite osteophyte is what sets KL 2 apart, hence the step at 1.5.
     steps = [-0.5, 0.5, 1.4, 1.6, 2.5, 3.5, 4.5]
     growth = np.interp(severity, steps, [0, 0.3, 1.2, 3.0, 4.0, 5.5, 8.0])
-    growth = growth * np.exp(rng.normal(0, 0.15, n))
+    growth = growth * np.exp(rng.normal(0, 0.12, n))
     for name in MARGINS:
         near = (name[1] == "l") == lateral
-        spread = np.exp(rng.normal(0, 0.3, n)) * np.where(near, 1, 0.55)
+        spread = np.exp(rng.normal(0, 0.25, n)) * np.where(near, 1, 0.55)
         table[f"osteophyte_{name}_mm"] = (growth * spread).clip(0, 10).round(3)
     frame = pd.DataFrame(table)
     frame.loc[label < 0, "kl"] = pd.NA

@@ -282,11 +282,12 @@ def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no finished run.
+        If there is no finished run, or they were trained on different volumes.
     """
-    tables = []
+    tables, trained_on = [], {}
     for done in sorted(Path(runs).glob("*/*/seed*/done.json")):
         run = json.loads(done.read_text())
+        trained_on[run["volumes"]] = done.parent
         rows = pd.read_csv(done.parent / f"{table}.csv")
         for column in ("seed", "supervision", "backbone"):
             if column not in rows:
@@ -294,6 +295,12 @@ def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:
         tables.append(rows)
     if not tables:
         raise InputError(f"{runs}: holds no finished run; train with `make book` or `oacore train`")
+    if len(trained_on) > 1:
+        left, right, *_ = trained_on.values()
+        raise InputError(
+            f"{left} and {right} were trained on different volumes, so they cannot be compared; "
+            "remove the folder of the older run"
+        )
     joined = pd.concat(tables, ignore_index=True)
     return joined.astype({"pred_kl": "Int64"}) if "pred_kl" in joined else joined
 

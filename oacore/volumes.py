@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from nibabel.affines import voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
@@ -74,8 +78,8 @@ def read_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     array : ndarray, shape (left-right, posterior-anterior, inferior-superior)
-    spacing : ndarray, shape (3,)
-        Voxel sizes in mm.
+    affine : ndarray, shape (4, 4)
+        From voxels to mm.
 
     Raises
     ------
@@ -83,15 +87,18 @@ def read_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         If the file is missing, truncated, not NIfTI, or not three-dimensional.
     """
     try:
-        image = nib.as_closest_canonical(nib.load(path))
+        stored = nib.load(path)
+        if None in nib.aff2axcodes(stored.affine):
+            raise InputError(f"{path}: its affine gives no orientation; fetch this file again")
+        image = nib.as_closest_canonical(stored)
         array = np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; fetch the cohort again") from None
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise InputError(f"{path}: cannot be read ({error}); fetch this file again") from error
     if array.ndim != 3:
         raise InputError(f"{path}: has shape {array.shape}; one 3D volume is expected")
-    return array, np.asarray(image.header.get_zooms()[:3], dtype=np.float32)
+    return array, image.affine
 
 
 def z_score(array: np.ndarray) -> np.ndarray:
@@ -120,25 +127,31 @@ def preprocess(
     image: str, mask: str | None, grid: tuple[int, int, int], resample: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """One case as the network sees it: image, mask, voxel sizes (mm), label volumes (cm3)."""
-    array, spacing = read_canonical(image)
+    array, affine = read_canonical(image)
     if not np.isfinite(array).all():
         raise InputError(f"{image}: holds values that are not finite; fetch this file again")
     if array.min() == array.max():
         raise InputError(f"{image}: is constant, so it shows no knee; fetch this file again")
     labels, cm3 = np.zeros(grid, dtype=np.uint8), np.zeros(len(LABELS))
     if mask is not None:
-        full, mm = read_canonical(mask)
-        if full.shape != array.shape:
+        full, mask_affine = read_canonical(mask)
+        if full.shape != array.shape or not np.allclose(mask_affine, affine, atol=0.01):
             raise InputError(
-                f"{mask}: has shape {full.shape}, its image {array.shape}; "
+                f"{mask}: has shape {full.shape} and voxels of {voxel_sizes(mask_affine)} mm, "
+                f"its image {array.shape} and {voxel_sizes(affine)} mm, or lies elsewhere; "
                 "an image and its mask share one grid: fetch both again"
             )
         full = full.astype(np.uint8)
         labels = resize(full, grid, "nearest-exact")
         voxels = np.bincount(full.ravel(), minlength=len(LABELS) + 1)
-        cm3 = voxels[list(LABELS)] * float(mm.prod()) / 1000
+        cm3 = voxels[list(LABELS)] * voxel_sizes(affine).prod() / 1000
     small = resize(z_score(array), grid, resample).astype(np.float16)
-    return small, labels, spacing * np.asarray(array.shape) / np.asarray(grid), cm3
+    return small, labels, _spacing(affine, array.shape, grid), cm3
+
+
+def _spacing(affine: np.ndarray, shape: tuple[int, ...], grid: tuple[int, ...]) -> np.ndarray:
+    """Voxel sizes in mm after a resize."""
+    return voxel_sizes(affine) * np.asarray(shape) / np.asarray(grid)
 
 
 def cached_volumes(
@@ -199,7 +212,9 @@ def cartilage_volumes(volumes: Volumes, cases: pd.DataFrame) -> pd.DataFrame:
     return wide.melt(["case_id", "kl"], var_name="region", value_name="volume_cm3")
 
 
-def view(case: pd.Series, longest: int = 128) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+def view(
+    case: pd.Series, longest: int = 128
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """A case for looking at: nearly as stored, reduced where a page could not carry it.
 
     Parameters
@@ -217,14 +232,14 @@ def view(case: pd.Series, longest: int = 128) -> tuple[np.ndarray, dict[str, np.
     spacing : ndarray, shape (3,)
         Voxel sizes in mm.
     """
-    array, spacing = read_canonical(case["image"])
+    array, affine = read_canonical(case["image"])
     grid = tuple(min(n, longest) for n in array.shape)
     image = resize(array.astype(np.float32), grid, "area")
     overlays = {}
     if not pd.isna(case["mask"]):
         labels = resize(read_canonical(case["mask"])[0].astype(np.uint8), grid, "nearest-exact")
         overlays = {name: labels == label for label, name in LABELS.items()}
-    return image, overlays, spacing * np.asarray(array.shape) / np.asarray(grid)
+    return image, overlays, _spacing(affine, array.shape, grid)
 
 
 def _in_threads(work: Callable[[int], None], count: int, workers: int, label: str) -> None:

@@ -6,7 +6,6 @@ The book is the folder in OACORE_BOOK_HTML, else the smoke build (fixture ``buil
 import functools
 import http.server
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,11 +52,10 @@ def served(book: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["sync_api.BrowserContext"]:
+def browser(
+    chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["sync_api.BrowserContext"]:
     """Headless Chromium with a profile of its own."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
     profile = tmp_path_factory.mktemp("chromium")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(

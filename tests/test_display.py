@@ -142,6 +142,9 @@ def test_viewer_opens_where_there_is_most_to_see():
     mask = np.zeros(volume.shape, bool)
     mask[3, 2:9, 4] = mask[1, 2, 4] = True
     assert viewer_data(slice_viewer(volume, {"m": mask}))["start"] == [3, 2, 4]
+    thin = np.zeros(volume.shape, bool)
+    thin[4, 2:4, 4] = mask[4, 2:6, 4] = True  # less of both than slice 3 has of one
+    assert viewer_data(slice_viewer(volume, {"m": mask, "t": thin}))["start"][0] == 4
     plain = viewer_data(slice_viewer(volume))
     assert plain["start"] == [2, 10, 6]
     assert plain["cases"][0]["sheets"][0][1] == ""

@@ -168,3 +168,14 @@ def test_a_loss_that_explodes_stops_with_the_cure(cohort, tmp_path):
 def test_no_finished_run_says_how_to_get_one(tmp_path):
     with pytest.raises(InputError, match="no finished run"):
         read_runs(tmp_path)
+
+
+def test_runs_on_different_volumes_are_not_mixed(cohort, tmp_path):
+    cases, volumes = cohort
+    config = dataclasses.replace(CONFIG, epochs=1)
+    for seed, key in ((0, "old"), (1, "new")):
+        folder = run_folder(tmp_path, "resnet3d", "dual", seed)
+        other = dataclasses.replace(volumes, key=key)
+        train(dataclasses.replace(config, seed=seed), cases, other, folder, accelerator="cpu")
+    with pytest.raises(InputError, match="trained on different volumes"):
+        read_runs(tmp_path)

@@ -46,9 +46,9 @@ def test_orientation_follows_the_affine_not_the_axes(tmp_path):
     stored = ras.transpose(2, 0, 1)[::-1]  # axes: superior to inferior, right, anterior
     affine = np.array([[0, 2.0, 0, 0], [0, 0, 1.0, 0], [-1.5, 0, 0, 10.5], [0, 0, 0, 1]])
     nib.Nifti1Image(stored, affine).to_filename(tmp_path / "turned.nii")
-    array, spacing = read_canonical(tmp_path / "turned.nii")
+    array, turned = read_canonical(tmp_path / "turned.nii")
     assert np.array_equal(array, ras)
-    assert spacing == pytest.approx([2.0, 1.0, 1.5])
+    assert turned == pytest.approx(np.diag([2.0, 1.0, 1.5, 1.0]))
 
 
 def test_z_score_leaves_zero_mean_and_unit_deviation():
@@ -177,3 +177,14 @@ def test_a_mask_of_another_shape_is_named(tmp_path):
     other = write_case(tmp_path, 2, rng, shape=(6, 10, 9))
     with pytest.raises(InputError, match="mask_2"):
         preprocess(case["image"], other["mask"], (3, 5, 4), "area")
+    moved = write_case(tmp_path, 3, rng, affine=np.diag([2.0, 1.0, 1.6, 1]))
+    with pytest.raises(InputError, match="mask_3.*share one grid"):
+        preprocess(case["image"], moved["mask"], (3, 5, 4), "area")
+
+
+def test_an_affine_without_orientation_is_refused(tmp_path):
+    image = nib.Nifti1Image(np.ones(SHAPE, np.float32), None)
+    image.header.set_sform(np.diag([0, 1, 1, 1]), code=1)
+    image.to_filename(tmp_path / "flat.nii.gz")
+    with pytest.raises(InputError, match="no orientation"):
+        read_canonical(tmp_path / "flat.nii.gz")

@@ -1,0 +1,425 @@
+"""The machinery between `make book` and the pages: graph, notebook runner, rendering."""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT, make
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from oacore.errors import InputError
+from oacore.hierarchy import SUPERVISIONS
+from oacore.profile import load_profile
+from workflow import run_notebook as runner
+from workflow.build_book import check_pages, contents, github_url, swap
+from workflow.graph import build_folder, code_files, cohort_tables, image_listing, place
+
+CHAPTERS = [page for page in contents(ROOT / "_toc.yml") if page.startswith("notebooks/")]
+SOURCES = ("oacore", "workflow", "notebooks", "book", "Makefile", "_config.yml", "_toc.yml")
+
+
+def write_notebook(path: Path, *cells: str, defaults: str = "word = 'default'") -> Path:
+    """A notebook of a title, a parameters cell and some code cells."""
+    notebook = new_notebook(
+        cells=[
+            new_markdown_cell("# Title"),
+            new_code_cell(defaults, metadata={"tags": ["parameters"]}),
+            *map(new_code_cell, cells),
+        ],
+    )
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def copy_project(to: Path) -> Path:
+    """The project's sources without its builds."""
+    to.mkdir()
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, to)
+    return to
+
+
+def snakemake(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--nocolor", *words],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def counted(output: str) -> dict[str, int]:
+    """Jobs by rule, from the first table that Snakemake prints."""
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+# Running a notebook
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory, as Snakemake's is the project's root."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_cli(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "workflow.run_notebook", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_notebook_gets_its_parameters_and_runs_in_its_folder(folder):
+    write_notebook(
+        folder / "notebooks/good.ipynb",
+        "import os, pathlib\nprint(word, pathlib.Path.cwd().name)",
+        "print(os.environ['IPYTHONDIR'])",
+        "import oacore",
+    )
+    done = run_cli("notebooks/good.ipynb", "built/good.ipynb", "word=given")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("built/good.ipynb", as_version=4)
+    texts = [cell.outputs[0].text.strip() for cell in notebook.cells if cell.get("outputs")]
+    assert texts[0] == "given notebooks"
+    assert not Path(texts[1]).is_relative_to(Path.home() / ".ipython")
+    record = notebook.metadata.papermill
+    assert (record.exception, record.duration > 0) == (None, True)
+    assert str(folder) not in Path("built/good.ipynb").read_text().replace(texts[1], "")
+    added = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
+    assert [cell.metadata.tags for cell in added] == [["injected-parameters", "remove-cell"]]
+    assert not list(Path("built").glob("*/*"))
+
+
+def test_a_failing_notebook_says_where_and_leaves_what_ran(folder):
+    cells = ["print('ran')", "\nratio = 1 / 0\nprint(ratio)", "print('not reached')"]
+    write_notebook(folder / "notebooks/bad.ipynb", *cells)
+    done = run_cli("notebooks/bad.ipynb", "built/bad.ipynb", "word=given")
+    assert done.returncode == 1
+    message = "notebooks/bad.ipynb, cell 4 (ratio = 1 / 0): ZeroDivisionError: division by zero"
+    assert done.stderr.count(message) == 1
+    assert "Traceback" not in done.stderr
+    assert not Path("built/bad.ipynb").exists()
+    left = nbformat.read("built/failed/bad.ipynb", as_version=4)
+    texts = [out.text for cell in left.cells for out in cell.get("outputs", []) if "text" in out]
+    assert texts == ["ran\n"]
+    assert any(o.output_type == "error" for c in left.cells for o in c.get("outputs", []))
+
+    write_notebook(folder / "notebooks/bad.ipynb", "print('mended')")
+    assert run_cli("notebooks/bad.ipynb", "built/bad.ipynb", "word=given").returncode == 0
+    assert Path("built/bad.ipynb").exists()
+    assert not Path("built/failed/bad.ipynb").exists()
+
+
+def test_a_parameter_that_the_notebook_lacks_is_an_error(folder):
+    write_notebook(folder / "notebooks/good.ipynb", "print(word)")
+    with pytest.raises(InputError, match=r"good\.ipynb: has no parameter wrod; .* sets word"):
+        runner.run_notebook(
+            Path("notebooks/good.ipynb"), Path("built/good.ipynb"), {"wrod": "given"}
+        )
+    assert not Path("built").exists()
+
+
+def test_a_cell_that_never_ends_is_named(folder, monkeypatch):
+    monkeypatch.setattr(runner, "CELL_TIMEOUT", 1)
+    write_notebook(folder / "notebooks/slow.ipynb", "import time\ntime.sleep(600)", "print(1)")
+    with pytest.raises(InputError, match=r"cell 3 \(import time\): took longer than 1 s"):
+        runner.run_notebook(Path("notebooks/slow.ipynb"), Path("built/slow.ipynb"), {})
+    assert Path("built/failed/slow.ipynb").exists()
+
+
+# What depends on what
+
+
+def test_code_files_follow_every_form_of_import(tmp_path):
+    package = tmp_path / "oacore"
+    (package / "data").mkdir(parents=True)
+    for name, source in {
+        "__init__": "",
+        "a": "from oacore import b\nfrom .c import thing",
+        "b": "from importlib.resources import files\nfiles('oacore') / 'data/table.csv'",
+        "c": "def thing():\n    import oacore.d as d\n    return d",
+        "d": "import numpy",
+        "e": "import oacore.a",
+    }.items():
+        (package / f"{name}.py").write_text(source)
+    (package / "data/table.csv").touch()
+    (package / "data/other.csv").touch()
+    write_notebook(tmp_path / "notebooks/n.ipynb", "%matplotlib inline\nfrom oacore.c import thing")
+
+    def found(entry: str) -> list[str]:
+        return [name.removeprefix("oacore/") for name in code_files(entry, root=tmp_path)]
+
+    assert found("oacore/a.py") == ["__init__.py", "a.py", "b.py", "c.py", "d.py", "data/table.csv"]
+    assert found("oacore/d.py") == ["d.py"]
+    assert found("notebooks/n.ipynb") == ["__init__.py", "c.py", "d.py"]
+    write_notebook(tmp_path / "notebooks/n.ipynb", "fine = 1", "def broken(")
+    with pytest.raises(InputError, match=r"n\.ipynb, cell 4: is not Python"):
+        found("notebooks/n.ipynb")
+
+
+@pytest.mark.parametrize("module", ["train", "phantom", "cohort", "display"])
+def test_code_files_hold_all_that_python_loads(module):
+    code = (
+        f"import sys, oacore.{module}\n"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'oacore'))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    found = code_files(f"oacore/{module}.py")
+    assert {str(Path(file).relative_to(ROOT)) for file in loaded} <= set(found)
+
+
+def test_pictures_are_no_part_of_training():
+    training = code_files("oacore/train.py", "oacore/cohort.py")
+    assert {"oacore/model.py", "oacore/hierarchy.py", "oacore/volumes.py"} <= set(training)
+    assert not {"oacore/figures.py", "oacore/display.py", "oacore/fetch.py"} & set(training)
+
+
+def test_each_cohort_has_its_own_build(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for lab in ("one", "two"):
+        (tmp_path / lab / "my knees").mkdir(parents=True)
+    assert build_folder("laptop") == "build/laptop"
+    assert build_folder("laptop", "one/my knees/") == "build/laptop-my-knees"
+    link = "build/laptop-my-knees/cohort"
+    for _ in range(2):
+        assert place("one/my knees", link) == link
+        assert Path(link).resolve() == (tmp_path / "one/my knees").resolve()
+    with pytest.raises(InputError, match="was built from .*one/my knees, not from .*two/my knees"):
+        place("two/my knees", link)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        place("nowhere", link)
+
+
+def test_a_change_of_cohort_files_is_seen(tmp_path):
+    (tmp_path / "info").mkdir()
+    (tmp_path / "imagesTr").mkdir()
+    for name in ("subInfo_train.csv", "info/subInfo_test.xlsx", "imagesTr/oaizib_001_0000.nii.gz"):
+        (tmp_path / name).write_text("1")
+    assert [Path(table).name for table in cohort_tables(str(tmp_path))] == [
+        "subInfo_test.xlsx",
+        "subInfo_train.csv",
+    ]
+    first = image_listing(str(tmp_path))
+    assert image_listing(str(tmp_path)) == first
+    (tmp_path / "imagesTr/oaizib_001_0000.nii.gz").write_text("12")
+    second = image_listing(str(tmp_path))
+    (tmp_path / "imagesTr/oaizib_002_0000.nii").write_text("1")
+    assert len({first, second, image_listing(str(tmp_path))}) == 3
+
+
+def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
+    project = copy_project(tmp_path / "project")
+    done = snakemake(project, "-n", "--config", "profile=study")
+    assert done.returncode == 0, done.stdout
+    profile = load_profile("study")
+    trained = len(profile.backbones) * len(SUPERVISIONS) * len(profile.seeds)
+    assert counted(done.stdout) == {
+        "phantom": 1,
+        "cache": 1,
+        "train": trained,
+        "notebook": len(CHAPTERS),
+        "book": 1,
+        "all": 1,
+    }
+    for chapter in CHAPTERS:
+        assert f"Running {chapter}\n" in done.stdout
+
+
+def test_a_cluster_takes_the_same_graph(tmp_path):
+    project = copy_project(tmp_path / "project")
+    cohort = tmp_path / "knees"
+    cohort.mkdir()
+    profile = "workflow/profiles/slurm"
+    words = ["--profile", profile, "--config", "profile=smoke", f"cohort={cohort}"]
+    done = snakemake(project, "-n", *words)
+    assert done.returncode == 0, done.stdout
+    jobs = counted(done.stdout)
+    assert "phantom" not in jobs
+    settings = yaml.safe_load((ROOT / profile / "config.yaml").read_text())
+    assert settings["executor"] == "slurm"
+    assert settings["set-resources"]["train"]["gpu"] == 1
+    assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {*jobs, "phantom"}
+
+
+# Words and locks of make book
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy whose last chapter, which needs no other job, is a short notebook."""
+    root = copy_project(tmp_path_factory.mktemp("make") / "project")
+    (root / f"{CHAPTERS[-1]}.ipynb").unlink()
+    return root
+
+
+DEFAULTS = "profile = cohort = build = published = ''"
+
+
+def test_unusable_words_get_one_line_each(project):
+    for words, message in {
+        ("PROFILE=huge",): "make book: there is no profile 'huge': choose one of smoke",
+        ("PROFILE=smoke", "COHORT=nowhere"): "make book: COHORT=",
+        ("PROFILE=smoke", "PUBLISHED=nowhere"): "make book: PUBLISHED=",
+    }.items():
+        done = make("book", *words, root=project)
+        assert done.returncode != 0
+        assert message in done.stdout
+        assert "Traceback" not in done.stdout
+
+
+def test_a_second_build_at_the_same_time_is_refused(project):
+    (project / "build/smoke").mkdir(parents=True, exist_ok=True)
+    with open(project / "build/smoke/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = make("book", "PROFILE=smoke", root=project)
+    assert done.returncode != 0
+    assert "another make book is at work in build/smoke" in done.stdout
+
+
+def test_a_failed_notebook_is_where_the_next_run_goes_on(project):
+    name = Path(CHAPTERS[-1]).name
+    target = f"build/smoke/notebooks/{name}.ipynb"
+    words = ["--cores", "1", "--config", "profile=smoke", "--", target]
+    write_notebook(project / f"notebooks/{name}.ipynb", "1 / 0", defaults=DEFAULTS)
+    failed = snakemake(project, *words)
+    assert failed.returncode == 1
+    assert f"notebooks/{name}.ipynb, cell 3 (1 / 0): ZeroDivisionError" in failed.stdout
+    assert (project / f"build/smoke/notebooks/failed/{name}.ipynb").exists()
+
+    write_notebook(project / f"notebooks/{name}.ipynb", "1 / 1", defaults=DEFAULTS)
+    assert counted(snakemake(project, *words).stdout) == {"notebook": 1}
+    assert "Nothing to be done" in snakemake(project, *words).stdout
+
+
+def test_a_killed_build_blocks_nothing(project):
+    name = Path(CHAPTERS[-1]).name
+    target = f"build/smoke/notebooks/{name}.ipynb"
+    words = ["--nolock", "--cores", "1", "--config", "profile=smoke", "--", target]
+    source = project / f"notebooks/{name}.ipynb"
+    write_notebook(source, "import time\ntime.sleep(300)", defaults=DEFAULTS)
+    running = project / f"build/smoke/notebooks/running/{name}.ipynb"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *words], cwd=project, start_new_session=True
+    )
+    while not running.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    write_notebook(source, "print('awake')", defaults=DEFAULTS)
+    done = snakemake(project, *words)
+    assert done.returncode == 0, done.stdout
+    assert "awake" in (project / target).read_text()
+
+
+# Rendering
+
+
+def test_github_remotes_are_known_by_all_their_names():
+    for remote in (
+        "https://github.com/lab/oacore.git\n",
+        "https://name@github.com/lab/oacore",
+        "git@github.com:lab/oacore.git",
+        "ssh://git@github.com/lab/oacore.git",
+    ):
+        assert github_url(remote) == "https://github.com/lab/oacore"
+    for remote in ("", "/srv/git/oacore", "https://git.example.org/lab/oacore.git"):
+        assert github_url(remote) is None
+
+
+def test_pages_are_checked(tmp_path):
+    (tmp_path / "_sources").mkdir()
+    for page in ("index", "one", "two"):
+        (tmp_path / f"{page}.html").write_text("<h1>Title</h1> /usr/bin/python ../build/cohort")
+    check_pages(tmp_path, ["one", "two"])
+    with pytest.raises(InputError, match=r"lacks three\.html"):
+        check_pages(tmp_path, ["three"])
+    (tmp_path / "_sources/two.ipynb").write_text(f"in {ROOT}/oacore/train.py")
+    with pytest.raises(InputError, match=r"_sources/two\.ipynb names a path of this machine"):
+        check_pages(tmp_path, ["one", "two"])
+    (tmp_path / "one.html").write_text("<p>no title</p>")
+    with pytest.raises(InputError, match=r"one\.html has no title"):
+        check_pages(tmp_path, ["one", "two"])
+
+
+def test_a_new_book_takes_the_old_ones_place(tmp_path):
+    for version in ("first", "second"):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / version).touch()
+        swap(tmp_path / "new", tmp_path / "html")
+        assert [path.name for path in (tmp_path / "html").iterdir()] == [version]
+    assert [path.name for path in tmp_path.iterdir()] == ["html"]
+
+
+# The whole smoke build
+
+
+def test_the_book_holds_every_page_and_says_how_it_was_built(smoke_build):
+    pages = contents(ROOT / "_toc.yml")
+    for page in pages:
+        assert (smoke_build / f"html/{page}.html").is_file()
+    about = (smoke_build / "html/book/about-this-build.html").read_text()
+    for chapter in CHAPTERS:
+        assert f"../{chapter}.html" in about
+    assert "synthetic phantom" in about
+    settings = load_profile("smoke")
+    assert str(settings.grid) in about
+    foreign = r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?:https?:)?//'
+    for path in smoke_build.glob("html/**/*.html"):
+        assert not re.search(foreign, path.read_text()), path
+
+
+def test_a_second_build_does_nothing(smoke_build, smoke_words):
+    before = (smoke_build / "html/build.json").stat().st_mtime_ns
+    done = make(*smoke_words)
+    assert done.returncode == 0, done.stdout
+    assert "Nothing to be done" in done.stdout
+    assert "build/smoke/html/index.html" in done.stdout
+    assert (smoke_build / "html/build.json").stat().st_mtime_ns == before
+
+
+def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
+    project = copy_project(tmp_path / "project")
+    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
+    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+    published = project / "build/smoke/published"
+    config = ["profile=smoke"] + ([f"published={published}"] if published.exists() else [])
+    words = ["-n", "--config", *config]
+
+    def edit(name: str, old: str, new: str) -> dict[str, int]:
+        path = project / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        jobs = counted(snakemake(project, *words).stdout)
+        path.write_text(text)
+        return {rule: n for rule, n in jobs.items() if rule not in ("all", "book")}
+
+    users = [c for c in CHAPTERS if "oacore/figures.py" in code_files(f"{c}.ipynb")]
+    assert edit("oacore/figures.py", '"""', '"""Now: ') == {"notebook": len(users)}
+    changed = edit("oacore/profiles.yml", "epochs: 2", "epochs: 3")
+    assert changed == {"train": len(SUPERVISIONS), "notebook": len(CHAPTERS)}
+    assert edit("oacore/phantom.py", '"""', '"""Now: ')["phantom"] == 1
+    assert edit("book/glossary.md", "#", "# Now:") == {}
