@@ -187,7 +187,7 @@ def slice_viewer(
     The result is one iframe with everything in it: for each plane a JPEG sheet of all slices
     and a transparent PNG sheet of the masks. Superior is up; anterior is on the left of sagittal
     slices and up on axial ones; the patient's right is on the left of coronal and axial ones.
-    Each plane opens on the slice with the most masks to see, else in the middle.
+    Each plane opens where most of the labels are well seen, without masks in the middle.
 
     Parameters
     ----------
@@ -238,10 +238,10 @@ def slice_viewer(
                     f"volume {shape}: bring both to one grid."
                 )
             codes[np.asarray(mask) > 0] = labels.index(name) + 1
-        for code in range(1, codes.max() + 1):
+        for code in np.unique(codes[codes > 0]):
             for axis in range(3):
                 area = (codes == code).sum(tuple({0, 1, 2} - {axis}))
-                worth[axis] += np.sqrt(area)  # many labels are worth more than much of one
+                worth[axis] += area / area.max()  # a small label counts as much as a large one
         sheets = [[_jpeg(_sheet(grey, axis)), _png(_sheet(codes, axis))] for axis in range(3)]
         cases.append({"name": case, "sheets": sheets})
     start = [int(np.argmax(w)) if w.any() else n // 2 for w, n in zip(worth, shape, strict=True)]

@@ -16,6 +16,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import confusion_matrix
 
 from oacore.errors import InputError
+from oacore.hierarchy import SUPERVISION_NAMES
 
 OKABE_ITO = {
     "orange": "#E69F00",
@@ -26,7 +27,6 @@ OKABE_ITO = {
     "vermilion": "#D55E00",
     "purple": "#CC79A7",
 }
-SUPERVISION_NAMES = {"single_oa": "Single-OA", "single_kl": "Single-KL", "dual": "Dual"}
 _SUPERVISION_COLOURS = {
     "single_oa": OKABE_ITO["orange"],
     "single_kl": OKABE_ITO["blue"],

@@ -88,14 +88,15 @@ def read_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         stored = nib.load(path)
-        if None in nib.aff2axcodes(stored.affine):
-            raise InputError(f"{path}: its affine gives no orientation; fetch this file again")
-        image = nib.as_closest_canonical(stored)
+        oriented = None not in nib.aff2axcodes(stored.affine)
+        image = nib.as_closest_canonical(stored) if oriented else stored
         array = np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; fetch the cohort again") from None
-    except (OSError, EOFError, zlib.error, ImageFileError, HeaderDataError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
         raise InputError(f"{path}: cannot be read ({error}); fetch this file again") from error
+    if not oriented:
+        raise InputError(f"{path}: its affine gives no orientation; fetch this file again")
     if array.ndim != 3:
         raise InputError(f"{path}: has shape {array.shape}; one 3D volume is expected")
     return array, image.affine

@@ -209,8 +209,8 @@ def test_drawn_thickness_and_joint_space_follow_the_facts(subjects):
         np.testing.assert_allclose(means[column], facts, atol=0.3)
     narrow = subjects[["joint_space_medial_mm", "joint_space_lateral_mm"]].min(axis=1)
     by_kl = narrow.groupby(subjects["kl_true"]).mean()
-    # Radiographs: 4.61, 4.57, 4.35, 2.84, 1.23 mm on the narrower side.
-    np.testing.assert_allclose(by_kl, (4.61, 4.57, 4.35, 2.84, 1.23), atol=0.5)
+    # Standing radiographs, which press the joint narrower than a knee lying in a scanner.
+    np.testing.assert_allclose(by_kl, (4.61, 4.57, 4.35, 2.84, 1.23), atol=0.75)
     osteophytes = subjects.filter(like="osteophyte").mean(axis=1)
     assert osteophytes.groupby(subjects["kl_true"]).mean().is_monotonic_increasing
 
@@ -219,16 +219,18 @@ def test_voxels_show_the_thickness_and_joint_space_drawn(measured):
     found, truth = measured
     for column in found.columns[found.columns.str.match("thickness|joint_space")]:
         # A millimetre voxel, and a pose that tilts the joint by a few degrees.
-        assert (found[column] - truth[column]).abs().mean() < 0.65, column
-        assert found[column].corr(truth[column]) > 0.6, column
+        assert (found[column] - truth[column]).abs().mean() < 0.5, column
+        assert abs((found[column] - truth[column]).mean()) < 0.25, column
+        assert found[column].corr(truth[column]) > 0.85, column
 
 
 def test_early_grades_keep_their_cartilage_and_late_ones_lose_it_in_one_compartment(measured):
     found, _ = measured
     medial = found[found["diseased"] == "medial"].groupby("kl")
     thickness = medial["thickness_femur_medial_mm"].mean()
-    assert np.ptp(thickness[:3]) < 0.4
-    assert thickness[4] < thickness[3] < thickness[:3].min() - 0.4
+    # Seven knees a grade, 12% natural variation: three standard errors of a difference are .45.
+    assert np.ptp(thickness[:3]) < 0.6
+    assert thickness[4] < thickness[3] - 0.4 < thickness[:3].min() - 0.8
     spared = medial["thickness_femur_lateral_mm"].mean()
     assert spared[[3, 4]].min() > spared[:3].mean() - 0.4
     assert medial["joint_space_medial_mm"].mean()[4] < 2.5

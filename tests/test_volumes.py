@@ -152,6 +152,14 @@ def test_a_truncated_file_is_named(cases, tmp_path):
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
+def test_a_truncated_file_without_compression_is_named(tmp_path):
+    path = tmp_path / "whole.nii"
+    nib.Nifti1Image(np.ones((20, 20, 20), np.float32), np.eye(4)).to_filename(path)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(InputError, match=r"whole\.nii: cannot be read"):
+        read_canonical(path)
+
+
 def test_a_full_disk_is_one_clear_error(cases, tmp_path):
     with pytest.raises(InputError, match="GiB free; free some space"):
         cached_volumes(cases, (40_000, 4_000, 4_000), "area", tmp_path / "cache")

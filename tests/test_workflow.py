@@ -244,7 +244,7 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
         "all": 1,
     }
     for chapter in CHAPTERS:
-        assert f"Running {chapter}\n" in done.stdout
+        assert f"Running notebook {Path(chapter).name}\n" in done.stdout
 
 
 def test_a_cluster_takes_the_same_graph(tmp_path):
@@ -274,7 +274,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-DEFAULTS = "profile = cohort = build = published = ''"
+DEFAULTS = "profile = ''\ncohort = ''\nbuild = ''\npublished = ''"
 
 
 def test_unusable_words_get_one_line_each(project):
