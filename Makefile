@@ -46,7 +46,7 @@ help:
 	@echo "Setting up .venv (about two minutes, once)"
 	@rm -f .venv/ready .venv/packages
 	@'$(PYTHON)' -m venv --clear .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@.venv/bin/python -m pip install --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
 .venv/ready: .venv/packages pyproject.toml
@@ -64,12 +64,14 @@ serve: $(READY)
 	exec $(PY) -m http.server --bind 127.0.0.1 --directory "$$html" '$(PORT)'
 
 lab: $(READY)
-	@exec $(PY) -m jupyter lab --notebook-dir=. notebooks
+	@exec $(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
+	  $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lint: $(READY)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy oacore workflow
+	@$(VENV)/bin/nbstripout --keep-id --verify notebooks/*.ipynb
 
 test: lint
 	@$(PY) -m pytest

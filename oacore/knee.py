@@ -26,7 +26,7 @@ SIGNAL = {
     "fat": 0.9,
     "muscle": 3.4,
     "tendon": 0.7,
-    "capsule": 2.4,
+    "capsule": 2.7,
     "fluid": 6.0,
     "meniscus": 2.1,
     "femur": 1.0,
@@ -62,9 +62,10 @@ def _ridge(x: Array, y: Array, z: Array, at: tuple[float, float, float], out: fl
     """Osteophyte: a lip along the margin at (x, y, z), reaching `out` mm beyond it."""
     radius = 1.5 + 0.6 * out
     side = 1 if at[0] > 0 else -1
-    centre = at[0] + side * (out - radius - 2 * max(0.0, 1 - out))
-    centre = centre - side * 0.012 * (y - at[1]) ** 2  # the margin curves inwards, front and back
-    along = np.maximum(np.abs(y - at[1]) - (7 + 1.1 * out), 0)
+    # The margin curves inwards, front and back.
+    bend = 0.008 * (y - at[1]) ** 2
+    centre = at[0] + side * (out - radius - 2 * max(0.0, 1 - out) - bend)
+    along = np.maximum(np.abs(y - at[1]) - (7 + 1.4 * out), 0)
     return np.sqrt((x - centre) ** 2 + along**2 + (0.8 * (z - at[2])) ** 2) - radius
 
 
@@ -223,7 +224,7 @@ def _render(
     behind = np.maximum(y + 30 * size - 0.35 * np.abs(z), 4 - np.minimum(femur, tibia))
     signal = paint(signal, cover(np.maximum(limb, behind)), SIGNAL["muscle"] * texture)
     capsule = _blend_max(np.minimum(femur, tibia) - 9, 0.7 * np.abs(z) - 22 * size, 8)
-    signal = paint(signal, cover(capsule, 5.0), SIGNAL["capsule"] * texture)
+    signal = paint(signal, cover(capsule, 3.5), SIGNAL["capsule"] * texture)
     px, py, pz = (float(v) * size for v in knee.patella)
     tendon = np.maximum(np.abs(x - px) - 12, np.abs(y - (py - 0.16 * np.abs(z - pz))) - 2.5)
     signal = paint(signal, cover(tendon), SIGNAL["tendon"])

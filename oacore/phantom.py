@@ -183,7 +183,7 @@ def sample_subjects(
 
 
 def _write_case(
-    folder: Path, subject: dict[str, Any], shape: tuple[int, int, int], seed: int
+    folder: Path, subject: dict[Any, Any], shape: tuple[int, int, int], seed: int
 ) -> None:
     """Draw one knee and write its two files."""
     case_id = int(subject["case_id"])
@@ -282,7 +282,7 @@ def write_phantom(
 
 def _each(
     folder: Path,
-    subjects: list[dict[str, Any]],
+    subjects: list[dict[Any, Any]],
     shape: tuple[int, int, int],
     seed: int,
     workers: int,
@@ -296,9 +296,12 @@ def _each(
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(_write_case, folder, subject, shape, seed) for subject in subjects]
-        for job in as_completed(jobs):
-            job.result()
-            done()
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                done()
+        finally:  # after an error or an interrupt, do not draw the rest first
+            pool.shutdown(cancel_futures=True)
 
 
 def read_truth(folder: str | Path) -> pd.DataFrame:

@@ -203,7 +203,11 @@ def train_epoch(
                 value.detach() * len(batch)
             )
         seen += len(batch)
-    means = {key: value.item() / seen for key, value in sums.items()}
+    cases = fabric.all_reduce(torch.tensor(float(seen), device=fabric.device), reduce_op="sum")
+    means = {
+        key: (fabric.all_reduce(value, reduce_op="sum") / cases).item()
+        for key, value in sums.items()
+    }
     if not np.isfinite(means["loss"]):
         raise FloatingPointError(
             f"the loss of {config.backbone} {config.supervision} became {means['loss']} in epoch "

@@ -354,7 +354,9 @@ def _write(
             "key": key,
         }
         (part / "index.json").write_text(json.dumps(index))
-        os.replace(part, place)
+        # Another process may have been quicker; its cache holds the same.
+        if not (place / "index.json").exists():
+            os.replace(part, place)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(full) from error

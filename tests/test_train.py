@@ -121,6 +121,26 @@ def test_a_finished_run_is_found_and_another_setting_runs_anew(cohort, tmp_path)
     assert json.loads((folder / "done.json").read_text())["lr"] == 1e-2
 
 
+def test_two_processes_share_each_batch(cohort, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(f"""
+import sys
+sys.path[:0] = [{os.path.dirname(__file__)!r}]
+import torch
+from oacore.train import train
+from test_train import CONFIG, make_cohort
+torch.set_num_threads(1)
+train(CONFIG, *make_cohort(), {str(tmp_path / "two")!r}, accelerator="cpu", devices=2)
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    one = train(CONFIG, *cohort, tmp_path / "one", accelerator="cpu")
+    losses = [pd.read_csv(f / "history.csv")["loss"] for f in (one, tmp_path / "two")]
+    # Batch normalisation sees half batches, so the two differ, but by little after one epoch.
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.1)
+    assert len(pd.read_csv(tmp_path / "two" / "predictions.csv")) == 13
+
+
 def test_a_folder_with_other_things_in_it_is_left_alone(cohort, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="holds no run"):

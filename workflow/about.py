@@ -78,7 +78,10 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
         if is_phantom(cohort)
         else f"The folder `{cohort.resolve().name}`, given by the one who built this."
     )
-    times = {f"{{doc}}`/{page}`": minutes(nb) for page, nb in notebooks.items()}
+    times = {
+        f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
+        for page, nb in notebooks.items()
+    }
     settings = {key: f"`{value}`" for key, value in asdict(load_profile(profile)).items()}
     versions = {"python": here["python"], **here["versions"]}
     return PAGE.format(
@@ -99,10 +102,15 @@ def table(rows: dict[str, Any], left: str, right: str) -> str:
     return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()])
 
 
-def minutes(notebook: Any) -> str:
-    """Run time of a notebook in words."""
-    seconds = round(notebook.metadata.papermill.duration)
-    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+def in_words(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def case_counts(cases: pd.DataFrame) -> str:
@@ -124,7 +132,7 @@ def run_table(runs: Path) -> str:
         history = pd.read_csv(done.parent / "history.csv")
         lines.append(
             f"| {run['backbone']} {run['supervision']}, seed {run['seed']} | {len(history)} "
-            f"| {history['seconds'].sum():.0f} s | {run['provenance']['device']} "
+            f"| {in_words(history['seconds'].sum())} | {run['provenance']['device']} "
             f"| {run['precision']} |"
         )
     return "\n".join(lines)

@@ -75,7 +75,8 @@ def build_book(build: Path, profile: str) -> Path:
         path.write_text(UNWANTED.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
     pages = contents(site / "_toc.yml")
     check_pages(html, pages)
-    record = {"pages": pages, "seconds": {k: duration(nb) for k, nb in notebooks.items()}}
+    seconds = {name: nb.metadata.papermill.duration for name, nb in notebooks.items()}
+    record = {"pages": pages, "seconds": seconds}
     (html / "build.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     swap(html, build / "html")
     return build / "html/index.html"
@@ -93,7 +94,7 @@ def stage(executed: Path, site: Path) -> dict[str, Any]:
     static.mkdir(exist_ok=True)
     shutil.copy(str(files("plotly") / "package_data/plotly.min.js"), static)
     for part in MATHJAX_PARTS:
-        source, target = Path(str(files("mathjax"))) / "static/mathjax/es5" / part, static
+        source = Path(str(files("mathjax"))) / "static/mathjax/es5" / part
         target = static / "mathjax" / part
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
@@ -108,11 +109,6 @@ def stage(executed: Path, site: Path) -> dict[str, Any]:
         notebooks[name] = notebook
         shutil.copy(path, site / f"{name}.ipynb")
     return notebooks
-
-
-def duration(notebook: Any) -> float:
-    """Seconds that a notebook took."""
-    return round(float(notebook.metadata.papermill.duration), 1)
 
 
 def contents(toc: Path) -> list[str]:
