@@ -3,8 +3,9 @@
 Modules, from the ground up (each imports only from those before it):
 
 ``errors``, ``hierarchy``, ``profile``, ``provenance``; ``cohort``, ``check``,
-``volumes``, ``phantom``; ``resnet3d``, ``model``, ``train``; ``metrics``,
-``published``, ``fetch``; ``figures``, ``display``.
+``volumes``; ``knee``, ``phantom``; ``resnet3d``, ``model``, ``train``;
+``predictions``, ``metrics``, ``compare``, ``published``, ``fetch``; ``figures``,
+``display``.
 """
 
 __version__ = "0.1.0"

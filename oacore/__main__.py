@@ -42,7 +42,7 @@ def _phantom(options: argparse.Namespace) -> int:
         test=profile.test,
         ungraded=profile.ungraded,
         shape=profile.shape,
-        seed=options.seed,
+        seed=profile.cohort_seed if options.seed is None else options.seed,
         workers=options.workers,
     )
     print(f"{options.folder}: a synthetic cohort; `oacore check {options.folder}` describes it")
@@ -60,7 +60,7 @@ def _cache(options: argparse.Namespace) -> int:
         cases, profile.grid, profile.resample, options.out, workers=options.workers
     )
     shape = "x".join(map(str, volumes.images.shape[1:]))
-    print(f"{options.out}: {len(cases)} graded volumes at {shape}")
+    print(f"{options.out}: {len(cases)} graded volumes at {shape}, {volumes.key[:16]}")
     return 0
 
 
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "phantom", parents=[profile, workers], help="write a synthetic cohort"
     )
     phantom.add_argument("folder", type=Path)
-    phantom.add_argument("--seed", type=int, default=0)
+    phantom.add_argument("--seed", type=int, help="of the knees (default: the profile's)")
     phantom.set_defaults(command=_phantom)
 
     cache = commands.add_parser(

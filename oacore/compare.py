@@ -6,6 +6,8 @@ metrics against Single-KL's, on the same test cases.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -51,11 +53,13 @@ def compare_supervisions(
             table = paired_bootstrap(
                 models[reference], models["dual"], n_resamples=n_resamples, seed=seed
             )
+            model: dict[str, Any] = {
+                "backbone": backbone,
+                "seed": model_seed,
+                "comparison": f"Dual minus {SUPERVISION_NAMES[reference]}",
+            }
             table = table[table["metric"].isin(metrics)]
-            table.insert(0, "comparison", f"Dual minus {SUPERVISION_NAMES[reference]}")
-            table.insert(0, "seed", model_seed)
-            table.insert(0, "backbone", backbone)
-            rows.append(table)
+            rows.append(table.assign(**model)[[*model, *table.columns]])
     return pd.concat(rows, ignore_index=True)
 
 

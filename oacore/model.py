@@ -30,9 +30,10 @@ class HierarchicalNet(nn.Module):
     def __init__(self, encoder: nn.Module, supervision: str) -> None:
         super().__init__()
         outputs = {"oa": 1, "kl": N_GRADES}
+        n_features: Any = encoder.n_features
         self.encoder = encoder
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(encoder.n_features, outputs[name]) for name in SUPERVISIONS[supervision]}
+            {name: nn.Linear(n_features, outputs[name]) for name in SUPERVISIONS[supervision]}
         )
 
     def classify(self, z: torch.Tensor) -> dict[str, torch.Tensor]:

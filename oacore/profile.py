@@ -19,6 +19,7 @@ class Profile:
     train: tuple[int, ...]
     test: tuple[int, ...]
     ungraded: tuple[int, int]
+    cohort_seed: int
     shape: tuple[int, int, int]
     grid: tuple[int, int, int]
     resample: str
@@ -55,5 +56,5 @@ def load_profile(name: str) -> Profile:
             f"oacore/profiles.yml, profile {name}: missing or unknown {', '.join(sorted(wrong))}; "
             f"each profile has {', '.join(sorted(expected))}"
         )
-    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     return Profile(name=name, **plain)

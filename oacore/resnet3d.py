@@ -7,6 +7,7 @@ That is put right here, so Med3D's weights compute what they were trained to com
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,9 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
             if module.kernel_size == (3, 3, 3):
                 module.dilation = module.padding = (dilation, dilation, dilation)
         # Shortcut A is a function of the stride, not a convolution.
-        if getattr(module, "downsample", None) is not None and hasattr(
-            module.downsample, "keywords"
-        ):
-            module.downsample.keywords["stride"] = 1
+        shortcut = getattr(module, "downsample", None)
+        if isinstance(shortcut, partial):
+            shortcut.keywords["stride"] = 1
 
 
 def load_med3d(encoder: ResNet3D, path: str | Path) -> None:

@@ -7,6 +7,7 @@ is ever selected on the test split.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from tqdm import tqdm
 
 from oacore.errors import InputError
 from oacore.hierarchy import hierarchical_loss, oa_from_kl, prob_oa_from_kl
-from oacore.model import build_model
+from oacore.model import HierarchicalNet, build_model
 from oacore.profile import Profile
 from oacore.provenance import provenance
 from oacore.volumes import Volumes
@@ -115,7 +116,7 @@ def train(
         The folder.
     """
     folder = Path(folder)
-    settings = {**asdict(config), "volumes": volumes.key}
+    settings = {**asdict(config), "volumes": volumes.key, "labels": _digest(cases)}
     if _same(folder / "done.json", settings):
         return folder
 
@@ -142,9 +143,7 @@ def train(
 
     name = f"{config.backbone} {config.supervision} seed {config.seed}"
     epochs = range(len(state["history"]), config.epochs)
-    bar = tqdm(
-        epochs, name, config.epochs, initial=epochs.start, disable=not fabric.is_global_zero
-    )
+    bar = tqdm(epochs, name, config.epochs, initial=epochs.start, disable=not fabric.is_global_zero)
     for epoch in bar:
         losses = train_epoch(fabric, model, optimizer, config, volumes, rows, kl, epoch)
         state["history"].append({"epoch": epoch + 1, **losses})
@@ -203,11 +202,10 @@ def train_epoch(
                 value.detach() * len(batch)
             )
         seen += len(batch)
-    cases = fabric.all_reduce(torch.tensor(float(seen), device=fabric.device), reduce_op="sum")
-    means = {
-        key: (fabric.all_reduce(value, reduce_op="sum") / cases).item()
-        for key, value in sums.items()
-    }
+    totals = torch.stack([*sums.values(), torch.tensor(float(seen), device=fabric.device)])
+    reduced: Any = fabric.all_reduce(totals, reduce_op="sum")
+    *losses, cases = reduced.tolist()
+    means = {key: loss / cases for key, loss in zip(sums, losses, strict=True)}
     if not np.isfinite(means["loss"]):
         raise FloatingPointError(
             f"the loss of {config.backbone} {config.supervision} became {means['loss']} in epoch "
@@ -219,7 +217,7 @@ def train_epoch(
 @torch.no_grad()
 def predict(
     fabric: Fabric,
-    model: nn.Module,
+    model: HierarchicalNet,
     config: RunConfig,
     cases: pd.DataFrame,
     volumes: Volumes,
@@ -337,7 +335,14 @@ def run_records(runs: str | Path) -> pd.DataFrame:
 def _precision(config: RunConfig) -> Any:
     if config.precision != "auto":
         return config.precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bf16-mixed" if bf16 else "32-true"
+
+
+def _digest(cases: pd.DataFrame) -> str:
+    """Digest of what the loop reads from the table of cases."""
+    text = cases[["case_id", "split", "kl"]].to_csv(index=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _same(file: Path, settings: dict[str, Any]) -> bool:

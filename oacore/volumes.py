@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -87,7 +88,7 @@ def read_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         If the file is missing, truncated, not NIfTI, or not three-dimensional.
     """
     try:
-        stored = nib.load(path)
+        stored: Any = nib.load(path)
         oriented = None not in nib.aff2axcodes(stored.affine)
         image = nib.as_closest_canonical(stored) if oriented else stored
         array = np.asanyarray(image.dataobj)

@@ -57,10 +57,12 @@ def test_agreement_matches_scikit_learn_on_drawn_readings():
     table = reader_table().to_numpy()
     rng = np.random.default_rng(0)
     first = rng.choice(5, size=200_000, p=shares / shares.sum())
-    second = np.array([rng.choice(5, p=table[k], size=(first == k).sum()) for k in range(5)],
-                      dtype=object)
-    pairs = np.concatenate([np.stack([np.full(len(s), k), s.astype(int)]) for k, s in
-                            enumerate(second)], axis=1)
+    second = np.array(
+        [rng.choice(5, p=table[k], size=(first == k).sum()) for k in range(5)], dtype=object
+    )
+    pairs = np.concatenate(
+        [np.stack([np.full(len(s), k), s.astype(int)]) for k, s in enumerate(second)], axis=1
+    )
     expected = agreement(table, shares)
     kappa = cohen_kappa_score(pairs[0], pairs[1], weights="quadratic")
     # Three standard errors of a share over 200,000 draws are .0034.

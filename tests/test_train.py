@@ -119,6 +119,10 @@ def test_a_finished_run_is_found_and_another_setting_runs_anew(cohort, tmp_path)
     assert (folder / "done.json").stat().st_mtime_ns == before
     train(dataclasses.replace(config, lr=1e-2), cases, volumes, folder, accelerator="cpu")
     assert json.loads((folder / "done.json").read_text())["lr"] == 1e-2
+    corrected = cases.assign(kl=cases["kl"].where(cases["case_id"] != 1, 4))
+    weights = (folder / "weights.safetensors").read_bytes()
+    train(dataclasses.replace(config, lr=1e-2), corrected, volumes, folder, accelerator="cpu")
+    assert (folder / "weights.safetensors").read_bytes() != weights
 
 
 def test_two_processes_share_each_batch(cohort, tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -144,9 +145,9 @@ v.cached_volumes(pd.read_csv({str(tmp_path / "cases.csv")!r}), (3, 5, 4), "area"
 
 
 def test_a_truncated_file_is_named(cases, tmp_path):
-    path = cases["image"][1]
-    content = open(path, "rb").read()
-    open(path, "wb").write(content[: len(content) // 2])
+    path = Path(cases["image"][1])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"image_1\.nii\.gz.*fetch this file again"):
         cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.part"))

@@ -73,6 +73,10 @@ def build_book(build: Path, profile: str) -> Path:
     html = site / "_build/html"
     for path in html.rglob("*.html"):
         path.write_text(UNWANTED.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+    # The page that leads to the first one names no icon, so a browser asks the server for its own.
+    first = html / "index.html"
+    icon = '<link rel="icon" href="_static/favicon.svg">'
+    first.write_text(f"{icon}\n{first.read_text(encoding='utf-8')}", encoding="utf-8")
     pages = contents(site / "_toc.yml")
     check_pages(html, pages)
     seconds = {name: nb.metadata.papermill.duration for name, nb in notebooks.items()}

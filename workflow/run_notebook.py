@@ -54,7 +54,7 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
             parameters,
             kernel_name="python3",
             cwd=str(source.parent),
-            progress_bar={"desc": source.stem},
+            progress_bar={"desc": source.stem, "disable": False},
             execution_timeout=CELL_TIMEOUT,
             start_timeout=120,
             # On a shared machine, others must not read along.
@@ -70,11 +70,11 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
 
 
 def _finish(path: Path) -> None:
-    """Fold away the cell that papermill added, which repeats what the parameters cell says."""
+    """Show the parameters that were used: the notebook's own are defaults that papermill hid."""
     notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("remove-cell")
+    cells = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
+    if "injected-parameters" in cells:
+        cells["parameters"].metadata.tags.append("remove-cell")
     nbformat.write(notebook, path)
 
 
@@ -116,6 +116,7 @@ def neutral_environment(scratch: str) -> dict[str, str]:
         "JUPYTER_PATH": "",
         "PYTHONNOUSERSITE": "1",
         "PYTHONPATH": root,
+        "TQDM_DISABLE": "1",  # of the kernel, whose bars would stand in the pages
     }
 
 
