@@ -39,6 +39,8 @@ class ResNet3D(ResNet):
     shortcut : {"A", "B"}, optional
         A subsamples and pads with zero channels, B is a 1x1x1 convolution with batch
         normalisation. Med3D's own by default: A for 18 and 34, B for 10 and 50.
+    weights : path-like, optional
+        A Med3D file to start from, see :func:`load_med3d`; random weights without one.
 
     Attributes
     ----------
@@ -46,7 +48,13 @@ class ResNet3D(ResNet):
         Length of the pooled feature vector.
     """
 
-    def __init__(self, depth: int = 18, width: int = 64, shortcut: str | None = None) -> None:
+    def __init__(
+        self,
+        depth: int = 18,
+        width: int = 64,
+        shortcut: str | None = None,
+        weights: str | Path | None = None,
+    ) -> None:
         if depth not in STAGES:
             raise InputError(f"ResNet3D comes in depths {sorted(STAGES)}, not {depth}")
         block, stages, med3d_shortcut = STAGES[depth]
@@ -64,6 +72,8 @@ class ResNet3D(ResNet):
         _dilate(self.layer3, 2)
         _dilate(self.layer4, 4)
         self.n_features: int = self.in_planes
+        if weights is not None:
+            load_med3d(self, weights)
 
     def _downsample_basic_block(
         self, x: torch.Tensor, planes: int, stride: int, spatial_dims: int = 3

@@ -139,8 +139,9 @@ def preprocess(
         full, mask_affine = read_canonical(mask)
         if full.shape != array.shape or not np.allclose(mask_affine, affine, atol=0.01):
             raise InputError(
-                f"{mask}: has shape {full.shape} and voxels of {voxel_sizes(mask_affine)} mm, "
-                f"its image {array.shape} and {voxel_sizes(affine)} mm, or lies elsewhere; "
+                f"{mask}: has shape {full.shape} and voxels of "
+                f"{voxel_sizes(mask_affine).round(3)} mm, its image {array.shape} and "
+                f"{voxel_sizes(affine).round(3)} mm, or the two lie apart; "
                 "an image and its mask share one grid: fetch both again"
             )
         full = full.astype(np.uint8)
@@ -325,8 +326,8 @@ def _write(
     shape = (len(cases), *grid)
     need, free = 3 * int(np.prod(shape)), shutil.disk_usage(place.parent).free
     full = (
-        f"{place.parent}: the cache of {len(cases)} volumes needs {need / 2**30:.2f} GiB and the "
-        f"disk has {free / 2**30:.2f} GiB free; free some space or choose another folder"
+        f"{place.parent}: the cache of {len(cases)} volumes needs {need / 2**30:.3g} GiB and the "
+        f"disk has {free / 2**30:.3g} GiB free; free some space or choose another folder"
     )
     if need > free:
         raise InputError(full)

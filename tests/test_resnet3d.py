@@ -78,6 +78,8 @@ def test_med3d_file_loads_strictly(tmp_path):
     load_med3d(target, file)
     loaded = target.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in source.state_dict().items())
+    started = ResNet3D(18, weights=file).state_dict()
+    assert all(torch.equal(value, started[name]) for name, value in source.state_dict().items())
     for wrong in (ResNet3D(10), ResNet3D(18, width=32), ResNet3D(18, shortcut="B")):
         with pytest.raises(InputError, match="does not fit"):
             load_med3d(wrong, file)

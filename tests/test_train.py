@@ -125,6 +125,18 @@ def test_a_finished_run_is_found_and_another_setting_runs_anew(cohort, tmp_path)
     assert (folder / "weights.safetensors").read_bytes() != weights
 
 
+def test_bfloat16_follows_float32(cohort, tmp_path):
+    cases, volumes = cohort
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        config = dataclasses.replace(CONFIG, precision=precision)
+        folder = train(config, cases, volumes, tmp_path / precision, accelerator="cpu")
+        losses.append(pd.read_csv(folder / "history.csv")["loss"])
+    # Eight bits of mantissa round to 0.4%; three epochs of steps add up.
+    assert losses[1].to_numpy() == pytest.approx(losses[0].to_numpy(), rel=0.03)
+    assert not np.array_equal(losses[0], losses[1])
+
+
 def test_two_processes_share_each_batch(cohort, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(f"""
