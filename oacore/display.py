@@ -139,9 +139,9 @@ _EVIDENCE = {
         "■",
         OKABE_ITO["purple"],
         "solid",
-        "OAIZIB-CM: real knee MRI from a local copy",
-        "Computed on MR images of the Osteoarthritis Initiative with OAIZIB-CM's masks and grades. "
-        "Cite CartiMorph; CC-BY-NC 4.0 and the OAI's data-use terms apply. Research only.",
+        "Real knee MRI: OAIZIB-CM, or the local cohort given in its layout",
+        "Computed on the images, masks and grades of the cohort that this build was given. For "
+        "OAIZIB-CM: cite CartiMorph; CC-BY-NC 4.0 and the OAI's data-use terms apply.",
     ),
 }
 
