@@ -23,9 +23,9 @@ from monai.transforms import (
     Resize,
 )
 
+from oacore.cache import cached_volumes
 from oacore.cohort import graded, read_cohort
 from oacore.profile import load_profile
-from oacore.volumes import cached_volumes
 
 
 def epoch(read: Callable[[int], object], n: int) -> float:

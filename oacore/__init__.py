@@ -3,8 +3,8 @@
 Modules, from the ground up (each imports only from those before it):
 
 ``errors``, ``hierarchy``, ``profile``, ``provenance``; ``cohort``, ``check``,
-``volumes``; ``knee``, ``phantom``; ``resnet3d``, ``model``, ``train``;
-``predictions``, ``metrics``, ``compare``, ``published``, ``fetch``; ``figures``,
+``volumes``, ``cache``; ``knee``, ``phantom``; ``resnet3d``, ``model``, ``train``,
+``runs``; ``predictions``, ``metrics``, ``compare``, ``published``, ``fetch``; ``figures``,
 ``display``.
 """
 

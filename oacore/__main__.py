@@ -50,9 +50,9 @@ def _phantom(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
+    from oacore.cache import cached_volumes
     from oacore.cohort import graded, read_cohort
     from oacore.profile import load_profile
-    from oacore.volumes import cached_volumes
 
     profile = load_profile(options.profile)
     cases = graded(read_cohort(options.cohort))
@@ -67,10 +67,10 @@ def _cache(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
+    from oacore.cache import cached_volumes
     from oacore.cohort import graded, read_cohort, require_trainable
     from oacore.profile import load_profile
     from oacore.train import profile_config, train
-    from oacore.volumes import cached_volumes
 
     torch.set_num_threads(options.threads)
     profile = load_profile(options.profile)

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from oacore.cohort import PAPER_KL, SPLITS, Fault, is_phantom, scan_cohort, training_faults
+from oacore.cohort import PAPER_KL, SPLITS, Fault, scan_cohort, training_faults
 from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
+from oacore.volumes import grid_gap
 
 #: Age in years, arXiv:2605.00718, section 3.2.
 PAPER_AGE = {"train": "61.8 ± 9.5", "test": "61.8 ± 8.6"}
@@ -58,9 +58,9 @@ class Report:
     def text(self) -> str:
         """Report for a terminal, at most 100 columns wide; repeated faults are grouped."""
         lines = _wrap(f"Cohort {self.folder}")
-        if is_phantom(self.folder):
-            lines.append("A phantom (truth.csv is there): synthetic knees, no clinical evidence.")
         if len(self.cases):
+            if self.cases["synthetic"].any():
+                lines.append("A phantom, as its tables say: synthetic knees, no clinical evidence.")
             lines += [*_volume_lines(self.cases), "", *_distribution(self.cases)]
         by_severity = self.faults.sort_values("severity", kind="stable")  # errors come first
         for _, same in by_severity.groupby(["severity", "what", "cure"], sort=False):
@@ -174,7 +174,8 @@ def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
             why = str(error).replace(path, where).splitlines() or [type(error).__name__]
             faults.append(Fault("error", f"this {kind} cannot be used", where, why[0], _FETCH))
             continue
-        grids.append((volume.shape, volume.affine))
+        canonical = nib.as_closest_canonical(volume)
+        grids.append((canonical.shape, canonical.affine))
         if not (volume.header["sform_code"] or volume.header["qform_code"]):
             cure = "write it again with its affine: its axes cannot be told"
             faults.append(Fault("warning", "says nothing of its orientation", where, "", cure))
@@ -188,20 +189,10 @@ def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
             if wrong:
                 what, cure = "labels other than 0 to 5", "map them to OAIZIB-CM's five tissues"
                 faults.append(Fault("error", what, where, ", ".join(wrong[:9]), cure))
-    if len(grids) == 2 and (gap := _grid_gap(*grids)):
+    if len(grids) == 2 and (gap := grid_gap(*grids)):
         what, cure = "mask and image lie on different grids", "resample the mask to the image"
         faults.append(Fault("error", what, where, gap, cure))
     return facts, faults
-
-
-def _grid_gap(image: tuple[Any, np.ndarray], mask: tuple[Any, np.ndarray]) -> str:
-    """How two grids differ; empty if their corners agree to 0.1 mm."""
-    if image[0] != mask[0]:
-        return f"image {_times(image[0])}, mask {_times(mask[0])} voxels"
-    corners = np.array(list(product(*((0, size - 1) for size in image[0]))))
-    apart = nib.affines.apply_affine(image[1], corners) - nib.affines.apply_affine(mask[1], corners)
-    furthest = float(np.linalg.norm(apart, axis=1).max())
-    return "" if furthest <= 0.1 else f"corners up to {furthest:.1f} mm apart"
 
 
 def _outliers(folder: Path, cases: pd.DataFrame) -> Iterator[Fault]:

@@ -20,6 +20,7 @@ SPLITS = {"train": "Tr", "test": "Ts"}
 #: Graded knees of KL 0 to 4 in each split, arXiv:2605.00718, section 3.2.
 PAPER_KL = {"train": (82, 46, 86, 111, 58), "test": (21, 12, 22, 28, 15)}
 SUBJECT = ["case_id", "split", "kl", "oa", "sex", "age", "bmi", "side"]
+SYNTHETIC = "synthetic"  # what a phantom has in place of MRBarCode
 OBTAIN = "download OAIZIB-CM with `oacore fetch oaizib-cm` or write a phantom with `oacore phantom`"
 _UNREADABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, ParseError)
 _BLANK = "correct it, or leave the cell empty"
@@ -88,6 +89,7 @@ def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
     table["age"], table["bmi"] = values["Age"], values["BMI"]
     table["side"] = values["KneeSide"].map({1: "right", 2: "left"})
     table["subject"] = raw.get("SubjectID", pd.Series(dtype=object)).map(str, na_action="ignore")
+    table["synthetic"] = raw["MRBarCode"].eq(SYNTHETIC) if "MRBarCode" in raw else False
     table["where"] = [f"{where} row {row}" for row in raw.index]
     return table[table["case_id"].notna()].astype({"case_id": int})
 
@@ -223,5 +225,14 @@ def require_trainable(cases: pd.DataFrame) -> None:
 
 
 def is_phantom(folder: str | Path) -> bool:
-    """Whether a cohort is synthetic: only a phantom has a table of the truth."""
-    return (Path(folder) / "truth.csv").is_file()
+    """Whether a cohort is synthetic: its subject tables say so in place of a bar code.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no cohort.
+    """
+    cases, faults = scan_tables(Path(folder))
+    if cases.empty:
+        raise InputError(faults[0].message(Path(folder)))
+    return bool(cases["synthetic"].any())

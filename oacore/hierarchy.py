@@ -134,18 +134,28 @@ def agreement(table: np.ndarray, shares: npt.ArrayLike) -> dict[str, float]:
     Returns
     -------
     dict
-        "exact" and "oa": probability that the two give the same grade, and the same
-        side of KL >= 2; "kappa": quadratic-weighted kappa (Cohen 1968,
-        doi:10.1037/h0026256) of the grades.
+        "exact" and "oa": probability that the two give the same grade, and the same side of
+        KL >= 2. The second can't be the lower one, so kappas, corrected for chance, go with
+        them: "kappa" of the grades, "kappa_quadratic" weighted by the squared difference
+        (Cohen 1968, doi:10.1037/h0026256), and "kappa_oa". "moves_across": share of differing
+        pairs that lie on different sides.
     """
     share = np.asarray(shares, dtype=float)
     joint = np.asarray(table, dtype=float) * (share / share.sum())[:, None]
     grade = np.arange(N_GRADES)
-    disagreement = (grade[:, None] - grade[None, :]) ** 2
     chance = joint.sum(1)[:, None] * joint.sum(0)[None, :]
-    coarse = grade >= FIRST_OA_GRADE
+    apart = grade[:, None] - grade[None, :]
+    across = (grade >= FIRST_OA_GRADE)[:, None] != (grade >= FIRST_OA_GRADE)[None, :]
+
+    def kappa(weight: np.ndarray) -> float:
+        return float(1 - (weight * joint).sum() / (weight * chance).sum())
+
+    exact, oa = float(np.trace(joint)), float(joint[~across].sum())
     return {
-        "exact": float(np.trace(joint)),
-        "oa": float(joint[coarse[:, None] == coarse[None, :]].sum()),
-        "kappa": float(1 - (disagreement * joint).sum() / (disagreement * chance).sum()),
+        "exact": exact,
+        "oa": oa,
+        "kappa": kappa(apart != 0),
+        "kappa_quadratic": kappa(apart**2),
+        "kappa_oa": kappa(across),
+        "moves_across": (1 - oa) / (1 - exact) if exact < 1 else 0.0,
     }

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from oacore.cohort import PAPER_KL, SPLITS
+from oacore.cohort import PAPER_KL, SPLITS, SYNTHETIC
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, reader_table
 from oacore.knee import FIELD_OF_VIEW, MARGINS, draw_knee
@@ -208,7 +208,7 @@ def _subject_table(truth: pd.DataFrame) -> pd.DataFrame:
             "SubjectID": 9_000_000 + truth["case_id"],
             "CMT-ID": truth["case_id"],
             "Path": "synthetic",
-            "MRBarCode": "synthetic",
+            "MRBarCode": SYNTHETIC,
             "KneeSide": 1,
             "KLGrade": truth["kl"].astype("Float64"),
             "Gender": truth["sex"].map({"male": 1, "female": 2}),

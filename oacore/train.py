@@ -8,9 +8,11 @@ is ever selected on the test split.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,12 +26,12 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+from oacore.cache import Volumes
 from oacore.errors import InputError
 from oacore.hierarchy import hierarchical_loss, oa_from_kl, prob_oa_from_kl
 from oacore.model import HierarchicalNet, build_model
 from oacore.profile import Profile
 from oacore.provenance import provenance
-from oacore.volumes import Volumes
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,6 @@ def profile_config(profile: Profile, backbone: str, supervision: str, seed: int)
         precision=profile.precision,
         encoder=profile.backbones.get(backbone, {}),
     )
-
-
-def run_folder(runs: str | Path, backbone: str, supervision: str, seed: int) -> Path:
-    """Where a run's files lie below the folder of all runs."""
-    return Path(runs) / backbone / supervision / f"seed{seed}"
 
 
 def epoch_batches(
@@ -116,25 +113,39 @@ def train(
         The folder.
     """
     folder = Path(folder)
-    settings = {**asdict(config), "volumes": volumes.key, "labels": _digest(cases)}
-    if _same(folder / "done.json", settings):
+    checkpoint = folder / "checkpoint.pt"
+    settings = {**asdict(config), "volumes": volumes.key, "labels": _digest_of_labels(cases)}
+    if (folder / "done.json").exists():
+        if not _same(folder / "done.json", settings):
+            raise InputError(
+                f"{folder}: holds a finished run with other settings, labels or volumes; "
+                "choose another folder, or remove this one"
+            )
+        checkpoint.unlink(missing_ok=True)  # left by a kill after the last file was written
         return folder
 
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=_precision(config))
+    bare = build_model(config.backbone, config.supervision, config.seed, config.encoder)
+    precision = _precision(config)
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
-    if fabric.is_global_zero and not _same(folder / "config.json", settings):
+    if config.batch_size < fabric.world_size:
+        raise InputError(
+            f"a batch of {config.batch_size} cannot be shared by {fabric.world_size} devices; "
+            "use fewer devices or a larger batch"
+        )
+    # What an unfinished run must share with this one to be gone on with.
+    identity = {**settings, "precision used": precision, "code": _digest_of_code(bare)}
+    if fabric.is_global_zero and not _same(folder / "config.json", identity):
         _clear(folder)
-        _write(folder / "config.json", json.dumps(settings, indent=1))
+        _write(folder / "config.json", json.dumps(identity, indent=1))
     fabric.barrier()
 
-    bare = build_model(config.backbone, config.supervision, config.seed, config.encoder)
     optimizer = torch.optim.AdamW(
         bare.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
     model, optimizer = fabric.setup(bare, optimizer)
 
     state: dict[str, Any] = {"model": model, "optimizer": optimizer, "history": []}
-    checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         fabric.load(checkpoint, state, weights_only=True)
     training = cases[cases["split"] == "train"]
@@ -151,7 +162,7 @@ def train(
         part = folder / "checkpoint.part"
         fabric.save(part, state)
         if fabric.is_global_zero:
-            os.replace(part, checkpoint)
+            _rename(part, checkpoint)
         fabric.barrier()
 
     if fabric.is_global_zero:
@@ -165,7 +176,7 @@ def train(
         np.savez(folder / "features.npz", case_id=predictions["case_id"], features=features)
         _write(
             folder / "done.json",
-            json.dumps({**settings, "provenance": provenance(fabric.device)}, indent=1),
+            json.dumps({**identity, "provenance": provenance(fabric.device)}, indent=1),
         )
         checkpoint.unlink(missing_ok=True)
     fabric.barrier()
@@ -273,65 +284,6 @@ def predict(
     return table, torch.cat(features).numpy()
 
 
-def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:
-    """One tidy table over all finished runs of a folder.
-
-    Parameters
-    ----------
-    runs : path-like
-    table : {"predictions", "history"}
-
-    Raises
-    ------
-    InputError
-        If there is no finished run, or they were trained on different volumes.
-    """
-    tables, trained_on = [], {}
-    for done in sorted(Path(runs).glob("*/*/seed*/done.json")):
-        run = json.loads(done.read_text())
-        trained_on[run["volumes"]] = done.parent
-        rows = pd.read_csv(done.parent / f"{table}.csv")
-        for column in ("seed", "supervision", "backbone"):
-            if column not in rows:
-                rows.insert(0, column, run[column])
-        tables.append(rows)
-    if not tables:
-        raise InputError(f"{runs}: holds no finished run; train with `make book` or `oacore train`")
-    if len(trained_on) > 1:
-        left, right, *_ = trained_on.values()
-        raise InputError(
-            f"{left} and {right} were trained on different volumes, so they cannot be compared; "
-            "remove the folder of the older run"
-        )
-    joined = pd.concat(tables, ignore_index=True)
-    return joined.astype({"pred_kl": "Int64"}) if "pred_kl" in joined else joined
-
-
-def run_records(runs: str | Path) -> pd.DataFrame:
-    """Settings and provenance of all finished runs of a folder, a row each."""
-    rows = []
-    for done in sorted(Path(runs).glob("*/*/seed*/done.json")):
-        run = json.loads(done.read_text())
-        origin = run.pop("provenance")
-        versions = origin.pop("versions")
-        minutes = pd.read_csv(done.parent / "history.csv")["seconds"].sum() / 60
-        commit = origin.pop("commit")
-        rows.append(
-            {
-                **{key: run[key] for key in ("backbone", "supervision", "seed", "epochs")},
-                **{key: run[key] for key in ("batch_size", "lr", "weight_decay", "precision")},
-                "encoder": ", ".join(f"{key} {value}" for key, value in run["encoder"].items()),
-                "training minutes": round(minutes, 2),
-                "commit": commit[:10] if commit else "none",
-                **{key: origin[key] for key in ("clean", "device", "threads", "python")},
-                "torch": versions["torch"],
-                "monai": versions["monai"],
-                "finished": origin["finished"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def _precision(config: RunConfig) -> Any:
     if config.precision != "auto":
         return config.precision
@@ -339,9 +291,17 @@ def _precision(config: RunConfig) -> Any:
     return "bf16-mixed" if bf16 else "32-true"
 
 
-def _digest(cases: pd.DataFrame) -> str:
+def _digest_of_labels(cases: pd.DataFrame) -> str:
     """Digest of what the loop reads from the table of cases."""
     text = cases[["case_id", "split", "kl"]].to_csv(index=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _digest_of_code(model: HierarchicalNet) -> str:
+    """Digest of the code that a run's weights follow from."""
+    modules = [sys.modules[name] for name in (__name__, "oacore.hierarchy", "oacore.model")]
+    modules.append(sys.modules[type(model.encoder).__module__])
+    text = "".join(inspect.getsource(module) for module in modules)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -349,12 +309,15 @@ def _same(file: Path, settings: dict[str, Any]) -> bool:
     """Whether a run's record was written for these settings."""
     if not file.exists():
         return False
-    recorded = json.loads(file.read_text())
+    try:
+        recorded = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}: is damaged ({error}); remove {file.parent}") from error
     return {key: recorded.get(key) for key in settings} == json.loads(json.dumps(settings))
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run with other settings left; touch no folder that is not a run's."""
+    """Remove what an unfinished run with other settings left; touch no other folder."""
     left = list(folder.iterdir()) if folder.exists() else []
     if left and not (folder / "config.json").exists():
         raise InputError(f"{folder}: is not empty and holds no run; choose a new folder")
@@ -366,4 +329,11 @@ def _clear(folder: Path) -> None:
 def _write(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
     part.write_text(text)
+    _rename(part, path)
+
+
+def _rename(part: Path, path: Path) -> None:
+    """Put a finished file in its place, once the disk has it: a power cut leaves the old one."""
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
     os.replace(part, path)

@@ -1,21 +1,9 @@
-"""Volumes as networks see them: canonical axes, z-scored, resized, cached in 16 bits.
-
-The first use reads every NIfTI file once and leaves a memory-mapped array; from then on no
-NIfTI is opened. A cache is named after the content of its files and its settings, and comes
-into place by one rename, so a half-written one is never read.
-"""
+"""Volumes as networks see them: canonical axes, z-scored, resized."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-import os
-import shutil
 import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from nibabel.affines import voxel_sizes
+from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
-from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from oacore.errors import InputError
 
@@ -39,38 +25,6 @@ LABELS = {
     4: "medial tibial cartilage",
     5: "lateral tibial cartilage",
 }
-
-
-@dataclass(frozen=True)
-class Volumes:
-    """A cohort's volumes on one grid, row for row.
-
-    Attributes
-    ----------
-    case_id : ndarray of int, shape (n,)
-    images : ndarray of float16, shape (n, D, H, W)
-        z-scored; axes are left-right, posterior-anterior, inferior-superior.
-    masks : ndarray of uint8, shape (n, D, H, W)
-        `LABELS`, 0 elsewhere and where a case has no mask.
-    spacing : ndarray of float32, shape (n, 3)
-        Voxel sizes in mm on this grid.
-    label_cm3 : ndarray of float64, shape (n, 5)
-        Volume of each of `LABELS`, measured on the mask's own grid.
-    key : str
-        Digest of the files' content and the settings.
-    """
-
-    case_id: np.ndarray
-    images: np.ndarray
-    masks: np.ndarray
-    spacing: np.ndarray
-    label_cm3: np.ndarray
-    key: str
-
-    def rows(self, case_ids: np.ndarray | pd.Series) -> np.ndarray:
-        """Row of each case."""
-        row = pd.Series(np.arange(len(self.case_id)), index=self.case_id)
-        return row.loc[np.asarray(case_ids)].to_numpy()
 
 
 def read_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -101,6 +55,32 @@ def read_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if array.ndim != 3:
         raise InputError(f"{path}: has shape {array.shape}; one 3D volume is expected")
     return array, image.affine
+
+
+def grid_gap(
+    image: tuple[tuple[int, ...], np.ndarray], mask: tuple[tuple[int, ...], np.ndarray]
+) -> str:
+    """How the grids of two canonical volumes differ, in words.
+
+    Parameters
+    ----------
+    image, mask : (shape, affine)
+
+    Returns
+    -------
+    str
+        Empty if the shapes are equal and the corners agree to 0.1 mm.
+    """
+    if image[0] != mask[0]:
+        return f"image {_times(image[0])}, mask {_times(mask[0])} voxels"
+    corners = np.array(list(product(*((0, size - 1) for size in image[0]))))
+    apart = apply_affine(image[1], corners) - apply_affine(mask[1], corners)
+    furthest = float(np.linalg.norm(apart, axis=1).max())
+    return "" if furthest <= 0.1 else f"corners up to {furthest:.1f} mm apart"
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def z_score(array: np.ndarray) -> np.ndarray:
@@ -137,12 +117,12 @@ def preprocess(
     labels, cm3 = np.zeros(grid, dtype=np.uint8), np.zeros(len(LABELS))
     if mask is not None:
         full, mask_affine = read_canonical(mask)
-        if full.shape != array.shape or not np.allclose(mask_affine, affine, atol=0.01):
+        if gap := grid_gap((array.shape, affine), (full.shape, mask_affine)):
+            raise InputError(f"{mask}: does not share its image's grid ({gap}); fetch both again")
+        if not np.isin(full, [0, *LABELS]).all():
             raise InputError(
-                f"{mask}: has shape {full.shape} and voxels of "
-                f"{voxel_sizes(mask_affine).round(3)} mm, its image {array.shape} and "
-                f"{voxel_sizes(affine).round(3)} mm, or the two lie apart; "
-                "an image and its mask share one grid: fetch both again"
+                f"{mask}: holds labels other than 0 to {max(LABELS)}; map them to OAIZIB-CM's five "
+                "tissues (`oacore check` lists them)"
             )
         full = full.astype(np.uint8)
         labels = resize(full, grid, "nearest-exact")
@@ -150,69 +130,6 @@ def preprocess(
         cm3 = voxels[list(LABELS)] * voxel_sizes(affine).prod() / 1000
     small = resize(z_score(array), grid, resample).astype(np.float16)
     return small, labels, _spacing(affine, array.shape, grid), cm3
-
-
-def _spacing(affine: np.ndarray, shape: tuple[int, ...], grid: tuple[int, ...]) -> np.ndarray:
-    """Voxel sizes in mm after a resize."""
-    return voxel_sizes(affine) * np.asarray(shape) / np.asarray(grid)
-
-
-def cached_volumes(
-    cases: pd.DataFrame,
-    grid: tuple[int, int, int],
-    resample: str,
-    folder: str | Path,
-    workers: int = 1,
-) -> Volumes:
-    """Volumes of a cohort, from the cache if it is there, else read once and cached.
-
-    Parameters
-    ----------
-    cases : DataFrame
-        Rows of :func:`oacore.cohort.read_cohort`.
-    grid, resample
-        See :func:`resize`.
-    folder : path-like
-        Where caches are kept; several can lie side by side.
-    workers : int
-        Threads that read files.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be used, or the disk is too full.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    key = _key(cases, grid, resample, folder, workers)
-    place = folder / key[:16]
-    if not (place / "index.json").exists():
-        _write(cases, grid, resample, place, key, workers)
-    index = json.loads((place / "index.json").read_text())
-    return Volumes(
-        case_id=np.asarray(index["case_id"]),
-        images=np.load(place / "images.npy", mmap_mode="r"),
-        masks=np.load(place / "masks.npy", mmap_mode="r"),
-        spacing=np.asarray(index["spacing"], dtype=np.float32),
-        label_cm3=np.asarray(index["label_cm3"]),
-        key=index["key"],
-    )
-
-
-def cartilage_volumes(volumes: Volumes, cases: pd.DataFrame) -> pd.DataFrame:
-    """Cartilage volume of each case and region, a tidy table.
-
-    Returns
-    -------
-    DataFrame
-        case_id, kl, region, volume_cm3; cases without a mask are left out.
-    """
-    regions = {label: name for label, name in LABELS.items() if "cartilage" in name}
-    measured = volumes.label_cm3[volumes.rows(cases["case_id"])]
-    wide = pd.DataFrame(measured, columns=list(LABELS))[list(regions)].rename(columns=regions)
-    wide[["case_id", "kl"]] = cases[["case_id", "kl"]].to_numpy()
-    wide = wide[measured.sum(axis=1) > 0]
-    return wide.melt(["case_id", "kl"], var_name="region", value_name="volume_cm3")
 
 
 def view(
@@ -245,123 +162,6 @@ def view(
     return image, overlays, _spacing(affine, array.shape, grid)
 
 
-def _in_threads(work: Callable[[int], None], count: int, workers: int, label: str) -> None:
-    """Call `work` on 0 to count - 1 with a progress bar; the first error stops it all."""
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work, row) for row in range(count)]
-        try:
-            for future in tqdm(as_completed(futures), total=count, desc=label, unit="file"):
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _paths(cases: pd.DataFrame) -> list[tuple[str, str | None]]:
-    """Image and mask of each case; None where it has no mask."""
-    return [
-        (image, None if pd.isna(mask) else mask)
-        for image, mask in zip(cases["image"], cases["mask"], strict=True)
-    ]
-
-
-def _key(
-    cases: pd.DataFrame, grid: tuple[int, int, int], resample: str, folder: Path, workers: int
-) -> str:
-    """Digest of all that the cached arrays follow from."""
-    files = [path for pair in _paths(cases) for path in pair if path is not None]
-    memo_file = folder / "fingerprints.json"
-    memo = json.loads(memo_file.read_text()) if memo_file.exists() else {}
-    known = {}
-    for path in files:
-        try:
-            stat = os.stat(path)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; fetch the cohort again") from None
-        # A file of the same size and time is taken as unread-since, so that opening a
-        # cache costs no more than looking at the folder.
-        stamp = f"{stat.st_size} {stat.st_mtime_ns}"
-        digest = memo[path][1] if path in memo and memo[path][0] == stamp else None
-        known[path] = [stamp, digest]
-    new = [path for path in files if known[path][1] is None]
-
-    def fingerprint(row: int) -> None:
-        with open(new[row], "rb") as file:
-            known[new[row]][1] = hashlib.file_digest(file, "blake2b").hexdigest()
-
-    if new:
-        _in_threads(fingerprint, len(new), workers, "fingerprints")
-        _write_text(memo_file, json.dumps({**memo, **known}))
-    content = [
-        [int(case_id), known[image][1], None if mask is None else known[mask][1]]
-        for case_id, (image, mask) in zip(cases["case_id"], _paths(cases), strict=True)
-    ]
-    settings = {"grid": list(grid), "resample": resample, "layout": 1, "content": content}
-    return hashlib.blake2b(json.dumps(settings).encode()).hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    os.replace(part, path)
-
-
-def _allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    # Without its blocks reserved, a disk that fills up kills the process at a later write.
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
-
-
-def _write(
-    cases: pd.DataFrame,
-    grid: tuple[int, int, int],
-    resample: str,
-    place: Path,
-    key: str,
-    workers: int,
-) -> None:
-    shape = (len(cases), *grid)
-    need, free = 3 * int(np.prod(shape)), shutil.disk_usage(place.parent).free
-    full = (
-        f"{place.parent}: the cache of {len(cases)} volumes needs {need / 2**30:.3g} GiB and the "
-        f"disk has {free / 2**30:.3g} GiB free; free some space or choose another folder"
-    )
-    if need > free:
-        raise InputError(full)
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
-    part.mkdir()
-    try:
-        images = _allocate(part / "images.npy", np.float16, shape)
-        masks = _allocate(part / "masks.npy", np.uint8, shape)
-        spacing = np.zeros((len(cases), 3), dtype=np.float32)
-        label_cm3 = np.zeros((len(cases), len(LABELS)))
-        paths = _paths(cases)
-
-        def work(row: int) -> None:
-            image, mask = paths[row]
-            images[row], masks[row], spacing[row], label_cm3[row] = preprocess(
-                image, mask, grid, resample
-            )
-
-        _in_threads(work, len(cases), workers, "volumes")
-        images.flush()
-        masks.flush()
-        index = {
-            "case_id": cases["case_id"].tolist(),
-            "spacing": spacing.tolist(),
-            "label_cm3": label_cm3.tolist(),
-            "key": key,
-        }
-        (part / "index.json").write_text(json.dumps(index))
-        # Another process may have been quicker; its cache holds the same.
-        if not (place / "index.json").exists():
-            os.replace(part, place)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise InputError(full) from error
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def _spacing(affine: np.ndarray, shape: tuple[int, ...], grid: tuple[int, ...]) -> np.ndarray:
+    """Voxel sizes in mm after a resize."""
+    return voxel_sizes(affine) * np.asarray(shape) / np.asarray(grid)

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if os.environ.get("OACORE_REQUIRE_CHROMIUM") == "1":
+    from playwright import sync_api
+else:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 FLAGS = [
     "--no-sandbox",

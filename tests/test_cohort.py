@@ -231,10 +231,16 @@ def test_a_grade_may_lack_in_the_test_split(tmp_path):
     require_trainable(read_tables(tmp_path))
 
 
-def test_a_phantom_is_known_by_its_truth(tmp_path):
-    assert not is_phantom(tmp_path)
-    (tmp_path / "truth.csv").touch()
-    assert is_phantom(tmp_path)
+def test_a_phantom_is_known_by_its_tables(tmp_path):
+    with pytest.raises(InputError, match="holds no cohort"):
+        is_phantom(tmp_path)
+    row = {"CMT-ID": 1, "KneeSide": 1, "KLGrade": 0, "Gender": 1, "Age": 60, "BMI": 25}
+    for code, expected in (("01661202104", False), ("synthetic", True)):
+        for case, split in enumerate(("train", "test"), start=1):
+            table = pd.DataFrame([{**row, "CMT-ID": case, "MRBarCode": code}])
+            table.to_csv(tmp_path / f"subInfo_{split}.csv", index=False)
+        (tmp_path / "truth.csv").touch()  # a file of that name proves nothing
+        assert is_phantom(tmp_path) is expected
 
 
 def test_the_real_tables_give_the_papers_counts(tmp_path, shared):

@@ -64,17 +64,27 @@ def test_agreement_matches_scikit_learn_on_drawn_readings():
         [np.stack([np.full(len(s), k), s.astype(int)]) for k, s in enumerate(second)], axis=1
     )
     expected = agreement(table, shares)
-    kappa = cohen_kappa_score(pairs[0], pairs[1], weights="quadratic")
+    kappas = {
+        "kappa": cohen_kappa_score(*pairs),
+        "kappa_quadratic": cohen_kappa_score(*pairs, weights="quadratic"),
+        "kappa_oa": cohen_kappa_score(*(pairs >= 2)),
+    }
     # Three standard errors of a share over 200,000 draws are .0034.
-    assert expected["kappa"] == pytest.approx(kappa, abs=0.005)
+    assert {name: expected[name] for name in kappas} == pytest.approx(kappas, abs=0.006)
+    across = ((pairs[0] >= 2) != (pairs[1] >= 2))[pairs[0] != pairs[1]].mean()
+    assert expected["moves_across"] == pytest.approx(across, abs=0.006)
     assert expected["exact"] == pytest.approx((pairs[0] == pairs[1]).mean(), abs=0.0034)
     assert expected["oa"] == pytest.approx(((pairs[0] >= 2) == (pairs[1] >= 2)).mean(), abs=0.0034)
 
 
-def test_coarse_labels_are_the_more_stable_ones():
+def test_agreement_on_the_coarse_label_by_hand():
     shares = [103, 58, 108, 139, 73]  # OAIZIB-CM's 481 graded knees
     # By hand from the printed table: P(second reading on the same side of KL >= 2).
     same_side = np.array([0.836, 0.677, 0.686, 0.869, 0.990])
     found = agreement(reader_table().to_numpy(), shares)
     assert found["oa"] == pytest.approx(np.average(same_side, weights=shares), abs=0.001)
-    assert found["oa"] > found["exact"]
+
+
+def test_faultless_readers_agree_on_everything():
+    found = agreement(np.eye(5), [1, 2, 3, 4, 5])
+    assert found.pop("moves_across") == 0 and set(found.values()) == {1.0}

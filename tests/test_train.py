@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import oacore.train as module
+from oacore.cache import Volumes
 from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
 from oacore.model import build_model
-from oacore.train import RunConfig, epoch_batches, read_runs, run_folder, train
-from oacore.volumes import Volumes
+from oacore.runs import read_runs, run_folder
+from oacore.train import RunConfig, epoch_batches, train
 
 CONFIG = RunConfig(
     backbone="resnet3d", supervision="dual", seed=3, epochs=3, batch_size=4, lr=1e-3,
@@ -80,29 +82,38 @@ def test_weights_equal_those_of_a_plain_loop(cohort, tmp_path, supervision):
         assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-5), name
 
 
-def test_a_killed_run_ends_at_the_same_bits(cohort, tmp_path):
+@pytest.mark.parametrize(
+    ("function", "call"),
+    [
+        ("load_batch", 2),  # in the first epoch
+        ("load_batch", 5),  # in the second, after a checkpoint
+        ("_rename", 3),  # with a checkpoint written and not yet in its place
+        ("predict", 1),  # after the last epoch
+        ("provenance", 1),  # with all files but the last
+    ],
+)
+def test_a_killed_run_ends_at_the_same_bits(cohort, tmp_path, function, call):
     cases, volumes = cohort
     whole = train(CONFIG, cases, volumes, tmp_path / "whole", accelerator="cpu")
     killed = tmp_path / "killed"
-    # Killed inside its second epoch, between a step and the next checkpoint.
     code = f"""
 import os, signal, sys
 sys.path[:0] = [{os.path.dirname(__file__)!r}]
 import torch, oacore.train as t
 from test_train import CONFIG, make_cohort
 torch.set_num_threads(1)
-honest, count = t.load_batch, [0]
-def load(*arguments):
+honest, count = t.{function}, [0]
+def deadly(*arguments):
     count[0] += 1
-    if count[0] == 5:
+    if count[0] == {call}:
         os.kill(os.getpid(), signal.SIGKILL)
     return honest(*arguments)
-t.load_batch = load
+t.{function} = deadly
 t.train(CONFIG, *make_cohort(), {str(killed)!r}, accelerator="cpu")
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
-    assert (killed / "checkpoint.pt").exists() and not (killed / "done.json").exists()
+    assert not (killed / "done.json").exists()
     train(CONFIG, cases, volumes, killed, accelerator="cpu")
     for name in ("weights.safetensors", "predictions.csv", "features.npz"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
@@ -110,19 +121,52 @@ t.train(CONFIG, *make_cohort(), {str(killed)!r}, accelerator="cpu")
     pd.testing.assert_frame_equal(*losses, check_exact=True)
 
 
-def test_a_finished_run_is_found_and_another_setting_runs_anew(cohort, tmp_path):
+def test_an_unfinished_run_of_other_code_is_begun_anew(cohort, tmp_path, monkeypatch):
+    cases, volumes = cohort
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_digest_of_code", lambda model: "old")
+        patch.setattr(module, "predict", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
+    assert (tmp_path / "checkpoint.pt").exists()
+    seen = []
+    honest = module.train_epoch
+    monkeypatch.setattr(module, "train_epoch", lambda *a: seen.append(a[-1]) or honest(*a))
+    train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
+    assert seen == [0, 1, 2]
+
+
+def test_a_batch_too_small_to_share_is_refused(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.Fabric, "launch", lambda self: None)
+    monkeypatch.setattr(module.Fabric, "world_size", 8)
+    with pytest.raises(InputError, match="batch of 4 cannot be shared by 8 devices"):
+        train(CONFIG, *cohort, tmp_path / "run", accelerator="cpu")
+
+
+def test_a_damaged_record_is_named(cohort, tmp_path):
+    (tmp_path / "config.json").write_text("")
+    with pytest.raises(InputError, match="config.json: is damaged"):
+        train(CONFIG, *cohort, tmp_path, accelerator="cpu")
+
+
+def test_a_finished_run_is_found_and_never_replaced(cohort, tmp_path):
     cases, volumes = cohort
     config = dataclasses.replace(CONFIG, epochs=1)
     folder = train(config, cases, volumes, tmp_path / "run", accelerator="cpu")
     before = (folder / "done.json").stat().st_mtime_ns
     train(config, cases, volumes, folder, accelerator="cpu")
     assert (folder / "done.json").stat().st_mtime_ns == before
-    train(dataclasses.replace(config, lr=1e-2), cases, volumes, folder, accelerator="cpu")
-    assert json.loads((folder / "done.json").read_text())["lr"] == 1e-2
     corrected = cases.assign(kl=cases["kl"].where(cases["case_id"] != 1, 4))
-    weights = (folder / "weights.safetensors").read_bytes()
-    train(dataclasses.replace(config, lr=1e-2), corrected, volumes, folder, accelerator="cpu")
-    assert (folder / "weights.safetensors").read_bytes() != weights
+    for other, labels in ((dataclasses.replace(config, lr=1e-2), cases), (config, corrected)):
+        with pytest.raises(InputError, match="finished run with other settings"):
+            train(other, labels, volumes, folder, accelerator="cpu")
+    with pytest.raises(InputError, match="unknown backbone"):
+        train(dataclasses.replace(config, backbone="none"), cases, volumes, tmp_path / "new")
+    assert (folder / "done.json").stat().st_mtime_ns == before
 
 
 def test_bfloat16_follows_float32(cohort, tmp_path):
@@ -213,5 +257,5 @@ def test_runs_on_different_volumes_are_not_mixed(cohort, tmp_path):
         folder = run_folder(tmp_path, "resnet3d", "dual", seed)
         other = dataclasses.replace(volumes, key=key)
         train(dataclasses.replace(config, seed=seed), cases, other, folder, accelerator="cpu")
-    with pytest.raises(InputError, match="trained on different volumes"):
+    with pytest.raises(InputError, match="differ in volumes"):
         read_runs(tmp_path)

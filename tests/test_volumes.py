@@ -12,16 +12,10 @@ import pandas as pd
 import pytest
 from monai.transforms import Resize
 
+import oacore.cache as cache_module
+from oacore.cache import cached_volumes, cartilage_volumes
 from oacore.errors import InputError
-from oacore.volumes import (
-    cached_volumes,
-    cartilage_volumes,
-    preprocess,
-    read_canonical,
-    resize,
-    view,
-    z_score,
-)
+from oacore.volumes import preprocess, read_canonical, resize, view, z_score
 
 SHAPE = (6, 10, 8)
 
@@ -116,6 +110,30 @@ def test_changed_content_or_settings_are_another_cache(cases, tmp_path):
     assert len(set(keys)) == 4
 
 
+def test_changed_code_is_another_cache(cases, tmp_path, monkeypatch):
+    first = cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache")
+    edited = tmp_path / "volumes.py"
+    edited.write_text(Path(cache_module.volumes_module.__file__).read_text() + "# edited")
+    monkeypatch.setattr(cache_module.volumes_module, "__file__", str(edited))
+    second = cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache")
+    assert first.key != second.key
+
+
+def test_fingerprints_follow_the_file_not_its_spelling(cases, tmp_path, monkeypatch):
+    first = cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    for column in ("image", "mask"):
+        cases[column] = [os.path.relpath(path) for path in cases[column]]
+    monkeypatch.setattr(cache_module.hashlib, "file_digest", lambda *a: pytest.fail("read again"))
+    assert cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache").key == first.key
+
+
+def test_damaged_fingerprints_are_taken_again(cases, tmp_path):
+    first = cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache")
+    (tmp_path / "cache/fingerprints.json").write_text("{")
+    assert cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache").key == first.key
+
+
 def test_a_case_without_a_mask_has_an_empty_one(cases, tmp_path):
     cases.loc[1, "mask"] = None
     volumes = cached_volumes(cases, SHAPE, "area", tmp_path / "cache")
@@ -126,7 +144,7 @@ def test_an_interrupted_write_is_never_read(cases, tmp_path):
     cache = tmp_path / "cache"
     cases.to_csv(tmp_path / "cases.csv")
     code = f"""
-import time, pandas as pd, oacore.volumes as v
+import time, pandas as pd, oacore.cache as v
 honest = v.preprocess
 def slow(image, *rest):
     if "image_4" in image:
@@ -142,6 +160,7 @@ v.cached_volumes(pd.read_csv({str(tmp_path / "cases.csv")!r}), (3, 5, 4), "area"
     assert [p.suffix for p in cache.iterdir() if p.is_dir()] == [".part"]
     volumes = cached_volumes(cases, (3, 5, 4), "area", cache)
     assert np.abs(volumes.images[3]).max() > 0
+    assert not list(cache.glob("*.part")), "what the killed writer left is still there"
 
 
 def test_a_truncated_file_is_named(cases, tmp_path):
@@ -187,7 +206,7 @@ def test_a_mask_of_another_shape_is_named(tmp_path):
     with pytest.raises(InputError, match="mask_2"):
         preprocess(case["image"], other["mask"], (3, 5, 4), "area")
     moved = write_case(tmp_path, 3, rng, affine=np.diag([2.0, 1.0, 1.6, 1]))
-    with pytest.raises(InputError, match="mask_3.*share one grid"):
+    with pytest.raises(InputError, match=r"mask_3.*image's grid \(corners up to"):
         preprocess(case["image"], moved["mask"], (3, 5, 4), "area")
 
 
@@ -197,3 +216,13 @@ def test_an_affine_without_orientation_is_refused(tmp_path):
     image.to_filename(tmp_path / "flat.nii.gz")
     with pytest.raises(InputError, match="no orientation"):
         read_canonical(tmp_path / "flat.nii.gz")
+
+
+@pytest.mark.parametrize("wrong", [-1, 2.5, 6, 300])
+def test_a_label_of_no_tissue_is_refused(tmp_path, wrong):
+    case = write_case(tmp_path, 1, np.random.default_rng(0))
+    labels = np.zeros(SHAPE, np.float32)
+    labels[0, 0, 0] = wrong
+    nib.Nifti1Image(labels, np.diag([2.0, 1.0, 1.5, 1])).to_filename(case["mask"])
+    with pytest.raises(InputError, match="mask_1.*labels other than 0 to 5"):
+        preprocess(case["image"], case["mask"], (3, 5, 4), "area")
