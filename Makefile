@@ -58,12 +58,15 @@ book: $(READY)
 	  --published '$(PUBLISHED)' --cores '$(CORES)'
 
 serve: $(READY)
-	@html="$$($(PY) -m workflow.graph --profile '$(PROFILE)' --cohort '$(COHORT)')/html"; \
-	test -f "$$html/index.html" || { echo "There is no book in $$html yet: make book" >&2; exit 1; }; \
+	@build="$$($(PY) -m workflow.graph --profile '$(PROFILE)' --cohort '$(COHORT)')" || exit 1; \
+	html="$$build/html"; \
+	test -f "$$html/index.html" || { \
+	  echo "There is no book in $$html yet: make book with the same words" >&2; exit 1; }; \
 	echo "The book is at http://127.0.0.1:$(PORT)/ (Ctrl-C ends this)"; \
 	exec $(PY) -m http.server --bind 127.0.0.1 --directory "$$html" '$(PORT)'
 
 lab: $(READY)
+	@echo 'The chapters read build/laptop; for another build change their first code cell.'
 	@exec $(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 	  $(if $(filter 0,$(shell id -u)),--allow-root)
 

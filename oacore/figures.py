@@ -211,7 +211,7 @@ def confusion(predictions: pd.DataFrame, level: str) -> go.Figure:
         fig.add_heatmap(
             z=share, x=ticks, y=ticks, text=counts, texttemplate="%{text}",
             coloraxis="coloraxis", xgap=2, ygap=2,
-            hovertemplate="true %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
+            hovertemplate="labelled %{y}, predicted %{x}: %{text} (%{z:.0%})<extra></extra>",
             row=1, col=col,
         )  # fmt: skip
     bar = {
@@ -223,7 +223,7 @@ def confusion(predictions: pd.DataFrame, level: str) -> go.Figure:
     word = "KL" if level == "kl" else "class"
     fig.update_xaxes(title=f"predicted {word}", type="category", showgrid=False)
     fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
-    return fig.update_yaxes(title=f"true {word}", row=1, col=1)
+    return fig.update_yaxes(title=f"labelled {word}", row=1, col=1)
 
 
 def probability_by_grade(predictions: pd.DataFrame) -> go.Figure:

@@ -228,7 +228,6 @@ def test_all_faults_come_in_one_go_grouped_and_within_100_columns(tmp_path):
     shutil.copy(deep / "imagesTr/oaizib_005_0000.nii.gz", deep / "imagesTs")
     path = deep / "imagesTs/oaizib_027_0000.nii.gz"
     path.write_bytes(path.read_bytes()[:-100])
-    (deep / "truth.csv").touch()
     report = check_cohort(deep)
     assert [fault[1:3] for fault in found(report, "KLGrade")] == [
         ("subInfo_train.xlsx row 2", "found 7"), ("subInfo_train.xlsx row 3", "found two"),
@@ -239,7 +238,7 @@ def test_all_faults_come_in_one_go_grouped_and_within_100_columns(tmp_path):
     text = report.text()
     assert "ERROR: Gender is not a whole number from 1 to 2 (21 times)" in text
     assert "  ... and 18 more\n  -> write 1 for male, 2 for female" in text
-    assert text.count("ERROR: Gender") == 1 and "no clinical evidence" in text
+    assert text.count("ERROR: Gender") == 1
     assert max(map(len, text.splitlines())) <= 100
     assert text.index("ERROR") < text.index("WARNING")
 

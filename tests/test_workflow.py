@@ -208,6 +208,8 @@ def test_each_cohort_has_its_own_build(tmp_path, monkeypatch):
         assert Path(link).resolve() == (tmp_path / "one/my knees").resolve()
     with pytest.raises(InputError, match="was built from .*one/my knees, not from .*two/my knees"):
         place("two/my knees", link)
+    assert place("two/my knees", link, replace=True) == link
+    assert Path(link).resolve() == (tmp_path / "two/my knees").resolve()
     with pytest.raises(InputError, match="nowhere: no such folder"):
         place("nowhere", link)
 

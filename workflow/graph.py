@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from oacore.errors import InputError
+from oacore.profile import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +32,7 @@ def build_folder(profile: str, cohort: str = "") -> str:
     return f"build/{profile}-{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(cohort).resolve().name)}"
 
 
-def place(folder: str, link: str) -> str:
+def place(folder: str, link: str, *, replace: bool = False) -> str:
     """Make a user's folder appear inside the build, so that no page names where it lies.
 
     Parameters
@@ -39,6 +41,8 @@ def place(folder: str, link: str) -> str:
         A folder that is there.
     link : str
         The symbolic link that shall lead to it.
+    replace : bool
+        Whether a link that leads elsewhere is changed; else it is an error.
 
     Returns
     -------
@@ -56,6 +60,8 @@ def place(folder: str, link: str) -> str:
     at = Path(link)
     if at.is_symlink() and at.resolve() == real:
         return link
+    if replace and at.is_symlink():
+        at.unlink()
     if at.is_symlink() or at.exists():
         raise InputError(
             f"{at.parent} was built from {at.resolve()}, not from {real}; "
@@ -182,4 +188,7 @@ if __name__ == "__main__":
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--cohort", default="")
     arguments = parser.parse_args()
-    print(build_folder(arguments.profile, arguments.cohort))
+    try:
+        print(build_folder(load_profile(arguments.profile).name, arguments.cohort))
+    except InputError as error:
+        sys.exit(f"make serve: {error}")

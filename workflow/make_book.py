@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import shlex
 import shutil
 import signal
 import subprocess
@@ -73,7 +74,9 @@ def main() -> int:
     if status:
         print("The book is not finished. make book goes on where this stopped.", file=sys.stderr)
         return 1
-    print(f"The book: {build}/html/index.html (open it in a browser, or: make serve)")
+    serve = "make serve" + (f" PROFILE={words.profile}" if words.profile != "laptop" else "")
+    serve += f" COHORT={shlex.quote(words.cohort)}" if words.cohort else ""
+    print(f"The book: {build}/html/index.html (open it in a browser, or: {serve})")
     return 0
 
 
