@@ -19,6 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
 from oacore.profile import load_profile
+from workflow import make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
 from workflow.graph import build_folder, code_files, cohort_tables, image_listing, place
@@ -309,10 +310,25 @@ def test_a_failed_notebook_is_where_the_next_run_goes_on(project):
     assert failed.returncode == 1
     assert f"notebooks/{name}.ipynb, cell 3 (1 / 0): ZeroDivisionError" in failed.stdout
     assert (project / f"build/smoke/notebooks/failed/{name}.ipynb").exists()
+    said = project / f"build/smoke/notebooks/failed/{name}.txt"
+    assert "ZeroDivisionError" in said.read_text()
 
     write_notebook(project / f"notebooks/{name}.ipynb", "1 / 1", defaults=DEFAULTS)
     assert counted(snakemake(project, *words).stdout) == {"notebook": 1}
     assert "Nothing to be done" in snakemake(project, *words).stdout
+    assert not said.exists()
+
+
+def test_make_book_ends_with_what_went_wrong(tmp_path, monkeypatch, capsys):
+    said = tmp_path / "build/smoke/notebooks/failed/04-comparison.txt"
+    said.parent.mkdir(parents=True)
+    said.write_text("notebooks/04-comparison.ipynb, cell 8 (boom()): ValueError: boom")
+    monkeypatch.setattr(make_book, "ROOT", tmp_path)
+    monkeypatch.setattr(make_book, "snakemake", lambda *words: 1)
+    monkeypatch.setattr(sys, "argv", ["make_book", "--profile", "smoke"])
+    assert make_book.main() == 1
+    *_, last_but_one, last = capsys.readouterr().err.splitlines()
+    assert "cell 8 (boom()): ValueError" in last_but_one and "not finished" in last
 
 
 def test_a_killed_build_blocks_nothing(project):

@@ -72,6 +72,8 @@ def main() -> int:
         print(f"make book: {error}", file=sys.stderr)
         return 1
     if status:
+        for said in sorted((ROOT / build / "notebooks/failed").glob("*.txt")):
+            print(f"\n{said.read_text(encoding='utf-8')}", file=sys.stderr)
         print("The book is not finished. make book goes on where this stopped.", file=sys.stderr)
         return 1
     serve = "make serve" + (f" PROFILE={words.profile}" if words.profile != "laptop" else "")

@@ -63,10 +63,13 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
     except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         failed.parent.mkdir(exist_ok=True)
         os.replace(partial, failed)
-        raise InputError(f"{_describe(source, failed, error)}\nIt stopped in {failed}") from None
+        said = f"{_describe(source, failed, error)}\nIt stopped in {failed}"
+        failed.with_suffix(".txt").write_text(said, encoding="utf-8")  # make book ends with it
+        raise InputError(said) from None
     _finish(partial)
     os.replace(partial, output)
     failed.unlink(missing_ok=True)
+    failed.with_suffix(".txt").unlink(missing_ok=True)
 
 
 def _finish(path: Path) -> None:
