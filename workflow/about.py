@@ -133,6 +133,6 @@ def run_table(runs: Path) -> str:
         lines.append(
             f"| {run['backbone']} {run['supervision']}, seed {run['seed']} | {len(history)} "
             f"| {in_words(history['seconds'].sum())} | {run['provenance']['device']} "
-            f"| {run['precision']} |"
+            f"| {run['precision used']} |"
         )
     return "\n".join(lines)
