@@ -75,7 +75,7 @@ def cached_volumes(
     cases : DataFrame
         Rows of :func:`oacore.cohort.read_cohort`.
     grid, resample
-        See :func:`resize`.
+        See :func:`oacore.volumes.resize`.
     folder : path-like
         Where caches are kept; several can lie side by side.
     workers : int
@@ -258,8 +258,8 @@ def _write(
 
 
 def _remove_leftovers(place: Path) -> None:
-    """Remove what killed writers of this cache left: folders whose lock nobody holds."""
-    for part in place.parent.glob(f"{place.name}.*.part"):
+    """Remove what killed writers left, of this cache or another: folders that nobody locks."""
+    for part in (path for path in place.parent.glob("*.part") if path.is_dir()):
         with open(part / "lock", "a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -108,7 +108,6 @@ def fetch_oaizib_cm(
     folder: Path | str,
     *,
     accept_licence: bool = False,
-    keep_zips: bool = False,
     endpoint: str | None = None,
 ) -> Path:
     """Download OAIZIB-CM from the Hugging Face Hub and unpack it.
@@ -125,8 +124,6 @@ def fetch_oaizib_cm(
         Becomes a cohort folder (``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``, tables).
     accept_licence : bool
         Consent without being asked. Else the terminal asks, once for a folder.
-    keep_zips : bool
-        Keep the archives after unpacking.
     endpoint : str, optional
         Another Hub, or a mirror of it; by default the environment's ``HF_ENDPOINT`` or the Hub.
 
@@ -162,14 +159,13 @@ def fetch_oaizib_cm(
         ) from error
     _write_record(folder, record)
     todo = [file for file in files if file.rfilename not in record["files"]]
-    _check_space(folder, todo, keep_zips)
+    _check_space(folder, todo)
     for file in sorted(todo, key=lambda file: file.size):
         try:
             path = _download(folder, file, record["revision"], endpoint)
             if path.suffix == ".zip":
                 _unpack(path, folder)
-                if not keep_zips:
-                    path.unlink()
+                path.unlink()
         except (HTTPError, OSError) as error:
             raise InputError(
                 f"the download stopped at {file.rfilename} ({error}). Run the same command again: "
@@ -227,11 +223,12 @@ def _list_files(endpoint: str | None, revision: str | None) -> tuple[str, list[A
     return info.sha, files
 
 
-def _check_space(folder: Path, todo: list[Any], keep_zips: bool) -> None:
+def _check_space(folder: Path, todo: list[Any]) -> None:
     """Refuse before the download rather than after hours of it."""
     zips = [file.size for file in todo if file.rfilename.endswith(".zip")]
-    # The volumes are compressed already, so they take as much room unpacked as zipped.
-    at_peak = sum(file.size for file in todo) + (sum(zips) if keep_zips else max(zips, default=0))
+    # The volumes are compressed already, so they take as much room unpacked as zipped, and one
+    # archive at a time stands beside them.
+    at_peak = sum(file.size for file in todo) + max(zips, default=0)
     need = int(1.05 * at_peak) - sum(_bytes_there(folder, file.rfilename) for file in todo)
     free = shutil.disk_usage(folder).free
     if need > free:

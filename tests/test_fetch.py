@@ -239,11 +239,6 @@ def test_data_set_arrives_unpacked_with_its_provenance(hub, tmp_path, capsys):
     assert [path for path, _ in hub.requests] == [f"/api/datasets/{fetch.OAIZIB_CM}/revision/{SHA}"]
 
 
-def test_zips_are_kept_on_request(hub, tmp_path):
-    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, keep_zips=True, endpoint=hub.url)
-    assert (tmp_path / "imagesTr.zip").read_bytes() == hub.files["imagesTr.zip"]
-
-
 def test_nothing_is_requested_without_consent(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(InputError, match="--accept-licence"):
