@@ -3,9 +3,10 @@
 Modules, from the ground up (each imports only from those before it):
 
 ``errors``, ``hierarchy``, ``profile``, ``provenance``; ``cohort``, ``check``,
-``volumes``, ``cache``; ``knee``, ``phantom``; ``resnet3d``, ``model``, ``train``,
-``runs``; ``predictions``, ``metrics``, ``compare``, ``published``, ``fetch``; ``figures``,
-``display``.
+``volumes``, ``cache``; ``readers``, ``grades``, ``subjects``; ``bones``, ``anatomy``, ``dess``,
+``knee``, ``phantom``; ``resnet3d``, ``model``, ``train``, ``runs``; ``predictions``,
+``metrics``, ``compare``, ``published``, ``fetch``, ``references``; ``morphometry``, ``facts``,
+``baseline``; ``figures``, ``display``.
 """
 
 __version__ = "0.1.0"

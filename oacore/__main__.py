@@ -1,4 +1,4 @@
-"""The command line: ``oacore check|phantom|cache|train|fetch``."""
+"""The command line: ``oacore check|phantom|measure|cache|train|fetch``."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ def _check(options: argparse.Namespace) -> int:
 def _phantom(options: argparse.Namespace) -> int:
     from oacore.phantom import write_phantom
     from oacore.profile import load_profile
+    from oacore.subjects import READER_NOISE
 
     profile = load_profile(options.profile)
+    coarse, *fine = options.reader_noise or [READER_NOISE]
+    if len(fine) > 1:
+        raise InputError("--reader-noise takes one number, or two: coarse and fine")
     write_phantom(
         options.folder,
         train=profile.train,
@@ -44,8 +48,27 @@ def _phantom(options: argparse.Namespace) -> int:
         shape=profile.shape,
         seed=profile.cohort_seed if options.seed is None else options.seed,
         workers=options.workers,
+        reader_noise=(coarse, fine[0]) if fine else coarse,
+        device=options.device,
     )
     print(f"{options.folder}: a synthetic cohort; `oacore check {options.folder}` describes it")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from oacore.cohort import read_cohort
+    from oacore.morphometry import measure_cohort
+
+    cases = read_cohort(options.cohort)
+    if cases["mask"].notna().any():
+        measured = measure_cohort(cases, workers=options.workers)
+    else:  # masks are optional: a table without rows says that there was none
+        measured = cases.loc[:, ["case_id", "split"]].iloc[:0]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    part = options.out.with_name(options.out.name + ".part")
+    measured.to_csv(part, index=False)
+    os.replace(part, options.out)
+    print(f"{options.out}: {len(measured)} of {len(cases)} knees have a mask and were measured")
     return 0
 
 
@@ -88,6 +111,10 @@ def _fetch(options: argparse.Namespace) -> int:
 
     if options.what == "published":
         print(fetch_published(options.folder))
+    elif options.what == "references":
+        from oacore.references import fetch_references
+
+        print(fetch_references(options.folder))
     elif options.folder is None:
         raise InputError("oacore fetch oaizib-cm needs a folder: `oacore fetch oaizib-cm DIR`")
     else:
@@ -112,7 +139,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     phantom.add_argument("folder", type=Path)
     phantom.add_argument("--seed", type=int, help="of the knees (default: the profile's)")
+    phantom.add_argument(
+        "--reader-noise", type=float, nargs="+", metavar=("COARSE", "FINE"),
+        help="0 (faultless readers) to 1 (as measured); one number stands for both",
+    )  # fmt: skip
+    phantom.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="that draws")
     phantom.set_defaults(command=_phantom)
+
+    measure = commands.add_parser(
+        "measure", parents=[workers], help="measure a cohort's knees on their masks, in mm"
+    )
+    measure.add_argument("cohort", type=Path)
+    measure.add_argument("--out", type=Path, required=True, help="table, measured.csv")
+    measure.set_defaults(command=_measure)
 
     cache = commands.add_parser(
         "cache", parents=[profile, workers], help="read a cohort's volumes once, for training"
@@ -134,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
 
     fetch = commands.add_parser("fetch", help="download public data, at your request")
-    fetch.add_argument("what", choices=["published", "oaizib-cm"])
+    fetch.add_argument("what", choices=["published", "references", "oaizib-cm"])
     fetch.add_argument("folder", type=Path, nargs="?")
     fetch.add_argument("--accept-licence", action="store_true", help="for runs without a terminal")
     fetch.set_defaults(command=_fetch)

@@ -1,4 +1,4 @@
-"""What makes an output work without a kernel: plots, slice viewers, evidence banners.
+"""What makes an output work without a kernel: plots, slice viewers, tables, banners.
 
 Every function here gives HTML that asks no other host for anything, so that a built page works
 from disk. Plots rely on one ``Plotly`` global, which the book loads once a page; the slice viewer
@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import display
@@ -110,6 +111,33 @@ def show(fig: go.Figure, alt: str) -> None:
     display(bundle, raw=True)
 
 
+def table(frame: pd.DataFrame, decimals: int = 2) -> Html:
+    """A table to read: rounded numbers, blanks for what is missing; scrolls on a narrow screen.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Underscores in the names of rows and columns are shown as spaces; the names of the
+        levels of the index are left out.
+    decimals : int
+        Of numbers that are not whole.
+    """
+
+    def cell(value: Any) -> str:
+        if pd.isna(value):
+            return ""
+        whole = isinstance(value, str) or float(value).is_integer() and not isinstance(value, float)
+        return str(value) if whole else f"{float(value):.{decimals}f}"
+
+    def words(name: Any) -> Any:
+        return name.replace("_", " ") if isinstance(name, str) else name
+
+    shown = frame.astype(object).map(cell).rename(index=words, columns=words)
+    shown.index.names = [None] * shown.index.nlevels
+    page = shown.to_html(border=0, justify="right")
+    return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', shown.to_string())
+
+
 _EVIDENCE = {
     "published": (
         "◆",
@@ -146,13 +174,15 @@ _EVIDENCE = {
 }
 
 
-def evidence(kind: str) -> Html:
+def evidence(kind: str, but: str = "") -> Html:
     """Banner that says what kind of evidence a page shows.
 
     Parameters
     ----------
     kind : {"published", "radiomics", "phantom", "oaizib-cm"}
         The four kinds differ in sign, border and words, not in colour alone.
+    but : str
+        What on the page is an exception, in a sentence.
 
     Raises
     ------
@@ -162,13 +192,14 @@ def evidence(kind: str) -> Html:
     if kind not in _EVIDENCE:
         raise InputError(f"evidence: unknown kind {kind!r}: use one of {', '.join(_EVIDENCE)}.")
     sign, colour, line, head, body = _EVIDENCE[kind]
+    body = f"{body} {but}".strip()
     return Html(
         f'<aside class="oa-evidence" role="note" data-evidence="{kind}" style="display:flex;'
         f"gap:.8em;align-items:flex-start;border:1px solid {colour};"
         f"border-left:10px {line} {colour};border-radius:4px;background:#fff;color:#1a1a1a;"
         'padding:.7em 1em;margin:.5em 0;font-size:.95rem;line-height:1.45">'
         f'<span aria-hidden="true" style="color:{colour};font-size:1.5em;line-height:1">{sign}'
-        f"</span><span><strong>{head}.</strong> {body}</span></aside>",
+        f"</span><span><strong>{head}.</strong> {html.escape(body)}</span></aside>",
         f"{head}. {body}",
     )
 
@@ -181,6 +212,7 @@ def slice_viewer(
     title: str = "Slices",
     alt: str = "",
     window: tuple[float, float] = (1.0, 99.5),
+    together: bool = False,
 ) -> Html:
     """Slices of one or several volumes, with masks on top, to walk through without a kernel.
 
@@ -193,7 +225,7 @@ def slice_viewer(
     ----------
     volume : ndarray (X, Y, Z), or mapping of a case's name to one
         Intensities, canonical orientation: the axes run to the right, anterior and superior.
-        Several cases share one shape and get a button each.
+        Several cases share one shape; each gets a button, or, if `together`, a panel.
     overlays : mapping of a label's name to a mask (X, Y, Z), optional
         At most seven; where masks overlap the later one shows. For several cases, a mapping of
         the case's name to such a mapping.
@@ -203,6 +235,8 @@ def slice_viewer(
         Heading, and what the pictures show, for who cannot see them.
     window : two floats
         Percentiles of the volume's intensities shown black and white.
+    together : bool
+        Show the same slice of all cases side by side, instead of one case at a time.
 
     Raises
     ------
@@ -252,6 +286,7 @@ def slice_viewer(
         "start": start,
         "columns": [_columns(n) for n in shape],
         "tile": _TILE,
+        "together": together,
         "alt": alt or title,
     }
     legend = "".join(
@@ -311,7 +346,7 @@ def _uri(image: Image.Image, kind: str, **options: Any) -> str:
 
 
 def _jpeg(sheet: np.ndarray) -> str:
-    return _uri(Image.fromarray(sheet), "jpeg", quality=80)
+    return _uri(Image.fromarray(sheet), "jpeg", quality=72)
 
 
 def _png(codes: np.ndarray) -> str:

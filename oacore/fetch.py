@@ -1,6 +1,6 @@
-"""Clients for the two downloads: the paper's prediction files, and OAIZIB-CM.
+"""Clients for downloads: the paper's prediction files, and OAIZIB-CM.
 
-Nothing here runs by itself: a build works without either. Both clients check what
+Nothing here runs by itself: a build works without any of it. The clients check what
 they get against a SHA-256, go on where an interrupted run stopped, and say what to
 do when there is no network.
 """
@@ -14,7 +14,7 @@ import shutil
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from importlib import resources
@@ -82,26 +82,58 @@ def fetch_published(folder: Path | str | None = None, *, base_url: str = PUBLISH
     InputError
         If a file can't be downloaded, or is not the released one.
     """
-    target = Path(folder) if folder is not None else published_cache()
-    # Trying again is pooch's: a transfer may break, or arrive damaged.
-    files = pooch.create(
-        target, base_url.rstrip("/") + "/", registry=PUBLISHED_SHA256, retry_if_failed=2
+    base = base_url.rstrip("/")
+    return fetch_files(
+        Path(folder) if folder is not None else published_cache(),
+        {name: (f"{base}/{name}", digest) for name, digest in PUBLISHED_SHA256.items()},
+        "run `oacore fetch published` again, or copy the nine *_preds.csv from another computer "
+        "and give their folder as `published`.",
     )
-    for name in PUBLISHED_SHA256:
+
+
+def fetch_files(folder: Path, files: Mapping[str, tuple[str, str]], again: str) -> Path:
+    """Download files whose content is known beforehand, unless they are there already.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to. A file there with other content is replaced.
+    files : mapping
+        From the name of a file to its address and SHA-256.
+    again : str
+        What to do once there is a network: the end of the error's text.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If a file can't be downloaded, or has another SHA-256.
+    """
+    # Trying again is pooch's: a transfer may break, or arrive damaged.
+    client = pooch.create(
+        folder,
+        base_url="",
+        registry={name: digest for name, (_, digest) in files.items()},
+        urls={name: url for name, (url, _) in files.items()},
+        retry_if_failed=2,
+    )
+    for name, (url, _) in files.items():
         try:
-            files.fetch(name)
+            client.fetch(name)
         except ValueError as error:
             raise InputError(
-                f"{files.get_url(name)} is not the released file (its SHA-256 differs), so it was "
+                f"{url} is not the released file (its SHA-256 differs), so it was "
                 "not kept. Try again, or another network: a proxy may have changed it."
             ) from error
         except OSError as error:
             raise InputError(
-                f"could not fetch {files.get_url(name)} into {target} ({error}). Connect to the "
-                "network and run `oacore fetch published` again, or copy the nine *_preds.csv "
-                "from another computer and give their folder as `published`."
+                f"could not fetch {url} into {folder} ({error}). Connect to the network and {again}"
             ) from error
-    return target
+    return folder
 
 
 def fetch_oaizib_cm(

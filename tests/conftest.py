@@ -53,9 +53,10 @@ def make(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def smoke_words() -> list[str]:
-    """What makes the smoke build, with the published files where they are to be had."""
-    published = ROOT.parent / "shared/real/published_predictions"
-    given = [f"PUBLISHED={published}"] if published.is_dir() else []
+    """What makes the smoke build, with the files of others where they are to be had."""
+    real = ROOT.parent / "shared/real"
+    folders = {"PUBLISHED": "published_predictions", "REFERENCES": "knee_template"}
+    given = [f"{word}={real / name}" for word, name in folders.items() if (real / name).is_dir()]
     return ["book", "PROFILE=smoke", "CORES=2", *given]
 
 

@@ -26,7 +26,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-COHORT = "notebooks/02-cohort.html"
+COHORT = "notebooks/03-cohort.html"
+KNEE = "notebooks/02-building-a-knee.html"
 PHONE = {"width": 375, "height": 800}
 
 
@@ -138,9 +139,10 @@ def test_every_page_is_whole_and_asks_no_other_host(browser, book, served, way):
     assert plots > 0, "no page has a plot"
 
 
-def viewer(page: "sync_api.Page") -> "sync_api.Frame":
-    """The first slice viewer of a page, drawn."""
-    handle = page.locator("iframe.oa-slices").first
+def viewer(page: "sync_api.Page", title: str = "") -> "sync_api.Frame":
+    """The first slice viewer of a page, or the first with a title, drawn."""
+    inside = f'[srcdoc*="<h1>{title}"]' if title else ""
+    handle = page.locator(f"iframe.oa-slices{inside}").first
     handle.scroll_into_view_if_needed()
     frame = handle.element_handle().content_frame()
     assert frame is not None
@@ -149,6 +151,20 @@ def viewer(page: "sync_api.Page") -> "sync_api.Frame":
 
 
 PIXELS = "() => document.getElementById('picture').toDataURL()"
+# Of each quarter of the picture, row by row: pixels that are not black, and that are not grey.
+QUARTERS = """() => {
+  const c = document.getElementById("picture"), w = c.width >> 1, h = c.height >> 1;
+  return [[0, 0], [1, 0], [0, 1], [1, 1]].map(([i, j]) => {
+    const p = c.getContext("2d").getImageData(i * (c.width - w), j * (c.height - h), w, h).data;
+    let seen = 0, coloured = 0;
+    for (let k = 0; k < p.length; k += 4) {
+      const low = Math.min(p[k], p[k + 1], p[k + 2]), high = Math.max(p[k], p[k + 1], p[k + 2]);
+      seen += high > 20;
+      coloured += high - low > 60;
+    }
+    return [seen, coloured];
+  });
+}"""
 DRAWN = """() => {
   const c = document.getElementById("picture");
   return c.width && c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v > 0);
@@ -204,7 +220,46 @@ def test_a_plot_answers_to_the_pointer(browser, book):
     watched.page.close()
 
 
-@pytest.mark.parametrize("name", ["index.html", COHORT])
+def test_four_grades_stand_side_by_side_and_their_lesions_can_be_hidden(browser, book):
+    watched = Watched(browser, f"{book.as_uri()}/{KNEE}", book.as_uri())
+    frame = viewer(watched.page, "One knee, four grades")
+    assert frame.locator("#cases").is_hidden()
+    for plane in ("coronal", "sagittal"):
+        frame.get_by_role("button", name=plane).click()
+        frame.wait_for_function(DRAWN)
+        colours = {}
+        for opacity in ("100", "0"):
+            frame.locator("#opacity").fill(opacity)
+            colours[opacity] = frame.evaluate(QUARTERS)
+        assert len(colours["100"]) == 4, "there are four knees in two rows"
+        assert all(grey > 0 for grey, _ in colours["0"]), "a panel is empty"
+        assert [coloured for _, coloured in colours["0"]] == [0] * 4
+        healthy, *_, worst = [coloured for _, coloured in colours["100"]]
+        assert healthy == 0 < worst, "lesions are where there is none, or the other way round"
+    assert not watched.trouble and not watched.foreign
+    watched.page.close()
+
+
+def test_the_real_mean_knee_stands_beside_the_phantom_or_the_page_says_how(browser, book):
+    watched = Watched(browser, f"{book.as_uri()}/{KNEE}", book.as_uri())
+    said = watched.page.locator(".cell_output", has_text="oacore fetch references").count()
+    if not (book.parent / "references").exists():
+        assert said
+    else:
+        assert not said
+        frame = viewer(watched.page, "A real mean knee and a phantom")
+        seen = frame.evaluate(PIXELS)
+        frame.locator("#slice").focus()
+        watched.page.keyboard.press("ArrowLeft")
+        assert frame.evaluate(PIXELS) != seen
+    watched.page.close()
+
+
+def test_the_chapter_with_the_most_pictures_stays_light(book):
+    assert (book / KNEE).stat().st_size < 3e6
+
+
+@pytest.mark.parametrize("name", ["index.html", COHORT, KNEE])
 def test_a_phone_needs_no_sideways_scroll(browser, book, name):
     page = browser.new_page()
     page.set_viewport_size(PHONE)

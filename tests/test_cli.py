@@ -1,9 +1,13 @@
 """The command line: exit codes, and one clear line for input that cannot be used."""
 
+import shutil
+
+import pandas as pd
 import pytest
 
 import oacore.__main__ as cli
 from oacore.__main__ import main
+from oacore.subjects import READER_NOISE
 
 
 @pytest.fixture
@@ -29,6 +33,39 @@ def test_a_phantom_is_written_checked_and_trained_on(phantom, train_words, tmp_p
     assert "A phantom" in capsys.readouterr().out
     assert main(train_words(phantom)) == 0
     assert (tmp_path / "run/done.json").exists()
+
+
+def test_knees_are_measured_into_a_table(phantom, tmp_path, capsys):
+    out = tmp_path / "new/measured.csv"
+    assert main(["measure", str(phantom), "--workers", "1", "--out", str(out)]) == 0
+    measured, truth = pd.read_csv(out), pd.read_csv(phantom / "truth.csv")
+    assert f"{len(truth)} of {len(truth)} knees" in capsys.readouterr().out
+    assert list(measured["case_id"]) == list(truth["case_id"])
+    assert measured["femur_cm3"].corr(truth["size"]) > 0.8
+    assert [path.name for path in out.parent.iterdir()] == ["measured.csv"]
+
+
+def test_a_cohort_without_masks_gives_an_empty_table(phantom, tmp_path):
+    cohort = tmp_path / "cohort"
+    masks = shutil.ignore_patterns("labels*", "lesions*")
+    shutil.copytree(phantom, cohort, ignore=masks)
+    out = tmp_path / "measured.csv"
+    assert main(["measure", str(cohort), "--workers", "1", "--out", str(out)]) == 0
+    assert out.read_text() == "case_id,split\n"
+
+
+def test_coarse_and_fine_reader_noise_are_set_apart(tmp_path, monkeypatch, capsys):
+    asked = {}
+    monkeypatch.setattr("oacore.phantom.write_phantom", lambda folder, **words: asked.update(words))
+    words = ["phantom", str(tmp_path / "p"), "--profile", "smoke", "--reader-noise"]
+    for given, wanted in {("0.2",): 0.2, ("1", "0"): (1.0, 0.0)}.items():
+        assert main([*words, *given, "--device", "cpu"]) == 0
+        assert asked["reader_noise"] == wanted
+        assert asked["device"] == "cpu"
+    assert main([*words, "1", "0", "0"]) == 2
+    assert "coarse and fine" in capsys.readouterr().err
+    assert main(words[:-1]) == 0
+    assert asked["reader_noise"] == READER_NOISE
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
 from oacore import display
-from oacore.display import evidence, show, slice_viewer
+from oacore.display import evidence, show, slice_viewer, table
 from oacore.errors import InputError
 
 FOREIGN = re.compile(r"(?:https?:)?//(?!www\.w3\.org/)[\w-]+\.\w+")
@@ -212,3 +213,29 @@ def test_kinds_of_evidence_differ_in_more_than_colour():
     assert all("synthetic" not in evidence(kind).alt.lower() for kind in kinds if kind != "phantom")
     with pytest.raises(InputError, match="unknown kind 'clinical'"):
         evidence("clinical")
+
+
+def test_an_exception_is_part_of_the_banner_and_cannot_break_it():
+    banner = evidence("phantom", "But <one> & only one.")
+    assert "But &lt;one&gt; &amp; only one.</span>" in banner.html
+    assert banner.alt.endswith("But <one> & only one.")
+
+
+def test_cases_together_are_told_to_the_viewer():
+    volumes = {"a": smooth_volume(), "b": smooth_volume()[::-1]}
+    assert viewer_data(slice_viewer(volumes))["together"] is False
+    assert viewer_data(slice_viewer(volumes, together=True))["together"] is True
+
+
+def test_a_table_rounds_leaves_blanks_and_escapes():
+    frame = pd.DataFrame(
+        {"femur_mm": [1.005, np.nan], "n": [3, 4], "who": ["a_b", "<i>"]},
+        index=pd.Index(["row_1", "row 2"], name="which"),
+    )
+    shown = table(frame, decimals=1)
+    cells = re.findall(r"<td>(.*?)</td>", shown.html)
+    assert cells == ["1.0", "3", "a_b", "", "4", "&lt;i&gt;"]
+    assert re.findall(r"<th>(.+?)</th>", shown.html) == ["femur mm", "n", "who", "row 1", "row 2"]
+    assert shown.html.count("<tr") == 3, "the index's name takes no row"
+    assert "overflow-x:auto" in shown.html
+    assert "femur mm" in shown.alt and "NaN" not in shown.alt

@@ -1,4 +1,4 @@
-"""Both download clients against servers on loopback; any other host is refused."""
+"""The download clients against servers on loopback; any other host is refused."""
 
 import hashlib
 import io
@@ -17,7 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from oacore import fetch, published
+from oacore import fetch, published, references
+from oacore.__main__ import main
 from oacore.errors import InputError
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -174,6 +175,90 @@ def test_registry_names_the_files_that_are_read(release, tmp_path):
     fetch.fetch_published(tmp_path, base_url=release.url)
     assert {path.name for path in tmp_path.iterdir()} == set(published.FILES.values())
     assert fetch.PUBLISHED_COMMIT in fetch.PUBLISHED_URL
+
+
+# Reference data
+
+
+TABLE = references.references_table().set_index("file")
+ADDRESSES = TABLE["repository"] + "/" + TABLE["commit"] + "/" + TABLE["path"]
+REAL = {
+    "CLAIR-Knee-103R_template_64x128x128.nii.gz": "knee_template",
+    "CLAIR-Knee-103R_segmentation_64x128x128.nii.gz": "knee_template",
+    "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd": "knee_labels/knee_right_dess_labels.nrrd",
+}
+
+
+@pytest.fixture
+def sources(server, shared, monkeypatch):
+    """The three real files that lie here, and stand-ins for the two that name participants."""
+    table = TABLE.copy()
+    for name, address in ADDRESSES.items():
+        if name in REAL:
+            path = shared / "real" / REAL[name]
+            data = (path / name if path.is_dir() else path).read_bytes()
+        else:
+            data = b"stand-in for " + name.encode()
+            table.loc[name, "sha256"] = hashlib.sha256(data).hexdigest()
+        server.files[address] = data
+    monkeypatch.setattr(references, "references_table", lambda: table.reset_index())
+    return server
+
+
+def test_reference_files_arrive_after_their_terms_were_shown(sources, tmp_path, capsys):
+    folder = references.fetch_references(tmp_path / "new", base_url=sources.url)
+    shown = capsys.readouterr().out
+    for words in ("CC-BY-NC 4.0", "MIT", "not for commercial use", "OAI data", "CartiMorph"):
+        assert words in shown
+    assert {path.name for path in folder.iterdir()} == set(TABLE.index)
+    for name, address in ADDRESSES.items():
+        assert (folder / name).read_bytes() == sources.files[address]
+    assert [path for path, _ in sources.requests] == [f"/{address}" for address in ADDRESSES]
+    assert references.has_template(folder)
+    references.read_template(folder)
+    # Again: nothing but a damaged one is downloaded.
+    (folder / references.TEMPLATE).write_bytes(b"damaged")
+    references.fetch_references(folder, base_url=sources.url)
+    assert [path for path, _ in sources.requests[5:]] == [f"/{ADDRESSES[references.TEMPLATE]}"]
+
+
+def test_terms_come_before_the_first_request(closed_url, tmp_path, capsys):
+    with pytest.raises(InputError, match="Connect to the network and run `oacore fetch ref"):
+        references.fetch_references(tmp_path, base_url=closed_url)
+    assert "CC-BY-NC 4.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", TABLE.index)
+def test_a_reference_file_of_other_content_is_not_kept(sources, tmp_path, name):
+    sources.files[ADDRESSES[name]] += b"?"
+    with pytest.raises(InputError, match=f"{name} is not the released file"):
+        references.fetch_references(tmp_path, base_url=sources.url)
+    assert not (tmp_path / name).exists()
+
+
+def test_the_command_line_fetches_references(sources, tmp_path, monkeypatch, capsys):
+    fetch_references = references.fetch_references
+    monkeypatch.setattr(
+        references, "fetch_references", lambda to: fetch_references(to, base_url=sources.url)
+    )
+    monkeypatch.setattr(references.pooch, "os_cache", lambda name: tmp_path / name)
+    assert main(["fetch", "references"]) == 0
+    assert capsys.readouterr().out.endswith(f"{references.references_cache()}\n")
+    assert references.has_template(tmp_path / "oacore" / "references")
+    assert main(["fetch", "references", str(tmp_path / "given")]) == 0
+    assert references.has_template(tmp_path / "given")
+
+
+def test_every_reference_is_pinned_to_one_commit_and_credited():
+    table = references.references_table()
+    assert not table.isna().any(axis=None)
+    assert table["file"].is_unique and len(table) == 5
+    assert table["commit"].str.fullmatch("[0-9a-f]{40}").all()
+    assert table["sha256"].str.fullmatch("[0-9a-f]{64}").all()
+    assert [path.rsplit("/")[-1] for path in table["path"]] == list(table["file"])
+    for name in (references.TEMPLATE, references.TEMPLATE_LABELS,
+                 references.LANDMARKS, references.GRADES):  # fmt: skip
+        assert name in set(table["file"])
 
 
 # OAIZIB-CM

@@ -80,6 +80,25 @@ def printed():
     )  # fmt: skip
 
 
+def outlines():
+    """Circles about the origin, as distances on a grid."""
+    x = np.arange(-10, 11.0)
+    radius = np.hypot(x[:, None], x[None, :])
+    return {"small": [radius - 4, radius - 6], "large": [radius - 5, radius - 7]}, x, x
+
+
+def facts():
+    rows = [
+        {"quantity": q, "by": "kl", "group": str(k), "measured": 5.0 - k, "real": 5.2 - k}
+        for q in ("gap", "cartilage")
+        for k in range(5)
+    ]
+    rows += [{"quantity": "gap", "by": "all", "group": "all", "measured": 9.0, "real": 9.0}]
+    table = pd.DataFrame(rows)
+    return table.assign(low=table["measured"] - 0.5, high=table["measured"] + 0.25)
+
+
+PANELS = {"gap": "joint space", "cartilage": "thickness"}
 ALL = {
     "kl_by_split": lambda: figures.kl_by_split(cohort()),
     "ages": lambda: figures.ages(cohort()),
@@ -90,6 +109,8 @@ ALL = {
     "probability_by_grade": lambda: figures.probability_by_grade(predictions()),
     "metric_intervals": lambda: figures.metric_intervals(intervals()),
     "reader_noise": lambda: figures.reader_noise(reader_table()),
+    "bone_outlines": lambda: figures.bone_outlines(*outlines()),
+    "beside_facts": lambda: figures.beside_facts(facts(), PANELS),
     "printed_vs_recomputed": lambda: figures.printed_vs_recomputed(printed()),
 }
 
@@ -184,6 +205,29 @@ def test_reader_noise_shows_the_table_and_refuses_another():
     np.testing.assert_allclose(figures.reader_noise(reader_table()).data[0].z, reader_table())
     with pytest.raises(InputError, match="5 x 5"):
         figures.reader_noise(np.ones((5, 5)))
+
+
+def test_outlines_are_where_the_distance_is_zero_and_named_once():
+    sections, x, z = outlines()
+    fig = figures.bone_outlines(sections, x, z)
+    assert [line.name for line in fig.data if line.showlegend] == ["small", "large"]
+    assert len({line.line.dash for line in fig.data}) == 2
+    for line, distance in zip(fig.data, sum(sections.values(), []), strict=True):
+        assert (line.contours.start, line.contours.end) == (0, 0)
+        np.testing.assert_allclose(line.z, distance.T, rtol=1e-6)
+    assert fig.layout.yaxis.scaleanchor == "x"
+
+
+def test_panels_hold_means_intervals_and_the_real_figures():
+    fig = figures.beside_facts(facts(), PANELS)
+    assert [note.text for note in fig.layout.annotations] == list(PANELS.values())
+    cohort, real = fig.data[:2]
+    np.testing.assert_allclose(cohort.y, [5, 4, 3, 2, 1])
+    np.testing.assert_allclose(cohort.y - cohort.error_y.arrayminus, [4.5, 3.5, 2.5, 1.5, 0.5])
+    np.testing.assert_allclose(cohort.error_y.array, [0.25] * 5)
+    np.testing.assert_allclose(real.y, [5.2, 4.2, 3.2, 2.2, 1.2])
+    assert cohort.marker.symbol != real.marker.symbol
+    assert len(fig.data) == 4
 
 
 def test_printed_and_recomputed_lie_where_they_should():

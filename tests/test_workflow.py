@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, make
@@ -240,6 +241,7 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
     trained = len(profile.backbones) * len(SUPERVISIONS) * len(profile.seeds)
     assert counted(done.stdout) == {
         "phantom": 1,
+        "measure": 1,
         "cache": 1,
         "train": trained,
         "notebook": len(CHAPTERS),
@@ -285,6 +287,7 @@ def test_unusable_words_get_one_line_each(project):
         ("PROFILE=huge",): "make book: there is no profile 'huge': choose one of smoke",
         ("PROFILE=smoke", "COHORT=nowhere"): "make book: COHORT=",
         ("PROFILE=smoke", "PUBLISHED=nowhere"): "make book: PUBLISHED=",
+        ("PROFILE=smoke", "REFERENCES=nowhere"): "make book: REFERENCES=",
     }.items():
         done = make("book", *words, root=project)
         assert done.returncode != 0
@@ -320,9 +323,9 @@ def test_a_failed_notebook_is_where_the_next_run_goes_on(project):
 
 
 def test_make_book_ends_with_what_went_wrong(tmp_path, monkeypatch, capsys):
-    said = tmp_path / "build/smoke/notebooks/failed/04-comparison.txt"
+    said = tmp_path / "build/smoke/notebooks/failed/05-comparison.txt"
     said.parent.mkdir(parents=True)
-    said.write_text("notebooks/04-comparison.ipynb, cell 8 (boom()): ValueError: boom")
+    said.write_text("notebooks/05-comparison.ipynb, cell 8 (boom()): ValueError: boom")
     monkeypatch.setattr(make_book, "ROOT", tmp_path)
     monkeypatch.setattr(make_book, "snakemake", lambda *words: 1)
     monkeypatch.setattr(sys, "argv", ["make_book", "--profile", "smoke"])
@@ -422,9 +425,9 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     project = copy_project(tmp_path / "project")
     shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
     shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
-    published = project / "build/smoke/published"
-    config = ["profile=smoke"] + ([f"published={published}"] if published.exists() else [])
-    words = ["-n", "--config", *config]
+    links = {name: project / f"build/smoke/{name}" for name in ("published", "references")}
+    config = [f"{name}={link}" for name, link in links.items() if link.exists()]
+    words = ["-n", "--config", "profile=smoke", *config]
 
     def edit(name: str, old: str, new: str) -> dict[str, int]:
         path = project / name
@@ -440,4 +443,30 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     changed = edit("oacore/profiles.yml", "epochs: 2", "epochs: 3")
     assert changed == {"train": len(SUPERVISIONS), "notebook": len(CHAPTERS)}
     assert edit("oacore/phantom.py", '"""', '"""Now: ')["phantom"] == 1
+    changed = edit("oacore/morphometry.py", '"""', '"""Now: ')
+    assert changed == {"measure": 1, "notebook": 1}
     assert edit("book/glossary.md", "#", "# Now:") == {}
+
+
+def test_real_cohorts_are_measured_and_what_is_missing_is_said(smoke_build, tmp_path, monkeypatch):
+    """A cohort that is no phantom and comes without truth, and no real mean knee."""
+    cohort = tmp_path / "knees"
+    shutil.copytree(smoke_build / "cohort", cohort)
+    (cohort / "truth.csv").unlink()
+    for table in cohort.glob("subInfo_*.xlsx"):
+        pd.read_excel(table).assign(MRBarCode="1", Path="2").to_excel(table, index=False)
+    monkeypatch.chdir(ROOT)
+    words = ["profile=smoke", f"cohort={cohort}", f"build={smoke_build}"]
+    done = run_cli("notebooks/02-building-a-knee.ipynb", str(tmp_path / "out/knee.ipynb"), *words)
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read(tmp_path / "out/knee.ipynb", as_version=4)
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    shown = "".join(
+        out.get("text", "") + out.get("data", {}).get("text/html", "") for out in outputs
+    )
+    assert ".venv/bin/oacore fetch references" in shown
+    assert "A real mean knee and a phantom" not in shown
+    kinds = re.findall('data-evidence="([a-z-]+)"', shown)
+    assert kinds == ["phantom", "oaizib-cm"]
+    assert "no truth.csv" in shown and "no ceiling" in shown
+    assert "denuded femur medial" in shown and "reader kappa" not in shown

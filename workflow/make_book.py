@@ -55,11 +55,13 @@ def main() -> int:
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--cohort", default="")
     parser.add_argument("--published", default="")
+    parser.add_argument("--references", default="")
     parser.add_argument("--cores", type=int, default=1)
     words = parser.parse_args()
     folders = {
         key: str(Path(value).expanduser().resolve()) if value else ""
-        for key, value in (("cohort", words.cohort), ("published", words.published))
+        for key, value in vars(words).items()
+        if key in ("cohort", "published", "references")
     }
     try:
         load_profile(words.profile)
