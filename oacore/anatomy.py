@@ -105,6 +105,9 @@ def draw_anatomy(subject: Mapping[str, Any], rng: np.random.Generator) -> Knee:
         "muscle": float(rng.normal(1, 0.06)),
         "vessels": rng.normal([[-3, -43], [5, -45], [22, -58], [-34, -40]], 2.0),
         "vessel_waves": rng.uniform(0, 2 * np.pi, (4, 2)),
+        "vessel_width": float(np.exp(rng.normal(0, 0.3))),
+        # Fluid that has nothing to do with the grade: a cyst behind the joint, in every other knee.
+        "cyst": (*rng.normal([-19, -46, 8], [4, 2, 10]), rng.uniform(4, 12) * rng.integers(2)),
         "texture": draw_waves(rng, 4, 4, 14, 0.035),
         "physis": rng.normal([31, -17], 1.5),
         "lesion_at": {plate: rng.normal(0, [3, 6]) for plate in PLATES},
@@ -259,11 +262,15 @@ def describe(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> dict[str, Tensor]:
     # Fluid: a film round the joint, and the recess above the patella, wider with effusion.
     more = float(subject["effusion_mm"])
     fades = (7 + 0.8 * more - (z / s - 5).abs()) / 3
-    at["film"] = (0.4 + 0.2 * more) * fades.clamp(0, 1)
+    at["film"] = (0.4 + 0.12 * more) * fades.clamp(0, 1)
     u, w = (x / s - 2) / (19 + 0.7 * more), 0.9 * (z / s - 58) / (17 + more)
     thick = 0.8 + 0.9 * more
     v = (y / s - 36 + 0.05 * (z / s - 58)) / thick
     recess = (torch.sqrt(u * u + v * v + w * w) - 1) * thick  # a lens
+    cx, cy, cz, radius = (float(v) for v in nature["cyst"])
+    if radius > 0:
+        far = ((x / s - cx) ** 2 + (y / s - cy) ** 2 + 0.4 * (z / s - cz) ** 2).sqrt()
+        recess = torch.minimum(recess, far - radius)
     at["fluid"] = torch.maximum(recess * s, 0.3 - both)
     at["capsule"] = smooth_max(both - 7, (z - 8 * s).abs() - 30 * s, 8)
     at["marrow_lesion"] = _marrow_lesions(knee, x, y, z, at)
@@ -325,7 +332,7 @@ def _vessels(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     ):
         dx = x / s - cx - 3 * torch.sin(z / 31 + p)
         dy = y / s - cy - 2 * torch.sin(z / 23 + q)
-        tubes.append(torch.hypot(dx, dy) - radius)
+        tubes.append(torch.hypot(dx, dy) - radius * knee.nature["vessel_width"])
     return torch.minimum(torch.minimum(tubes[0], tubes[1]), torch.minimum(tubes[2], tubes[3])) * s
 
 

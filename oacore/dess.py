@@ -60,6 +60,7 @@ class Scanner:
     field: tuple[float, ...]
     fat: tuple[float, ...]
     fluid: float
+    flow: float
     ghost: tuple[float, int, float]
 
 
@@ -74,8 +75,9 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         gain=FEMUR * float(np.exp(rng.normal(0, 0.08))),
         contrast=float(np.exp(rng.normal(0, 0.03))),
         field=tuple(rng.normal(0, [0.06, 0.06, 0.06, 0.04, 0.04, 0.04]).tolist()),
-        fat=(float(np.exp(rng.normal(0, 0.1))), float(strength), *corner.tolist()),
-        fluid=float(rng.uniform(0.85, 1.1)),
+        fat=(float(np.exp(rng.normal(0, 0.09))), float(strength), *corner.tolist()),
+        fluid=float(rng.uniform(0.5, 1.1)),
+        flow=float(np.exp(rng.normal(0, 0.4))),
         ghost=(
             float(rng.uniform(0.02, 0.06) * moves),
             1 + int(rng.random() < 0.5),
@@ -130,7 +132,7 @@ def compose(
         torch.maximum(at["muscle"], skin + 5) < 0,
     )
     paint(share(at["capsule"], 4.0) * 0.4, SIGNAL["capsule"], None, skin < 0)
-    paint(share(at["vessel"], 1.0), SIGNAL["vessel"], 12, at["vessel"] < 0)
+    paint(share(at["vessel"], 1.0), SIGNAL["vessel"] * scanner.flow, 12, at["vessel"] < 0)
     paint(share(at["fluid"]), SIGNAL["fluid"] * scanner.fluid, 13, at["fluid"] < 0)
     paint(share(at["band"], 1.2), SIGNAL["band"], 10, at["band"] < 0)
     patella, fibula = at["patella"], at["fibula"]

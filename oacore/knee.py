@@ -112,7 +112,7 @@ def draw_knee(
         at["bias"] = torch.exp(a[0] * u + a[1] * v + a[2] * w + bend)
         level, strength, *corner = scanner.fat
         along = corner[0] * u + corner[1] * v + corner[2] * w
-        at["fat"] = level * (1 + strength * torch.sigmoid((along - 0.75) * 8))
+        at["fat"] = level * (1 + strength * torch.sigmoid((along - 0.9) * 8))
         if not names:
             names, fields = list(at), torch.empty((len(at), *lattice), device=device)
         for field, value in zip(fields, at.values(), strict=True):

@@ -215,7 +215,7 @@ def test_noise_is_rician():
     # Far from zero a Rician is a normal of the same width; at zero it is a Rayleigh.
     shape = (8, 100, 100)
     noise = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
-    scanner = Scanner(FEMUR, 1.0, (0.0,) * 6, (1.0, 0.0, 1.0, 0.0, 0.0), 1.0, (0.0, 1, 0.3))
+    scanner = Scanner(FEMUR, 1.0, (0.0,) * 6, (1.0, 0.0, 1.0, 0.0, 0.0), 1.0, 1.0, (0.0, 1, 0.3))
     for signal, mean, deviation in (
         (4.0, 4 * FEMUR + NOISE**2 / (8 * FEMUR), NOISE),
         (0.0, NOISE * np.sqrt(np.pi / 2), NOISE * np.sqrt(2 - np.pi / 2)),
@@ -229,8 +229,8 @@ def test_noise_is_rician():
 def test_point_spread_keeps_the_sum_and_ghosts_add_to_it():
     dot = torch.zeros(1, 41, 41)
     dot[0, 20, 20] = 100.0
-    still = Scanner(FEMUR, 1.0, (0.0,) * 6, (1.0, 0.0, 1.0, 0.0, 0.0), 1.0, (0.0, 1, 0.25))
-    moved = Scanner(FEMUR, 1.0, (0.0,) * 6, (1.0, 0.0, 1.0, 0.0, 0.0), 1.0, (0.05, 1, 0.25))
+    still = Scanner(FEMUR, 1.0, (0.0,) * 6, (1.0, 0.0, 1.0, 0.0, 0.0), 1.0, 1.0, (0.0, 1, 0.25))
+    moved = Scanner(FEMUR, 1.0, (0.0,) * 6, (1.0, 0.0, 1.0, 0.0, 0.0), 1.0, 1.0, (0.05, 1, 0.25))
     quiet = torch.zeros(2, 1, 41, 41)
     image = acquire(dot, still, torch.ones(1), (0.3646, 0.3646), quiet).numpy()
     assert image.sum() == pytest.approx(100 * FEMUR, rel=0.01)

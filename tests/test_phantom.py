@@ -118,9 +118,8 @@ def test_difficulty_is_honest(graded):
     # Measured disease carries most of it; four standard errors of an AUC of .9 are .12.
     disease = oa["thickness, joint space, osteophyte volume"]
     assert oa["true severity"] + 0.06 > disease > 0.76
-    # Four standard errors of a chance AUC with 33 and 65 test knees are .25; fluid and marrow
-    # lesions are bright, so grey values are let to know a little.
-    assert 0.35 < oa["intensity statistics"] < 0.75
+    # Three standard errors of a chance AUC with 33 and 65 test knees are .19.
+    assert 0.3 < oa["intensity statistics"] < 0.7
     assert 0.35 < oa["age, sex, BMI"] < 0.7
     # .727 in the real cohort (radiomics of the same knees), interval .62 to .83.
     assert 0.4 < oa["cartilage volume"] < 0.83
