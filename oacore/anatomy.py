@@ -21,7 +21,7 @@ SIDES = ("medial", "lateral")
 PLATES = ("femur_medial", "femur_lateral", "tibia_medial", "tibia_lateral")
 CENTRE = {"medial": (-22.0, -4.0), "lateral": (21.0, -6.0)}  # where the weight bears (x, y)
 BEARING = (8.5, 13.0)  # half axes of that area
-FOCUS = 2.5  # of a defect: (half axis / width)^2 / 2, so that it is denuded when half is lost
+FOCUS = 2.5  # of a defect: (half axis / width)^2 / 2; bone is bare from a loss of 37% on
 # Muscles beside the joint: centre (x, y), its drift with z, half axes, lowest and highest z.
 MUSCLES = (
     ((-17, -41), (0.05, 0.12), (14, 11), (-130, 34)),  # gastrocnemius, medial and lateral head
@@ -139,7 +139,7 @@ def _depth_of(lost: float) -> float:
     A defect takes min(depth * g, 1) of the thickness, g a Gaussian; over an ellipse of
     (half axis / width)^2 / 2 = FOCUS its mean has a closed form, which is inverted here.
     """
-    depth = np.geomspace(0.01, 60, 400)
+    depth = np.geomspace(0.01, np.exp(FOCUS), 400)  # where nothing is left
     bare = np.log(np.maximum(depth, 1)) / FOCUS
     rim = (np.minimum(depth, 1) - depth * np.exp(-FOCUS)) / FOCUS
     share = np.where(bare >= 1, 1, bare + rim)
@@ -179,7 +179,7 @@ def cartilage(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> dict[str, tuple[Te
     laterally = -70 - 2.4 * x - 18 * (x - 5).clamp_min(0)
     back = torch.maximum(back, torch.where(x < 0, medially, laterally))
     inside = 0.44 * torch.minimum(front.clamp_min(-100) - angle, angle - back)
-    inside = torch.minimum(inside, 38 + 1 * lateral - x.abs() - 0.35 * (7 - femoral_z).clamp_min(0))
+    inside = torch.minimum(inside, 38 + lateral - x.abs() - 0.35 * (7 - femoral_z).clamp_min(0))
     plate = whole["femur_medial"] + (whole["femur_lateral"] - whole["femur_medial"]) * lateral
     # Thinnest where it bears weight under the centre, thicker behind and in the trochlea.
     uneven = 1 + 0.55 * torch.sigmoid((angle + 45) / 8) + 0.58 * torch.sigmoid((-130 - angle) / 8)
@@ -226,8 +226,8 @@ def describe(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> dict[str, Tensor]:
         Signed distances: femur, tibia (smooth_femur, smooth_tibia without osteophytes), patella,
         fibula, meniscus, band (ligaments, tendons), muscle, vessel, fluid (in the recess above
         the patella), capsule, skin, marrow_lesion. Thicknesses: femoral, medial, lateral (was_*
-        without loss), patellar, film (of fluid). Factors: marrow (texture, growth plate,
-        sclerosis). The points' own "x" and "level" (z).
+        without loss), patellar, film (of fluid). Factors: texture (of fat and muscle),
+        marrow (that, growth plate, sclerosis). The points' own "x" and "level" (z).
     """
     bones, subject, nature = knee.bones, knee.subject, knee.nature
     s = bones.size
@@ -251,9 +251,9 @@ def describe(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> dict[str, Tensor]:
     head = torch.sqrt((x / s - 34) ** 2 + (y / s + 23) ** 2 + (z / s + 19) ** 2) - 9.5
     neck = torch.hypot(x / s - 27 - 0.12 * (z / s + 40), y / s + 27 + 0.08 * (z / s + 40)) - 5.5
     at["fibula"] = smooth_min(head, smooth_max(neck, z / s + 14, 3), 5) * s
-    bands = [_band(x / s, y / s, z / s, band) for band in BANDS]
-    band = bands[0]
-    for other in bands[1:]:
+    first, *others = (_band(x / s, y / s, z / s, band) for band in BANDS)
+    band = first
+    for other in others:
         band = torch.minimum(band, other)
     at["band"] = band * s
     at["skin"] = ellipse(x, y + 5, 60 * s * nature["skin"], 66 * s * nature["skin"])
@@ -274,6 +274,7 @@ def describe(knee: Knee, x: Tensor, y: Tensor, z: Tensor) -> dict[str, Tensor]:
     at["fluid"] = torch.maximum(recess * s, 0.3 - both)
     at["capsule"] = smooth_max(both - 7, (z - 8 * s).abs() - 30 * s, 8)
     at["marrow_lesion"] = _marrow_lesions(knee, x, y, z, at)
+    at["texture"] = 1 + waves((x, y, z), nature["texture"])
     at["marrow"] = _marrow(knee, x, y, z, at)
     return at
 
@@ -360,7 +361,7 @@ def _marrow_lesions(
 def _marrow(knee: Knee, x: Tensor, y: Tensor, z: Tensor, at: Mapping[str, Tensor]) -> Tensor:
     """Brightness of the marrow: fine texture, the scar of the growth plate, sclerosis."""
     s = knee.bones.size
-    factor = 1 + waves((x, y, z), knee.nature["texture"])
+    factor = at["texture"]
     up, down = (float(level) * s for level in knee.nature["physis"])
     bend = 0.004 * (x * x) / s - 2
     for level, bone in ((up, "femur"), (down, "tibia")):
@@ -371,6 +372,6 @@ def _marrow(knee: Knee, x: Tensor, y: Tensor, z: Tensor, at: Mapping[str, Tensor
         if hard > 0:
             x0, y0 = CENTRE[side]
             near = torch.exp(-(((x / s - x0) / 11) ** 2) - ((y / s - y0) / 15) ** 2)
-            skin = torch.minimum(at["smooth_femur"].abs(), at["smooth_tibia"].abs())
-            factor = factor * (1 - 0.5 * hard * near * torch.exp(-((skin / 5) ** 2)))
+            depth = torch.minimum(at["smooth_femur"].abs(), at["smooth_tibia"].abs())
+            factor = factor * (1 - 0.5 * hard * near * torch.exp(-((depth / 5) ** 2)))
     return factor

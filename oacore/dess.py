@@ -15,18 +15,18 @@ from torch import Tensor
 
 # Signal relative to femoral marrow. Cartilage, tibia: medians over OAIZIB-CM (femoral cartilage
 # to femur 4.3 after partial volume, medial tibial 14% darker, tibia 1.06). Muscle .9, meniscus
-# .5 and fluid up to 3 times cartilage are of a steady-state model; fluid stays below it, for
-# the brightest voxels of OAIZIB-CM reach about eleven times the femur. Fat is suppressed.
+# .5 and fluid up to 3 times cartilage are of a steady-state model; fluid stays well below it,
+# for the brightest voxels of OAIZIB-CM reach about eleven times the femur. Fat is suppressed.
 SIGNAL = {
     "air": 0.05,
     "skin": 2.4,
     "fat": 0.85,
-    "muscle": 3.0,
+    "muscle": 4.1,
     "vessel": 4.4,
     "band": 0.75,
     "capsule": 2.2,
-    "fluid": 8.6,
-    "meniscus": 1.9,
+    "fluid": 7.2,
+    "meniscus": 2.3,
     "femur": 1.0,
     "tibia": 1.06,
     "cortex": 0.4,
@@ -77,7 +77,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         field=tuple(rng.normal(0, [0.06, 0.06, 0.06, 0.04, 0.04, 0.04]).tolist()),
         fat=(float(np.exp(rng.normal(0, 0.09))), float(strength), *corner.tolist()),
         fluid=float(rng.uniform(0.5, 1.1)),
-        flow=float(np.exp(rng.normal(0, 0.4))),
+        flow=float(min(np.exp(rng.normal(0, 0.4)), 1.6)),
         ghost=(
             float(rng.uniform(0.02, 0.06) * moves),
             1 + int(rng.random() < 0.5),
@@ -120,14 +120,14 @@ def compose(
         if code is not None:
             tissues.masked_fill_(where, code)
 
-    marrow = fat * at["marrow"]  # it is fat, as what lies under the skin
+    marrow = fat * at["marrow"]  # it is fat too
     lesion = share(at["marrow_lesion"], 3.0)
     skin = at["skin"]
     paint(share(skin), SIGNAL["skin"], 14, skin < 0)
-    paint(share(skin + 2.2), SIGNAL["fat"] * marrow, None, skin < 0)
+    paint(share(skin + 2.2), SIGNAL["fat"] * fat * at["texture"], None, skin < 0)
     paint(
         share(torch.maximum(at["muscle"], skin + 5), 1.5),
-        SIGNAL["muscle"] * at["marrow"],
+        SIGNAL["muscle"] * at["texture"],
         11,
         torch.maximum(at["muscle"], skin + 5) < 0,
     )

@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,6 +24,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from oacore import anatomy, bones, dess
+from oacore import knee as knee_module
 from oacore.cohort import PAPER_KL, SPLITS, SYNTHETIC
 from oacore.errors import InputError
 from oacore.knee import FIELD_OF_VIEW, draw_knee
@@ -37,10 +42,20 @@ to the bone, 6 cartilage thinned, 7 marrow lesion.
 """
 
 
+def _paths(folder: Path, subject: dict[Any, Any]) -> list[Path]:
+    """Image, labels and lesions of one knee, in the order in which they are written."""
+    end, name = SPLITS[subject["split"]], f"oaizib_{int(subject['case_id']):03d}"
+    return [
+        folder / f"images{end}" / f"{name}_0000.nii.gz",
+        folder / f"labels{end}" / f"{name}.nii.gz",
+        folder / f"lesions{end}" / f"{name}.nii.gz",
+    ]
+
+
 def _write_case(
     folder: Path, subject: dict[Any, Any], shape: tuple[int, int, int], seed: int, device: str
 ) -> None:
-    """Draw one knee and write its three files."""
+    """Draw one knee and write its three files, each whole or not at all."""
     if parent_process() is not None:
         torch.set_num_threads(1)  # a worker has one core; the arrays don't depend on it
     case_id = int(subject["case_id"])
@@ -48,15 +63,20 @@ def _write_case(
     voxel = np.array(FIELD_OF_VIEW) / shape
     affine = np.diag([*voxel, 1.0])
     affine[:3, 3] = (voxel - FIELD_OF_VIEW) / 2
-    end, name = SPLITS[subject["split"]], f"oaizib_{case_id:03d}"
-    for array, path in (
-        (knee.image, folder / f"images{end}" / f"{name}_0000.nii.gz"),
-        (knee.labels, folder / f"labels{end}" / f"{name}.nii.gz"),
-        (knee.lesions, folder / f"lesions{end}" / f"{name}.nii.gz"),
-    ):
+    arrays = (knee.image, knee.labels, knee.lesions)
+    for array, path in zip(arrays, _paths(folder, subject), strict=True):
         nifti = nib.Nifti1Image(array, affine)
         nifti.header.set_xyzt_units("mm")
-        nib.save(nifti, path)
+        beside = path.with_name(f"part-{path.name}")
+        nib.save(nifti, beside)
+        os.replace(beside, path)
+
+
+def _identity(truth: pd.DataFrame, shape: Sequence[int], seed: int, device: str) -> str:
+    """What the files of a cohort follow from: its rows, the arguments, the code that draws."""
+    code = "".join(inspect.getsource(module) for module in (anatomy, bones, dess, knee_module))
+    text = truth.to_csv(index=False) + code + json.dumps([list(shape), seed, device])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _subject_table(truth: pd.DataFrame) -> pd.DataFrame:
@@ -86,15 +106,18 @@ def write_phantom(
     seed: int = 0,
     workers: int = 1,
     reader_noise: float | tuple[float, float] = READER_NOISE,
+    left: float = 0.0,
     device: str = "cpu",
 ) -> pd.DataFrame:
     """Write a synthetic cohort in OAIZIB-CM's layout, and truth.csv beside it.
+
+    Interrupted, the same call goes on with the knees that are missing.
 
     Parameters
     ----------
     folder : path-like
         New or empty; it appears when the cohort is complete.
-    train, test, ungraded, seed, reader_noise
+    train, test, ungraded, seed, reader_noise, left
         See :func:`oacore.subjects.sample_subjects`.
     shape : sequence of three int
         Voxels of each image, at least 16 a side.
@@ -121,16 +144,28 @@ def write_phantom(
         raise InputError(f"shape is {grid}; give three numbers of voxels, 16 or more each")
     if workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
-    truth = sample_subjects(train, test, ungraded=ungraded, seed=seed, reader_noise=reader_noise)
+    if seed < 0:
+        raise InputError(f"seed is {seed}; give 0 or more")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device is {device}, and PyTorch finds no GPU here; leave it at cpu")
+    truth = sample_subjects(
+        train, test, ungraded=ungraded, seed=seed, reader_noise=reader_noise, left=left
+    )
     part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    for kind in ("images", "labels", "lesions"):
-        for end in SPLITS.values():
-            (part / f"{kind}{end}").mkdir(parents=True)
+    record, identity = part / "identity.txt", _identity(truth, grid, seed, device)
+    if not record.is_file() or record.read_text() != identity:
+        shutil.rmtree(part, ignore_errors=True)
+        for kind in ("images", "labels", "lesions"):
+            for end in SPLITS.values():
+                (part / f"{kind}{end}").mkdir(parents=True)
+        record.write_text(identity)
     subjects = truth.drop(columns=["kl", "reader2"]).to_dict("records")
-    progress = tqdm(total=len(subjects), desc="phantom", unit="knee")
-    with progress:
-        _each(part, subjects, (grid[0], grid[1], grid[2]), seed, device, workers, progress.update)
+    missing = [one for one in subjects if not all(p.is_file() for p in _paths(part, one))]
+    done = len(subjects) - len(missing)
+    with tqdm(total=len(subjects), initial=done, desc="phantom", unit="knee") as progress:
+        _each(part, missing, (grid[0], grid[1], grid[2]), seed, device, workers, progress.update)
+    for stray in [record, *part.glob("*/part-*")]:
+        stray.unlink()
     for split, rows in truth.groupby("split", sort=False):
         _subject_table(rows).to_excel(part / f"subInfo_{split}.xlsx", index=False)
     truth.to_csv(part / "truth.csv", index=False)

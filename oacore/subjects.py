@@ -122,12 +122,12 @@ def sample_subjects(
         - osteophyte_{fl,fm,tl,tm}, jsn_{medial,lateral}: OARSI grades, 0 to 3; diseased: the side
           of the larger JSN grade, "none" where equal;
         - size (1 is the mean knee; scales lengths);
-        - osteophyte_{fl,fm,tl,tm}_mm: reach beyond the margin, 0 to 8;
+        - osteophyte_{fl,fm,tl,tm}_mm: reach beyond the margin, 0 to 6.5;
         - joint_space_{medial,lateral}_mm: smallest bone-to-bone distance;
         - whole_{plate}_mm and thickness_{plate}_mm, for `PLATES`: mean of the central
           weight-bearing cartilage without loss, and as it is; they differ only where the
           compartment's JSN grade is 2 or 3, so from KL 3 on;
-        - marrow_lesion_{plate}_mm: radius, 0 (none) or 2 to 9;
+        - marrow_lesion_{plate}_mm: radius, 0 (none) or 2 to 14;
         - sclerosis_{medial,lateral}: 0 to 1; effusion_mm: 0 to 10, depth of extra fluid;
           extrusion_{medial,lateral}_mm: of the meniscus, 0 to 6;
         - shape_1 to shape_4: scores of the modes of bone shape; mean by KL as measured, standard

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from oacore import phantom
 from oacore.baseline import difficulty
 from oacore.check import check_cohort
 from oacore.cohort import read_cohort
@@ -94,6 +95,53 @@ def test_files_hold_the_knees_drawn(cohort):
         assert np.array_equal(np.asarray(stored.dataobj), array)
 
 
+def test_an_interrupted_cohort_goes_on_with_what_is_missing(cohort, tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(subject, *others):
+        drawn.append(subject["case_id"])
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        return draw_knee(subject, *others)
+
+    monkeypatch.setattr(phantom, "draw_knee", draw)
+    with pytest.raises(KeyboardInterrupt):
+        write_phantom(tmp_path / "again", **SMALL, shape=SHAPE, seed=3, workers=1)
+    assert not (tmp_path / "again").exists()
+    write_phantom(tmp_path / "again", **SMALL, shape=SHAPE, seed=3, workers=1)
+    assert drawn == [1, 2, 3, 4, *range(4, 12)]
+    names = {str(p.relative_to(cohort)) for p in cohort.rglob("*")}
+    assert names == {
+        str(p.relative_to(tmp_path / "again")) for p in (tmp_path / "again").rglob("*")
+    }
+    for path in cohort.rglob("*.nii.gz"):
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(cohort)).read_bytes()
+
+
+def test_what_another_call_left_is_not_mixed_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(phantom, "_each", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_phantom(tmp_path / "new", **SMALL, shape=SHAPE, seed=3)
+    (tmp_path / "new.part/imagesTr/oaizib_001_0000.nii.gz").write_text("of seed 3")
+    monkeypatch.undo()
+    write_phantom(tmp_path / "new", **SMALL, shape=SHAPE, seed=4)
+    assert nib.load(tmp_path / "new/imagesTr/oaizib_001_0000.nii.gz").shape == SHAPE
+
+
+def test_left_knees_are_written_and_measured_as_such(cohort, tmp_path):
+    write_phantom(tmp_path / "left", **SMALL, shape=(32, 72, 72), seed=3, left=1.0)
+    table = pd.read_excel(tmp_path / "left/subInfo_train.xlsx")
+    assert (table["KneeSide"] == 2).all()
+    labels = np.asarray(nib.load(tmp_path / "left/labelsTr/oaizib_001.nii.gz").dataobj)
+    x = {label: np.nonzero(labels == label)[0].mean() for label in (4, 5)}
+    assert x[4] > x[5]  # medial is towards the right in a left knee
+    truth = read_truth(tmp_path / "left")
+    measured = measure_cohort(read_cohort(tmp_path / "left"))
+    for side in ("medial", "lateral"):
+        miss = measured[f"joint_space_{side}_mm"] - truth[f"joint_space_{side}_mm"]
+        assert miss.abs().mean() < 0.6  # voxels of 3.5 x 1.9 x 1.9 mm
+
+
 def test_check_finds_nothing_wrong_with_a_phantom(cohort):
     assert check_cohort(cohort, workers=1).errors == 0
 
@@ -147,6 +195,8 @@ def test_early_disease_leaves_the_cartilage_volume_alone(graded):
         ({"shape": (8, 32, 32)}, "16 or more"),
         ({"shape": (32, 32)}, "three numbers"),
         ({"workers": 0}, "workers"),
+        ({"seed": -1}, "seed"),
+        ({"left": 1.5}, "left"),
         ({"reader_noise": 1.5}, "from 0 to 1"),
     ],
 )
