@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from oacore.bones import N_MODES, SITES, Bones, draw_waves, ellipse, smooth_max, smooth_min, waves
+from oacore.grades import SIDES
+from oacore.subjects import PLATES
 
-SIDES = ("medial", "lateral")
-PLATES = ("femur_medial", "femur_lateral", "tibia_medial", "tibia_lateral")
 CENTRE = {"medial": (-22.0, -4.0), "lateral": (21.0, -6.0)}  # where the weight bears (x, y)
 BEARING = (8.5, 13.0)  # half axes of that area
 FOCUS = 2.5  # of a defect: (half axis / width)^2 / 2; bone is bare from a loss of 37% on

@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SITES = ("fl", "fm", "tl", "tm")  # femur or tibia, lateral or medial, as OARSI names them
+from oacore.grades import MARGINS
+
+SITES = MARGINS  # of osteophytes
 N_MODES = 4
 REST = 0.5  # of an osteophyte's reach, along the rest of the margin
 BENDING, NEAR = 90.0, 9.0  # mm: half side of the grid, and how far a landmark pulls
