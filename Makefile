@@ -26,7 +26,7 @@ PY := $(VENV)/bin/python
 
 help:
 	@echo 'make book     build the book into build/<profile>/html; a rerun does only what changed'
-	@echo '                PROFILE=smoke|laptop|study|paper  how large (now $(PROFILE))'
+	@echo '                PROFILE=smoke|laptop|study|paper|text  how large (now $(PROFILE))'
 	@echo '                COHORT=FOLDER     your knees, laid out as OAIZIB-CM, for the synthetic ones'
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'

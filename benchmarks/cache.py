@@ -45,17 +45,18 @@ def main() -> None:
     profile = load_profile(words.profile)
     cases = graded(read_cohort(words.cohort))
     paths = cases["image"].tolist()
+    recipe = profile.backbones["resnet3d"]
     transform = Compose(
         [
             LoadImage(image_only=True),
             EnsureChannelFirst(),
             Orientation("RAS", labels=None),
             NormalizeIntensity(),
-            Resize(profile.grid, mode="area" if profile.resample == "area" else "trilinear"),
+            Resize(recipe.grid, mode="area" if recipe.resample == "area" else "trilinear"),
         ]
     )
     with tempfile.TemporaryDirectory() as folder:
-        volumes = cached_volumes(cases, profile.grid, profile.resample, f"{folder}/cache")
+        volumes = cached_volumes(cases, recipe.grid, recipe.resample, f"{folder}/cache")
         persistent = PersistentDataset(paths, transform, cache_dir=f"{folder}/monai")
         plain = Dataset(paths, transform)
         readers: dict[str, Callable[[int], object]] = {

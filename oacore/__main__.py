@@ -79,11 +79,11 @@ def _cache(options: argparse.Namespace) -> int:
 
     profile = load_profile(options.profile)
     cases = graded(read_cohort(options.cohort))
-    volumes = cached_volumes(
-        cases, profile.grid, profile.resample, options.out, workers=options.workers
-    )
-    shape = "x".join(map(str, volumes.images.shape[1:]))
-    print(f"{options.out}: {len(cases)} graded volumes at {shape}, {volumes.key[:16]}")
+    recipes = [profile.recipe(options.backbone)] if options.backbone else profile.backbones.values()
+    for grid, resample in dict.fromkeys((recipe.grid, recipe.resample) for recipe in recipes):
+        volumes = cached_volumes(cases, grid, resample, options.out, workers=options.workers)
+        shape = "x".join(map(str, grid))
+        print(f"{options.out}: {len(cases)} graded volumes at {shape}, {volumes.key[:16]}")
     return 0
 
 
@@ -93,14 +93,14 @@ def _train(options: argparse.Namespace) -> int:
     from oacore.cache import cached_volumes
     from oacore.cohort import graded, read_cohort, require_trainable
     from oacore.profile import load_profile
-    from oacore.train import profile_config, train
+    from oacore.train import run_config, train
 
     torch.set_num_threads(options.threads)
-    profile = load_profile(options.profile)
+    recipe = load_profile(options.profile).recipe(options.backbone)
     cases = graded(read_cohort(options.cohort))
     require_trainable(cases)
-    volumes = cached_volumes(cases, profile.grid, profile.resample, options.cache)
-    config = profile_config(profile, options.backbone, options.supervision, options.seed)
+    volumes = cached_volumes(cases, recipe.grid, recipe.resample, options.cache)
+    config = run_config(recipe, options.supervision, options.seed)
     train(config, cases, volumes, options.out, options.accelerator, options.devices)
     print(f"{options.out}: done")
     return 0
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="oacore", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     profile = argparse.ArgumentParser(add_help=False)
-    profile.add_argument("--profile", default="laptop", help="smoke, laptop, study or paper")
+    profile.add_argument("--profile", default="laptop", help="smoke, laptop, study, paper or text")
     workers = argparse.ArgumentParser(add_help=False)
     workers.add_argument("--workers", type=int, default=os.cpu_count() or 1)
 
@@ -158,13 +158,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     cache.add_argument("cohort", type=Path)
     cache.add_argument("--out", type=Path, required=True, help="folder of the cache")
+    cache.add_argument("--backbone", help="whose grid (default: those of all backbones)")
     cache.set_defaults(command=_cache)
 
     train = commands.add_parser("train", parents=[profile], help="train one model")
     train.add_argument("--cohort", type=Path, required=True)
     train.add_argument("--cache", type=Path, required=True, help="folder of the cache")
     train.add_argument("--out", type=Path, required=True, help="folder of this run")
-    train.add_argument("--backbone", default="resnet3d")
+    train.add_argument(
+        "--backbone", default="resnet3d", help="resnet3d, m3t, nnmamba or a variant's name"
+    )
     train.add_argument("--supervision", required=True, help="single_oa, single_kl or dual")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--threads", type=int, default=os.cpu_count() or 1)

@@ -1,4 +1,8 @@
-"""One model for all three supervisions: an encoder and one or two linear heads."""
+"""One model for all three supervisions: an encoder and one or two linear heads.
+
+An encoder is a module with the attribute `n_features` and the method `features`, which maps
+volumes to feature vectors by name, in the order of computation; the heads read the last.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +15,57 @@ from torch import nn
 
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, SUPERVISIONS
+from oacore.m3t import M3T
+from oacore.nnmamba import NNMamba
 from oacore.resnet3d import ResNet3D
 
 #: Encoders by name. An encoder maps (batch, 1, D, H, W) to (batch, n_features).
-BACKBONES: dict[str, Callable[..., nn.Module]] = {"resnet3d": ResNet3D}
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    "resnet3d": ResNet3D,
+    "m3t": M3T,
+    "nnmamba": NNMamba,
+}
+
+#: As they are written in prose and figures.
+BACKBONE_NAMES = {"resnet3d": "ResNet3D", "m3t": "M3T", "nnmamba": "nnMamba"}
+
+#: How a Dual model's two heads are joined.
+HEADS = ("parallel", "cascaded")
 
 
 class HierarchicalNet(nn.Module):
-    """Shared encoder f, and the heads g and h of equation (2) in parallel on its features.
+    """Shared encoder f, and the heads g and h of equation (2) on its features.
 
     Parameters
     ----------
     encoder : Module
         Maps (batch, 1, D, H, W) to (batch, n_features), and has `n_features`.
     supervision : {"single_oa", "single_kl", "dual"}
+    heads : {"parallel", "cascaded"}
+        Of a Dual model: parallel, both on the features, as the paper's section 3.3 has it; or
+        cascaded, as its released code has it: the OA head reads nothing but the five KL
+        logits, so the OA loss reaches the encoder only through them.
     """
 
-    def __init__(self, encoder: nn.Module, supervision: str) -> None:
+    def __init__(self, encoder: nn.Module, supervision: str, heads: str = "parallel") -> None:
         super().__init__()
-        outputs = {"oa": 1, "kl": N_GRADES}
         n_features: Any = encoder.n_features
         self.encoder = encoder
+        self.cascaded = heads == "cascaded" and supervision == "dual"
+        # The released cascade has two OA outputs, "no" and "yes", under cross-entropy.
+        oa = nn.Linear(N_GRADES, 2) if self.cascaded else nn.Linear(n_features, 1)
+        heads_by_name = {"oa": oa, "kl": nn.Linear(n_features, N_GRADES)}
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(n_features, outputs[name]) for name in SUPERVISIONS[supervision]}
+            {name: heads_by_name[name] for name in SUPERVISIONS[supervision]}
         )
 
     def classify(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits from features: "oa" of shape (batch,), "kl" of shape (batch, 5)."""
+        if self.cascaded:
+            kl = self.heads["kl"](z)  # (batch, 5)
+            no, yes = self.heads["oa"](kl).unbind(1)
+            # Cross-entropy over two logits is binary cross-entropy of their difference.
+            return {"oa": yes - no, "kl": kl}
         logits = {name: head(z) for name, head in self.heads.items()}
         if "oa" in logits:
             logits["oa"] = logits["oa"].squeeze(1)
@@ -84,7 +112,11 @@ def stages(encoder: nn.Module, grid: tuple[int, int, int]) -> pd.DataFrame:
 
 
 def build_model(
-    backbone: str, supervision: str, seed: int, settings: dict[str, Any] | None = None
+    backbone: str,
+    supervision: str,
+    seed: int,
+    settings: dict[str, Any] | None = None,
+    heads: str = "parallel",
 ) -> HierarchicalNet:
     """A freshly initialised model; the same seed gives the same encoder weights.
 
@@ -96,6 +128,8 @@ def build_model(
     seed : int
     settings : dict, optional
         Passed to the encoder, for example ``{"depth": 10, "width": 16}``.
+    heads : {"parallel", "cascaded"}
+        See :class:`HierarchicalNet`.
     """
     if backbone not in BACKBONES:
         raise InputError(f"unknown backbone {backbone!r}: choose one of {', '.join(BACKBONES)}")
@@ -103,6 +137,8 @@ def build_model(
         raise InputError(
             f"unknown supervision {supervision!r}: choose one of {', '.join(SUPERVISIONS)}"
         )
+    if heads not in HEADS:
+        raise InputError(f"unknown heads {heads!r}: choose one of {', '.join(HEADS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return HierarchicalNet(BACKBONES[backbone](**(settings or {})), supervision)
+        return HierarchicalNet(BACKBONES[backbone](**(settings or {})), supervision, heads)

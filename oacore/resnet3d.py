@@ -41,6 +41,9 @@ class ResNet3D(ResNet):
         normalisation. Med3D's own by default: A for 18 and 34, B for 10 and 50.
     weights : path-like, optional
         A Med3D file to start from, see :func:`load_med3d`; random weights without one.
+    cut_gradient : bool
+        Keep the fault of Med3D's shortcut A, through which no gradient flows back. Only for an
+        exact replication: gradients, and gradient saliency with them, are wrong with it.
 
     Attributes
     ----------
@@ -54,26 +57,35 @@ class ResNet3D(ResNet):
         width: int = 64,
         shortcut: str | None = None,
         weights: str | Path | None = None,
+        cut_gradient: bool = False,
     ) -> None:
         if depth not in STAGES:
             raise InputError(f"ResNet3D comes in depths {sorted(STAGES)}, not {depth}")
         block, stages, med3d_shortcut = STAGES[depth]
         planes = [width, 2 * width, 4 * width, 8 * width]
+        shortcut = shortcut or med3d_shortcut
+        if cut_gradient and shortcut != "A":
+            raise InputError("only shortcut A can cut the gradient: shortcut B is a convolution")
         super().__init__(
             block=block,
             layers=stages,
             block_inplanes=planes,
             n_input_channels=1,
             conv1_t_stride=2,
-            shortcut_type=shortcut or med3d_shortcut,
+            shortcut_type=shortcut,
             bias_downsample=False,
             feed_forward=False,
         )
+        self.cut_gradient = cut_gradient
         _dilate(self.layer3, 2)
         _dilate(self.layer4, 4)
         self.n_features: int = self.in_planes
         if weights is not None:
             load_med3d(self, weights)
+
+    def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The globally averaged output of the last stage, ``{"pooled": (batch, n_features)}``."""
+        return {"pooled": self(x)}
 
     def _downsample_basic_block(
         self, x: torch.Tensor, planes: int, stride: int, spatial_dims: int = 3
@@ -81,6 +93,8 @@ class ResNet3D(ResNet):
         # Overrides MONAI's shortcut A, which (like MedicalNet's) concatenates `out.data` and so
         # cuts the gradient: training and gradient saliency would both miss this path.
         x = x[:, :, ::stride, ::stride, ::stride]
+        if self.cut_gradient:
+            x = x.detach()
         return F.pad(x, (0, 0, 0, 0, 0, 0, 0, planes - x.shape[1]))
 
 

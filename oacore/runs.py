@@ -10,17 +10,21 @@ import pandas as pd
 
 from oacore.errors import InputError
 
-#: What runs that are compared have in common.
-COMMON = ("epochs", "batch_size", "lr", "weight_decay", "precision", "volumes", "labels")
+#: What all runs that are compared have in common, and what those of one model have besides.
+ALL_SHARE = ("labels",)
+MODEL_SHARES = (
+    *("backbone", "encoder", "heads", "epochs", "batch_size", "lr", "weight_decay", "precision"),
+    *("volumes", "precision used"),
+)
 
 
-def run_folder(runs: str | Path, backbone: str, supervision: str, seed: int) -> Path:
-    """Where a run's files lie below the folder of all runs."""
-    return Path(runs) / backbone / supervision / f"seed{seed}"
+def run_folder(runs: str | Path, model: str, supervision: str, seed: int) -> Path:
+    """Where a run's files lie below the folder of all runs; a model is a backbone or variant."""
+    return Path(runs) / model / supervision / f"seed{seed}"
 
 
 def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:
-    """One tidy table over all finished runs of a folder.
+    """One tidy table over all finished runs of a folder; `model` is the name of its recipe.
 
     Parameters
     ----------
@@ -30,19 +34,23 @@ def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no finished run, or two differ in more than backbone, supervision and seed.
+        If there is no finished run, or two of one model differ in more than supervision and
+        seed, or two of any model in the labels.
     """
     tables: list[pd.DataFrame] = []
-    first: tuple[Path, dict[str, Any]] | None = None
+    firsts: dict[str, tuple[Path, dict[str, Any]]] = {}
     for done in sorted(Path(runs).glob("*/*/seed*/done.json")):
         run = json.loads(done.read_text())
-        first = first or (done.parent, run)
-        if differ := [key for key in COMMON if run[key] != first[1][key]]:
-            raise InputError(
-                f"{first[0]} and {done.parent} differ in {', '.join(differ)}, so they cannot be "
-                "compared; remove the folder of the older run"
-            )
+        model = done.parents[2].name
+        for group, shared in (("", ALL_SHARE), (model, MODEL_SHARES)):
+            path, first = firsts.setdefault(group, (done.parent, run))
+            if differ := [key for key in shared if run[key] != first[key]]:
+                raise InputError(
+                    f"{path} and {done.parent} differ in {', '.join(differ)}, so they cannot be "
+                    "compared; remove the folder of the older run"
+                )
         rows = pd.read_csv(done.parent / f"{table}.csv")
+        rows.insert(0, "model", model)
         for column in ("seed", "supervision", "backbone"):
             if column not in rows:
                 rows.insert(0, column, run[column])

@@ -30,7 +30,7 @@ from oacore.cache import Volumes
 from oacore.errors import InputError
 from oacore.hierarchy import hierarchical_loss, oa_from_kl, prob_oa_from_kl
 from oacore.model import HierarchicalNet, build_model
-from oacore.profile import Profile
+from oacore.profile import Recipe
 from oacore.provenance import provenance
 
 
@@ -46,21 +46,23 @@ class RunConfig:
     lr: float
     weight_decay: float
     precision: str = "32-true"
+    heads: str = "parallel"
     encoder: dict[str, Any] = field(default_factory=dict)
 
 
-def profile_config(profile: Profile, backbone: str, supervision: str, seed: int) -> RunConfig:
-    """A profile's settings for one run."""
+def run_config(recipe: Recipe, supervision: str, seed: int) -> RunConfig:
+    """One run of a recipe."""
     return RunConfig(
-        backbone=backbone,
+        backbone=recipe.backbone,
         supervision=supervision,
         seed=seed,
-        epochs=profile.epochs,
-        batch_size=profile.batch_size,
-        lr=profile.lr,
-        weight_decay=profile.weight_decay,
-        precision=profile.precision,
-        encoder=profile.backbones.get(backbone, {}),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        precision=recipe.precision,
+        heads=recipe.heads,
+        encoder=recipe.encoder,
     )
 
 
@@ -82,7 +84,8 @@ def epoch_batches(
 def load_batch(volumes: Volumes, rows: np.ndarray, device: torch.device) -> torch.Tensor:
     """Volumes of some rows as a (batch, 1, D, H, W) float32 tensor."""
     batch = torch.from_numpy(np.stack([volumes.images[row] for row in rows]))
-    return batch.to(device).float().unsqueeze(1)
+    batch = batch.to(device).float().unsqueeze(1)
+    return batch.contiguous(memory_format=torch.channels_last_3d)
 
 
 def train(
@@ -124,8 +127,10 @@ def train(
         checkpoint.unlink(missing_ok=True)  # left by a kill after the last file was written
         return folder
 
-    bare = build_model(config.backbone, config.supervision, config.seed, config.encoder)
-    precision = _precision(config)
+    bare = build_model(
+        config.backbone, config.supervision, config.seed, config.encoder, config.heads
+    )
+    precision = _precision(config, accelerator)
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
     if config.batch_size < fabric.world_size:
@@ -133,13 +138,23 @@ def train(
             f"a batch of {config.batch_size} cannot be shared by {fabric.world_size} devices; "
             "use fewer devices or a larger batch"
         )
+    kernel = getattr(bare.encoder, "kernel", None)  # an encoder with more than one names it
     # What an unfinished run must share with this one to be gone on with.
-    identity = {**settings, "precision used": precision, "code": _digest_of_code(bare)}
+    identity = {
+        **settings,
+        "precision used": precision,
+        "kernel": kernel(fabric.device) if kernel else "torch",
+        "code": _digest_of_code(bare),
+    }
     if fabric.is_global_zero and not _same(folder / "config.json", identity):
         _clear(folder)
         _write(folder / "config.json", json.dumps(identity, indent=1))
     fabric.barrier()
 
+    for module in bare.modules():
+        if isinstance(module, nn.Conv3d):  # fastest with a voxel's channels side by side
+            weight = module.weight
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.AdamW(
         bare.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
@@ -173,7 +188,8 @@ def train(
             folder / "weights.safetensors",
         )
         predictions.to_csv(folder / "predictions.csv", index=False)
-        np.savez(folder / "features.npz", case_id=predictions["case_id"], features=features)
+        arrays: dict[str, Any] = {"case_id": predictions["case_id"], **features}
+        np.savez(folder / "features.npz", **arrays)
         _write(
             folder / "done.json",
             json.dumps({**identity, "provenance": provenance(fabric.device)}, indent=1),
@@ -232,8 +248,8 @@ def predict(
     config: RunConfig,
     cases: pd.DataFrame,
     volumes: Volumes,
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Per-case predictions and penultimate features of a trained model.
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Per-case predictions and features of a trained model.
 
     Returns
     -------
@@ -241,19 +257,24 @@ def predict(
         One row a case: backbone, supervision, seed, split, case_id, the labels kl and oa, and
         prob_oa, pred_oa, prob_oa_from_kl, prob_kl_0 to prob_kl_4, pred_kl. Without an OA head
         prob_oa is equation (4); without a KL head its columns are empty.
-    features : ndarray of float32, shape (n, n_features)
-        The encoder's output, in the order of the rows.
+    features : dict of ndarray of float32, each of shape (n, length)
+        In the order of the rows: what the encoder computes on the way, by its own names, and
+        "features", the last of them, which the heads read.
     """
     model.eval()
+    encoder: Any = model.encoder
+    dtype = next(encoder.parameters()).dtype
     rows = volumes.rows(cases["case_id"])
     logits: dict[str, list[torch.Tensor]] = {}
-    features = []
+    features: dict[str, list[torch.Tensor]] = {}
     for start in range(0, len(rows), config.batch_size):
         batch = load_batch(volumes, rows[start : start + config.batch_size], fabric.device)
         with fabric.autocast():
-            z = model.encoder(batch)
-            answers = model.classify(z)
-        features.append(z.float().cpu())
+            named = encoder.features(batch.to(dtype))
+            answers = model.classify(next(reversed(named.values())))
+        *before, (_, z) = named.items()
+        for name, values in [*before, ("features", z)]:
+            features.setdefault(name, []).append(values.float().cpu())
         for name, answer in answers.items():
             logits.setdefault(name, []).append(answer.float().cpu())
     joined = {name: torch.cat(parts).double() for name, parts in logits.items()}
@@ -281,13 +302,16 @@ def predict(
     for grade in range(5):
         table[f"prob_kl_{grade}"] = prob_kl[:, grade]
     table["pred_kl"] = pred_kl
-    return table, torch.cat(features).numpy()
+    return table, {name: torch.cat(parts).numpy() for name, parts in features.items()}
 
 
-def _precision(config: RunConfig) -> Any:
+def _precision(config: RunConfig, accelerator: str) -> Any:
     if config.precision != "auto":
         return config.precision
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+        bf16 = torch.cuda.is_bf16_supported()
+    else:  # a CPU that lacks the instructions computes in bfloat16 too, but slower than in 32 bits
+        bf16 = torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if bf16 else "32-true"
 
 
@@ -300,7 +324,9 @@ def _digest_of_labels(cases: pd.DataFrame) -> str:
 def _digest_of_code(model: HierarchicalNet) -> str:
     """Digest of the code that a run's weights follow from."""
     modules = [sys.modules[name] for name in (__name__, "oacore.hierarchy", "oacore.model")]
-    modules.append(sys.modules[type(model.encoder).__module__])
+    encoder = sys.modules[type(model.encoder).__module__]
+    used = {getattr(value, "__module__", "") for value in vars(encoder).values()}
+    modules += [sys.modules[name] for name in sorted(used) if name.startswith("oacore.")]
     text = "".join(inspect.getsource(module) for module in modules)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

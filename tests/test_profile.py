@@ -1,34 +1,76 @@
-"""The four profiles, and the paper's protocol among them."""
+"""The profiles, and the paper's protocol among them."""
+
+from dataclasses import replace
 
 import pytest
+import torch
 
 from oacore import profile as module
 from oacore.errors import InputError
+from oacore.model import build_model
 from oacore.profile import load_profile
 
 
-@pytest.mark.parametrize("name", ["smoke", "laptop", "study", "paper"])
-def test_each_profile_loads(name):
+@pytest.mark.parametrize("name", ["smoke", "laptop", "study", "paper", "text"])
+def test_each_profile_loads_and_each_model_can_be_built(name):
     profile = load_profile(name)
     assert profile.name == name and len(profile.train) == len(profile.test) == 5
-    assert "resnet3d" in profile.backbones
+    assert list(profile.backbones) == ["resnet3d", "m3t", "nnmamba"]
+    for model in [*profile.backbones, *profile.variants]:
+        recipe = profile.recipe(model)
+        with torch.device("meta"):
+            net = build_model(recipe.backbone, "dual", 0, recipe.encoder, recipe.heads)
+        assert net.cascaded == (recipe.heads == "cascaded")
+    m3t = profile.backbones["m3t"]
+    assert m3t.grid == (m3t.encoder["size"],) * 3
+
+
+def test_a_variant_changes_what_it_says_of_its_backbone():
+    profile = load_profile("laptop")
+    base, cascaded = profile.recipe("resnet3d"), profile.recipe("resnet3d-cascaded")
+    assert (base.heads, cascaded.heads) == ("parallel", "cascaded")
+    assert cascaded.supervisions == ("dual",)
+    same = {"heads": "", "supervisions": (), "seeds": ()}
+    assert replace(base, **same) == replace(cascaded, **same)
+    released = profile.recipe("m3t-released")
+    assert released.encoder == {**profile.recipe("m3t").encoder, "variant": "as released"}
+    with pytest.raises(InputError, match="no backbone or variant 'vgg'.*resnet3d.*m3t-released"):
+        profile.recipe("vgg")
 
 
 def test_paper_is_the_papers_protocol():
     """arXiv:2605.00718, sections 3.2 and 3.4."""
     paper = load_profile("paper")
-    assert (paper.epochs, paper.batch_size, paper.lr, paper.weight_decay) == (100, 2, 1e-4, 1e-4)
-    assert paper.grid == (160, 256, 256) and paper.resample == "trilinear"
+    for recipe in paper.backbones.values():
+        assert (recipe.epochs, recipe.batch_size, recipe.lr) == (100, 2, 1e-4)
+        assert recipe.weight_decay == 1e-4 and recipe.resample == "trilinear"
+    grids = {name: recipe.grid for name, recipe in paper.backbones.items()}
+    assert grids == {
+        "resnet3d": (160, 256, 256), "m3t": (128, 128, 128), "nnmamba": (160, 256, 256)
+    }  # fmt: skip
     assert paper.train == (82, 46, 86, 111, 58) and paper.test == (21, 12, 22, 28, 15)
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(InputError, match="smoke, laptop, study, paper"):
+    with pytest.raises(InputError, match="smoke, laptop, study, paper, text"):
         load_profile("huge")
 
 
 def test_a_profile_with_a_missing_setting_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "profiles.yml").write_text("mine: {epochs: 3, speed: 9}\n")
+    (tmp_path / "profiles.yml").write_text("mine: {train: [1], speed: 9}\n")
     monkeypatch.setattr(module, "files", lambda package: tmp_path)
-    with pytest.raises(InputError, match="profile mine: missing or unknown.*lr.*speed"):
+    with pytest.raises(InputError, match="profile mine: missing or unknown.*shape.*speed"):
         load_profile("mine")
+
+
+def test_text_and_paper_differ_where_the_papers_text_and_code_do():
+    """`paper` is the released code's models, `text` those of the words and their sources."""
+    paper, text = load_profile("paper"), load_profile("text")
+    assert {r.heads for r in paper.backbones.values()} == {"cascaded"}
+    assert {r.heads for r in text.backbones.values()} == {"parallel"}
+    released, described = (p.backbones["m3t"].encoder for p in (paper, text))
+    keys = ("channels", "depth2d", "width", "layers", "heads", "variant")
+    assert [released[k] for k in keys] == [16, 18, 128, 4, 8, "as released"]
+    assert [described[k] for k in keys] == [32, 50, 256, 8, 8, "as described"]
+    assert paper.backbones["resnet3d"].encoder == {"depth": 18, "width": 64, "shortcut": "B"}
+    assert paper.backbones["nnmamba"].encoder == text.backbones["nnmamba"].encoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import torch
 
 from oacore.cohort import is_phantom, read_tables
-from oacore.profile import load_profile
+from oacore.profile import Profile, load_profile
 from oacore.provenance import provenance
 
 PAGE = """\
@@ -41,6 +42,8 @@ This page is written anew with each build.
 ## Settings of profile `{profile}`
 
 {settings}
+
+{recipes}
 
 ## Versions
 
@@ -82,16 +85,21 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
         f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
         for page, nb in notebooks.items()
     }
-    settings = {key: f"`{value}`" for key, value in asdict(load_profile(profile)).items()}
+    settings = {
+        key: f"`{value}`"
+        for key, value in asdict(load_profile(profile)).items()
+        if key not in ("backbones", "variants")
+    }
     versions = {"python": here["python"], **here["versions"]}
     return PAGE.format(
         source=table(source, "What", "Which"),
         cohort=kind,
         cases=case_counts(read_tables(cohort)),
         times=table(times, "Chapter", "Run time"),
-        runs=run_table(build / "runs"),
+        runs=run_table(build),
         profile=profile,
         settings=table(settings, "Setting", "Value"),
+        recipes=recipe_table(load_profile(profile)),
         versions=table(versions, "Package", "Version"),
     )
 
@@ -124,14 +132,28 @@ def case_counts(cases: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def run_table(runs: Path) -> str:
+def recipe_table(profile: Profile) -> str:
+    """How each model of a profile is trained, a column each, in Markdown."""
+    names = (*profile.backbones, *profile.variants)
+    recipes = {name: asdict(profile.recipe(name)) for name in names}
+    lines = [f"| Model | {' | '.join(recipes)} |", "| :-- |" + " :-- |" * len(recipes)]
+    for key in next(iter(recipes.values())):
+        values = [recipe[key] for recipe in recipes.values()]
+        if key == "encoder":
+            values = [", ".join(f"{k} {v}" for k, v in value.items()) for value in values]
+        lines.append(f"| {key} | {' | '.join(f'`{value}`' for value in values)} |")
+    return "\n".join(lines)
+
+
+def run_table(build: Path) -> str:
     """Trained models, with their time and device, in Markdown."""
     lines = ["| Run | Epochs | Time | Device | Precision |", "| :-- | --: | --: | :-- | :-- |"]
-    for done in sorted(runs.glob("*/*/seed*/done.json")):
+    found = (sorted(build.glob(f"{kind}/*/*/*/done.json")) for kind in ("runs", "variants"))
+    for done in chain.from_iterable(found):
         run = json.loads(done.read_text(encoding="utf-8"))
         history = pd.read_csv(done.parent / "history.csv")
         lines.append(
-            f"| {run['backbone']} {run['supervision']}, seed {run['seed']} | {len(history)} "
+            f"| {done.parents[2].name} {run['supervision']}, seed {run['seed']} | {len(history)} "
             f"| {in_words(history['seconds'].sum())} | {run['provenance']['device']} "
             f"| {run['precision used']} |"
         )

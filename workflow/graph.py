@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from oacore.errors import InputError
@@ -90,7 +90,7 @@ def image_listing(cohort: str) -> str:
     return digest.hexdigest()
 
 
-def code_files(*entries: str, root: Path = ROOT) -> list[str]:
+def code_files(*entries: str, root: Path = ROOT, skip: Collection[str] = ()) -> list[str]:
     """Files of the package that notebooks or modules need: the closure of their imports.
 
     Parameters
@@ -99,6 +99,8 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
         Notebooks and modules, as paths below `root`.
     root : Path
         Folder that holds ``oacore``.
+    skip : collection of str
+        Files to leave out, with what only they import.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
             needed |= {data[word] for tree in trees for word in _words(tree) if word in data}
         if entry.startswith("oacore/"):
             found.add(entry)
-        new = needed - found
+        new = needed - found - set(skip)
         found |= new
         waiting += [file for file in sorted(new) if file.endswith(".py")]
     return sorted(found)
