@@ -54,12 +54,12 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Any:
         return njit(**options)(function)
 
 
-def _exp(x: Any) -> Any:
+def _exp(x):
     """exp; in float32 without a branch or a call, so that it works on all lanes at once."""
 
 
 @overload(_exp, jit_options=OPTIONS)
-def _exp_of(x: Any) -> Callable[..., Any]:
+def _exp_of(x):
     if x != types.float32:
         return lambda x: np.exp(x)
     f = np.float32
@@ -71,7 +71,7 @@ def _exp_of(x: Any) -> Callable[..., Any]:
     zero, huge, least, most = f(0), f(3e38), f(-80), f(88)  # 0 below -80, before denormals
     to_exponent = np.int32(23)
 
-    def impl(x: Any) -> Any:
+    def impl(x):
         shifted = x * per_log2 + shift  # its last bits are those of k
         k = shifted - shift
         r = (x - k * log2_high) - k * log2_low
@@ -84,18 +84,18 @@ def _exp_of(x: Any) -> Callable[..., Any]:
     return impl
 
 
-def _log1p(x: Any) -> Any:
+def _log1p(x):
     """log(1 + x) for 0 <= x <= 1, likewise."""
 
 
 @overload(_log1p, jit_options=OPTIONS)
-def _log1p_of(x: Any) -> Callable[..., Any]:
+def _log1p_of(x):
     if x != types.float32:
         return lambda x: np.log1p(x)
     one, two = np.float32(1), np.float32(2)
     c3, c5, c7, c9, c11, c13 = (np.float32(1 / k) for k in (3, 5, 7, 9, 11, 13))
 
-    def impl(x: Any) -> Any:
+    def impl(x):
         s = x / (two + x)  # log(1 + x) = 2 artanh(s), s <= 1/3, by its series
         q = s * s
         return two * s * ((((((c13 * q + c11) * q + c9) * q + c7) * q + c5) * q + c3) * q + one)
@@ -364,31 +364,24 @@ def scan_backward(
         flat = np.moveaxis(x.sum(axis=0), 0, -2).reshape(*x.shape[2:-1], groups * LANES)
         return torch.from_numpy(flat[..., :channels]).to(A.dtype)
 
-    return (
-        du,
-        ddelta,
-        per_channel(dA).t().contiguous(),
-        dB,
-        dC,
-        None if D is None else per_channel(dD),
-        dz,
-        None if delta_bias is None else per_channel(dbias),
-    )
+    dA_ = per_channel(dA).t().contiguous()
+    dD_ = None if D is None else per_channel(dD)
+    dbias_ = None if delta_bias is None else per_channel(dbias)
+    return du, ddelta, dA_, dB, dC, dD_, dz, dbias_
 
 
-def _arrays(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *rest: Any) -> list[Any]:
-    """u, delta, A, B, C, D, z and bias as compiled code takes them.
+def _arrays(u, delta, A, B, C, D, z, bias):
+    """The tensors as compiled code takes them.
 
     A is (groups, states, LANES), B and C (batch, length, states), D and bias (groups, LANES) and
     zero where absent; an absent z is u, and not read.
     """
-    D, z, bias = (A.new_zeros(A.shape[0]) if x is None else x for x in rest)
+    D, bias = (A.new_zeros(A.shape[0]) if x is None else x for x in (D, bias))
     A, D, bias = (
         F.pad(x, (0, -x.shape[-1] % LANES)).unflatten(-1, (-1, LANES)).movedim(-2, 0)
         for x in (A.t(), D, bias)
     )
-    B, C = B.transpose(1, 2), C.transpose(1, 2)
-    z = u if rest[1] is None else z
+    B, C, z = B.transpose(1, 2), C.transpose(1, 2), u if z is None else z
     return [x.contiguous().numpy() for x in (u, delta, A, B, C, D, z, bias)]
 
 

@@ -13,8 +13,8 @@ and ``oacore.scan_triton`` (CUDA). Each is a pair ``scan_forward``, ``scan_backw
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -64,11 +64,11 @@ def sequential_scan(
         delta = F.softplus(delta)
     h = u.new_zeros(u.shape[0], *A.shape)  # (batch, channels, states)
     ys = []
-    for t in range(u.shape[2]):
-        a = torch.exp(delta[:, :, t, None] * A)  # equation (4), A made discrete
-        b = delta[:, :, t, None] * B[:, None, :, t]  # B made discrete, as Mamba's code does it
-        h = a * h + b * u[:, :, t, None]  # equation (2a), (batch, channels, states)
-        ys.append((h * C[:, None, :, t]).sum(dim=2))  # equation (2b), (batch, channels)
+    for u_t, delta_t, B_t, C_t in zip(*(x.unbind(2) for x in (u, delta, B, C)), strict=True):
+        a = torch.exp(delta_t[:, :, None] * A)  # equation (4), A made discrete
+        b = delta_t[:, :, None] * B_t[:, None, :]  # B made discrete, as Mamba's code does it
+        h = a * h + b * u_t[:, :, None]  # equation (2a), (batch, channels, states)
+        ys.append((C_t[:, None, :] * h).sum(dim=2))  # equation (2b), (batch, channels)
     y = torch.stack(ys, dim=2) if ys else torch.zeros_like(u)  # (batch, channels, length)
     if D is not None:
         y = y + D[:, None] * u
@@ -114,7 +114,7 @@ def selective_scan(
     delta_softplus : bool
         Whether softplus is applied to `delta`, after the bias.
     backend : {"torch", "numba", "triton"}, optional
-        By default that of :func:`default_backend`.
+        By default that of :func:`default_backend`; "torch" for float64 on CUDA.
 
     Returns
     -------
@@ -133,7 +133,9 @@ def selective_scan(
     """
     tensors = (u, delta, A, B, C, D, z, delta_bias)
     _check(*tensors)
-    module = _backend(backend or default_backend(u.device), u.device)
+    # The Triton kernel knows 32 bits only.
+    default = "torch" if u.is_cuda and u.dtype == torch.float64 else default_backend(u.device)
+    module = _backend(backend or default, u.device)
     return _SelectiveScan.apply(module, delta_softplus, *tensors)
 
 
@@ -194,10 +196,18 @@ def _ready(tensors: Any, dtype: torch.dtype) -> list[Tensor | None]:
 @cache
 def _module(name: str) -> ModuleType | None:
     """A backend's module, None where what it is written with is not installed."""
-    try:
-        return importlib.import_module(f"oacore.scan_{name}")
-    except ImportError:
+    if name == "torch":
+        return scan_torch
+    if find_spec(name) is None:
         return None
+    # Imports by name, so that the build graph sees which code a run follows from.
+    if name == "numba":
+        from oacore import scan_numba
+
+        return scan_numba
+    from oacore import scan_triton
+
+    return scan_triton
 
 
 def _backend(name: str, device: torch.device) -> ModuleType:

@@ -105,6 +105,10 @@ def imported_packages(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
 
 
+#: Modules for what need not be installed, and what that is.
+OPTIONAL = {"scan_numba.py": {"numba"}, "scan_triton.py": {"triton"}}
+
+
 def test_every_import_is_a_declared_dependency(direct):
     core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     owners = packages_distributions()
@@ -115,7 +119,8 @@ def test_every_import_is_a_declared_dependency(direct):
         "tests/*.py": set(direct) | {"packaging"},
     }.items():
         for path in ROOT.glob(pattern):
-            for name in imported_packages(path) - {"oacore", "workflow", "conftest"}:
+            known = {"oacore", "workflow", "benchmarks", "conftest", *OPTIONAL.get(path.name, ())}
+            for name in imported_packages(path) - known:
                 if (ROOT / "tests" / f"{name}.py").exists():
                     continue
                 owner = {canonicalize_name(dist) for dist in owners[name]}

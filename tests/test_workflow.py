@@ -26,7 +26,16 @@ from workflow.build_book import check_pages, contents, github_url, swap
 from workflow.graph import build_folder, code_files, cohort_tables, image_listing, place
 
 CHAPTERS = [page for page in contents(ROOT / "_toc.yml") if page.startswith("notebooks/")]
-SOURCES = ("oacore", "workflow", "notebooks", "book", "Makefile", "_config.yml", "_toc.yml")
+SOURCES = (
+    "oacore",
+    "workflow",
+    "notebooks",
+    "book",
+    "benchmarks",
+    "Makefile",
+    "_config.yml",
+    "_toc.yml",
+)
 
 
 def trained(profile: Profile, backbones: Collection[str]) -> int:
