@@ -97,6 +97,13 @@ def in_words(row: Mapping[Any, Any]) -> dict[str, str]:
     }
 
 
+def machine(device: str, threads: int) -> str:
+    """Name a device; on a CPU, the number of threads makes another machine of it."""
+    return (
+        f"{device}, {threads} thread{'s' * (threads > 1)}" if device.startswith("cpu") else device
+    )
+
+
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a device in words, ratios first, under the names of what was measured."""
     shown = [in_words(row) for row in table.to_dict("records")]
@@ -111,19 +118,20 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
     table : DataFrame
         As :func:`read_benchmarks` gives it. Rows without a ratio are left out.
     """
-    _need(table, "device", "name", "ratio", "aim", "peer_value", "our_value", "unit")
+    _need(table, "file", "device", "threads", "name", "ratio", "aim", "peer_value", "our_value")
     drawn = table[table["ratio"].notna()]
     _need(drawn, "ratio")
     names = list(dict.fromkeys(drawn["name"]))
-    devices = list(drawn.groupby("device", sort=False))
-    thickness = 0.8 / len(devices)
+    runs = list(drawn.groupby(["file", "device", "threads"], sort=False))
+    thickness = 0.8 / len(runs)
     fig = go.Figure()
-    for i, ((device, part), colour) in enumerate(zip(devices, _COLOURS, strict=False)):
+    for i, ((_, device, threads), part) in enumerate(runs):
         middle = np.array([names.index(name) for name in part["name"]])
-        middle = middle + thickness * (i - (len(devices) - 1) / 2)
+        middle = middle + thickness * (i - (len(runs) - 1) / 2)
         fig.add_bar(
             y=middle, base=1, x=part["ratio"] - 1, width=0.9 * thickness, orientation="h",
-            name=str(device), marker_color=colour, text=[f"{r:.3g}x" for r in part["ratio"]],
+            name=machine(device, threads), marker_color=_COLOURS[i % len(_COLOURS)],
+            text=[f"{r:.3g}x" for r in part["ratio"]],
             textposition="outside", cliponaxis=False,
             customdata=part[["name", "ratio", "peer_value", "our_value", "unit"]],
             hovertemplate="%{customdata[0]}: %{customdata[1]:.3g}x<br>peer %{customdata[2]:.3g} "

@@ -108,9 +108,9 @@ def test_a_bar_for_each_ratio_and_a_line_for_each_aim(tmp_path):
     write(tmp_path / "cpu.json", "cpu: X")
     fig = speed_ratios(read_benchmarks(tmp_path))
     assert drawn(fig) == {
-        ("cpu: X", "Scan:<br>time"): (1, 5, "5x"),
-        ("cpu: X", "ResNet3D:<br>training"): (1, 2.5, "2.5x"),
-        ("cpu: X", "M3T:<br>saved"): (1, 0.5, "0.5x"),
+        ("cpu: X, 1 thread", "Scan:<br>time"): (1, 5, "5x"),
+        ("cpu: X, 1 thread", "ResNet3D:<br>training"): (1, 2.5, "2.5x"),
+        ("cpu: X, 1 thread", "M3T:<br>saved"): (1, 0.5, "0.5x"),
     }
     (aims,) = [trace for trace in fig.data if trace.type == "scatter"]
     assert list(zip(aims.y, aims.x, strict=True)) == [(0, 6), (1, 2)]
@@ -119,11 +119,21 @@ def test_a_bar_for_each_ratio_and_a_line_for_each_aim(tmp_path):
     assert 10**low < 0.5 and 10**high > 6
 
 
+def test_two_runs_of_a_device_stand_side_by_side(tmp_path):
+    write(tmp_path / "a.json", "cpu: X", ROWS[:1])
+    write(tmp_path / "b.json", "cpu: X", ROWS[:1], threads=4)
+    fig = speed_ratios(read_benchmarks(tmp_path))
+    first, second = (bar for bar in fig.data if bar.type == "bar")
+    assert (first.name, second.name) == ("cpu: X, 1 thread", "cpu: X, 4 threads")
+    assert second.y[0] - first.y[0] >= first.width
+
+
 def test_devices_have_colours_of_their_own_and_share_a_label(tmp_path):
     write(tmp_path / "cpu.json", "cpu: X")
     write(tmp_path / "cuda-y.json", "cuda: Y", ROWS[2:3])
     fig = speed_ratios(read_benchmarks(tmp_path))
-    assert len(drawn(fig)) == 4 and ("cuda: Y", "ResNet3D:<br>training") in drawn(fig)
+    assert len(drawn(fig)) == 4
+    assert ("cuda: Y", "ResNet3D:<br>training") in drawn(fig)
     first, second = (bar for bar in fig.data if bar.type == "bar")
     assert first.marker.color != second.marker.color
     places = {first.y[1]: first.width, second.y[0]: second.width}

@@ -197,6 +197,24 @@ def test_autocast_computes_in_float32(backend):
         assert torch.equal(under[name], expected), name
 
 
+def test_backends_run_without_autocast(monkeypatch):
+    states = []
+
+    class Spy:
+        def scan_forward(*arguments):
+            states.append(torch.is_autocast_enabled("cpu"))
+            return scan_torch.scan_forward(*arguments)
+
+        def scan_backward(*arguments):
+            states.append(torch.is_autocast_enabled("cpu"))
+            return scan_torch.scan_backward(*arguments)
+
+    monkeypatch.setattr(module, "_module", lambda name: Spy)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        run(selective_scan, make(1, 2, 5, 2), True)
+    assert states == [False, False]
+
+
 @pytest.mark.parametrize("backend", CPU)
 def test_under_autocast_16_bit_inputs_give_16_bit_results_of_32_bit_sums(backend):
     tensors, softplus, _ = case("groups of channels")
