@@ -130,7 +130,7 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
         middle = middle + thickness * (i - (len(runs) - 1) / 2)
         fig.add_bar(
             y=middle, base=1, x=part["ratio"] - 1, width=0.9 * thickness, orientation="h",
-            name=machine(device, threads), marker_color=_COLOURS[i % len(_COLOURS)],
+            name=machine(str(device), int(str(threads))), marker_color=_COLOURS[i % len(_COLOURS)],
             text=[f"{r:.3g}x" for r in part["ratio"]],
             textposition="outside", cliponaxis=False,
             customdata=part[["name", "ratio", "peer_value", "our_value", "unit"]],
