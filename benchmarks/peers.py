@@ -50,15 +50,13 @@ def mambapy_scan(
     """Parallel scan of mambapy behind the arguments of :func:`oacore.selective_scan`.
 
     mambapy's own method makes exp(delta A) and delta B u, of shape (batch, length, channels,
-    states), and calls its `pscan`. Sequences are brought to its order of axes in one piece,
-    which it is faster with.
+    states), and calls its `pscan`.
     """
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     if delta_softplus:
         delta = F.softplus(delta)
-    u, delta, B, C = (t.mT.contiguous() for t in (u, delta, B, C))
-    y = _mambapy(u, delta, A, B, C, D).mT
+    y = _mambapy(*_mambapy_order(u, delta, A, B, C, D)).mT
     return y if z is None else y * F.silu(z)
 
 
@@ -68,10 +66,17 @@ def _mambapy(*tensors: Tensor) -> Tensor:
     return MambaBlock.selective_scan(None, *tensors)  # makes no use of the block itself
 
 
+def _mambapy_order(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+) -> list[Tensor]:
+    """Sequences as mambapy's block has them: (batch, length, ...), u and delta as mere views."""
+    return [u.mT, delta.mT, A, B.mT.contiguous(), C.mT.contiguous(), D]
+
+
 def scan_inputs(
     size: tuple[int, int, int, int], method: str, device: torch.device, seed: int
 ) -> list[Tensor]:
-    """u, delta, A, B, C, D and the output's gradient; for mambapy in its own order of axes.
+    """Give u, delta, A, B, C, D and the output's gradient; for mambapy as its block has them.
 
     `size` is batch, channels, length, states. Values are those with which Mamba starts: step
     sizes about .001 to .1, decay rates 1 to the number of states.
@@ -84,7 +89,7 @@ def scan_inputs(
     B, C = (torch.randn(batch, states, length, generator=random) for _ in range(2))
     tensors = [u, step.exp_(), A, B, C, torch.ones(channels), grad]
     if method == "mambapy":
-        tensors = [t.mT.contiguous() if t.ndim == 3 else t for t in tensors]
+        tensors = [*_mambapy_order(*tensors[:-1]), grad.mT.contiguous()]
     return [t.to(device) for t in tensors]
 
 

@@ -155,6 +155,8 @@ def train(
         if isinstance(module, nn.Conv3d):  # fastest with a voxel's channels side by side
             weight = module.weight
             weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+            if precision == "bf16-mixed" and fabric.device.type == "cpu":
+                module.register_forward_pre_hook(_refuse_thin)
     optimizer = torch.optim.AdamW(
         bare.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
@@ -313,6 +315,17 @@ def _precision(config: RunConfig, accelerator: str) -> Any:
     else:  # a CPU that lacks the instructions computes in bfloat16 too, but slower than in 32 bits
         bf16 = torch.cpu._is_avx512_bf16_supported()
     return "bf16-mixed" if bf16 else "32-true"
+
+
+def _refuse_thin(conv: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Stop where oneDNN (torch 2.13) leaves gradients unwritten: bf16, thinner than the kernel."""
+    sides, kernel = tuple(inputs[0].shape[2:]), conv.kernel_size
+    thin = any(side < size for side, size in zip(sides, kernel, strict=True))  # type: ignore
+    if thin and conv.dilation == (1, 1, 1) and torch.is_autocast_enabled("cpu"):
+        raise InputError(
+            f"in bf16 on a CPU, gradients are wrong for a volume of {sides} under a convolution of "
+            f"{kernel}; train in 32-true, or give the network a larger grid"
+        )
 
 
 def _digest_of_labels(cases: pd.DataFrame) -> str:

@@ -60,7 +60,8 @@ def test_each_epoch_visits_every_case_once_in_a_new_order():
 def test_weights_equal_those_of_a_plain_loop(cohort, tmp_path, supervision):
     """The same steps written in plain PyTorch, with AdamW unfused, end at the same weights.
 
-    In 64 bits, where the order of sums, which differs between memory layouts, does not show.
+    In 64 bits but for the loss, which Fabric hands over in 32: memory layouts differ in the order
+    of their sums.
     """
     cases, volumes = cohort
     config = dataclasses.replace(CONFIG, supervision=supervision, epochs=2, precision="64-true")
@@ -83,7 +84,7 @@ def test_weights_equal_those_of_a_plain_loop(cohort, tmp_path, supervision):
             optimizer.step()
     weights = load_file(folder / "weights.safetensors")
     for name, value in model.state_dict().items():
-        assert torch.allclose(weights[name], value, rtol=1e-6, atol=1e-8), name
+        assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.parametrize(
@@ -175,6 +176,8 @@ def test_a_finished_run_is_found_and_never_replaced(cohort, tmp_path):
 
 def test_bfloat16_follows_float32(cohort, tmp_path):
     cases, volumes = cohort
+    finer = volumes.images.repeat(2, axis=1).repeat(2, axis=2).repeat(2, axis=3)
+    volumes = dataclasses.replace(volumes, images=finer)
     losses = []
     for precision in ("32-true", "bf16-mixed"):
         config = dataclasses.replace(CONFIG, precision=precision)
@@ -183,6 +186,13 @@ def test_bfloat16_follows_float32(cohort, tmp_path):
     # Eight bits of mantissa round to 0.4%; three epochs of steps add up.
     assert losses[1].to_numpy() == pytest.approx(losses[0].to_numpy(), rel=0.03)
     assert not np.array_equal(losses[0], losses[1])
+
+
+def test_bfloat16_is_refused_where_its_gradients_are_wrong(cohort, tmp_path):
+    """16 voxels a side come down to 2 under kernels of 3, which oneDNN gets wrong."""
+    config = dataclasses.replace(CONFIG, precision="bf16-mixed")
+    with pytest.raises(InputError, match=r"volume of \(2, 2, 2\).*\(3, 3, 3\).*32-true"):
+        train(config, *cohort, tmp_path / "run", accelerator="cpu")
 
 
 def test_two_processes_share_each_batch(cohort, tmp_path):
