@@ -30,8 +30,8 @@ from numba.extending import overload
 from torch import Tensor
 
 LANES = 16  # fewer, and the compiler unrolls the loops over lanes instead of using vectors
-STEPS = 128
-SPAN = 4096
+STEPS = 128  # more, and a tile's states fall out of the cache
+SPAN = 4096  # more, and the groups' sums for B and C take as much memory as u
 SMALLEST = 1e-30  # a state below it is 0: left to decay, it would become a (slow) denormal
 
 # Rows of a tile, (rows, STEPS + 1, LANES), of a table, (states, rows, LANES), and of the past,

@@ -114,15 +114,15 @@ def scan_backward(
                 if D is not None:
                     y.addcmul_(D[rows, None], u_)
                 z_ = z[i, rows, block]
-                s = torch.sigmoid(z_)
-                dz[i, rows, block] = gy * y * s * (1 + z_ * (1 - s))
-                gy = gy * z_ * s
+                sigmoid = torch.sigmoid(z_)
+                dz[i, rows, block] = gy * y * sigmoid * (1 + z_ * (1 - sigmoid))
+                gy = gy * z_ * sigmoid
             gyq = _chunked(gy).unsqueeze(1)  # (Q, 1, channels, K)
 
-            # y = C . h
+            # Back through y = C . h ...
             dC[i, :, block] += _unchunked(h.mul_(gyq).sum(2), dt.shape[1])
             torch.mul(gyq, Cq, out=g)
-            # g, first as if nothing came from the chunk after.
+            # ... and h = a h + b: g, first as if nothing came from the chunk after.
             for q in reversed(range(STEPS - 1)):
                 gs[q].addcmul_(as_[q + 1], gs[q + 1])
             ag = as_[0] * gs[0]
@@ -133,13 +133,13 @@ def scan_backward(
             g[:-1].addcmul_(a[1:], last)
             gs[-1].add_(last)
 
-            # b = x B, x = delta u
+            # Back through b = x B, x = delta u ...
             dB[i, :, block] += _unchunked(torch.mul(g, xq, out=h).sum(2), dt.shape[1])
             dx = _unchunked(torch.mul(g, Bq, out=h).sum(1), dt.shape[1])
-            # a = exp(delta A): dL/d(delta A) = g a_q h_(q-1)
-            s = ah.mul_(g)
-            dA[rows] += torch.mul(s, dtq, out=h).sum((0, 3)).t()
-            ddt = _unchunked(torch.mul(s, A_, out=h).sum(1), dt.shape[1]).addcmul_(dx, u_)
+            # ... and a = exp(delta A).
+            power = ah.mul_(g)  # dL/d(delta A) = g_q a_q h_(q-1)
+            dA[rows] += torch.mul(power, dtq, out=h).sum((0, 3)).t()
+            ddt = _unchunked(torch.mul(power, A_, out=h).sum(1), dt.shape[1]).addcmul_(dx, u_)
             if delta_softplus:
                 ddt *= torch.sigmoid(raw if bias is None else raw + bias)
             ddelta[i, rows, block] = ddt

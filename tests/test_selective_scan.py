@@ -338,6 +338,26 @@ def test_the_numba_backend_gives_the_same_numbers_on_any_number_of_threads():
         assert torch.equal(results[1][name], expected), name
 
 
+def test_numba_functions_are_accurate_in_float32():
+    scan_numba = pytest.importorskip("oacore.scan_numba")
+
+    @scan_numba._compiled
+    def each(x, exp, log1p):
+        for i in range(len(x)):
+            exp[i] = scan_numba._exp(x[i])
+            log1p[i] = scan_numba._log1p(exp[i])
+
+    x = np.linspace(-79.9, 88, 200_001, dtype=np.float32)
+    exp, log1p = np.empty_like(x), np.empty_like(x)
+    each(x, exp, log1p)
+    np.testing.assert_allclose(exp, np.exp(x.astype(float)), rtol=2e-7)
+    np.testing.assert_allclose(log1p[x <= 0], np.log1p(exp[x <= 0].astype(float)), rtol=3e-7)
+    beyond = np.array([-np.inf, -1e30, -81, 200, 1e30, np.inf, np.nan], dtype=np.float32)
+    exp = np.empty_like(beyond)
+    each(beyond, exp, np.empty_like(beyond))
+    np.testing.assert_array_equal(exp, [0, 0, 0, np.inf, np.inf, np.inf, np.nan])
+
+
 def test_numba_keeps_nothing_on_disk_where_it_cannot():
     scan_numba = pytest.importorskip("oacore.scan_numba")
     scope = {}
