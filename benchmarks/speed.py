@@ -3,7 +3,7 @@
 Run from the repository's root: ``python -m benchmarks.speed``. Peers and ours take turns in one
 run and must give the same numbers before anything is timed; first calls don't count, and what is
 reported is the median. One table is printed, ratios first, and one JSON file is written, which
-the book's chapter on speed reads. On a CPU it takes some ten minutes, on a large GPU less than
+the book's chapter on speed reads. On a CPU it takes five to ten minutes, on a large GPU less than
 eight.
 """
 
