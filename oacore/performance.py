@@ -150,7 +150,8 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
     low, high = min(1.0, drawn["ratio"].min()), max(drawn["ratio"].max(), drawn["aim"].max())
     _style(fig, height=150 + 44 * len(names), barmode="overlay", legend_traceorder="normal")
     fig.update_xaxes(
-        title="times better than the peer", type="log", dtick="D2",
+        title="times better than the peer", type="log",
+        tickvals=[digit * 10.0**power for power in range(-2, 4) for digit in (1, 2, 5)],
         range=[np.log10(low) - 0.05, np.log10(high) + 0.25],
     )  # fmt: skip
     fig.update_yaxes(ticktext=[name.replace(": ", ":<br>") for name in names])
