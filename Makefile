@@ -3,6 +3,7 @@
 PROFILE ?= laptop
 COHORT ?=
 PUBLISHED ?=
+RADIOMICS ?=
 REFERENCES ?=
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 PORT ?= 8000
@@ -29,6 +30,7 @@ help:
 	@echo '                PROFILE=smoke|laptop|study|paper|text  how large (now $(PROFILE))'
 	@echo '                COHORT=FOLDER     your knees, laid out as OAIZIB-CM, for the synthetic ones'
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'
+	@echo '                RADIOMICS=FOLDER  radiomics of the same knees, from oacore fetch radiomics'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'
 	@echo '                CORES=N           jobs side by side (now $(CORES))'
 	@echo 'make serve    show the built book on this machine only (PORT=$(PORT))'
@@ -57,7 +59,8 @@ help:
 
 book: $(READY)
 	@$(PY) -m workflow.make_book --profile '$(PROFILE)' --cohort '$(COHORT)' \
-	  --published '$(PUBLISHED)' --references '$(REFERENCES)' --cores '$(CORES)'
+	  --published '$(PUBLISHED)' --radiomics '$(RADIOMICS)' --references '$(REFERENCES)' \
+	  --cores '$(CORES)'
 
 serve: $(READY)
 	@build="$$($(PY) -m workflow.graph --profile '$(PROFILE)' --cohort '$(COHORT)')" || exit 1; \

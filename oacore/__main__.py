@@ -1,4 +1,4 @@
-"""The command line: ``oacore check|phantom|measure|cache|train|fetch``."""
+"""The command line: ``oacore check|phantom|measure|cache|train|stats|audit|fetch``."""
 
 from __future__ import annotations
 
@@ -58,16 +58,14 @@ def _phantom(options: argparse.Namespace) -> int:
 def _measure(options: argparse.Namespace) -> int:
     from oacore.cohort import read_cohort
     from oacore.morphometry import measure_cohort
+    from oacore.results import write_csv
 
     cases = read_cohort(options.cohort)
     if cases["mask"].notna().any():
         measured = measure_cohort(cases, workers=options.workers)
     else:  # masks are optional: a table without rows says that there was none
         measured = cases.loc[:, ["case_id", "split"]].iloc[:0]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    part = options.out.with_name(options.out.name + ".part")
-    measured.to_csv(part, index=False)
-    os.replace(part, options.out)
+    write_csv(measured, options.out)
     print(f"{options.out}: {len(measured)} of {len(cases)} knees have a mask and were measured")
     return 0
 
@@ -106,6 +104,38 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _stats(options: argparse.Namespace) -> int:
+    from oacore.prediction_files import read_predictions
+    from oacore.protocol import one_against_another, released_protocol
+    from oacore.results import write_csv
+
+    tables = [read_predictions(folder) for folder in options.predictions]
+    if len(tables) > 2:
+        raise InputError("--predictions takes one folder, or two: a reference and another")
+    compared = released_protocol(*tables) if len(tables) == 1 else one_against_another(*tables)
+    write_csv(compared, options.out)
+    survive = (compared["q_value"] < 0.05).sum()
+    print(f"{options.out}: {len(compared)} differences, {survive} with q < 0.05")
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from oacore.audit import audit
+    from oacore.printed import carried_tables, read_printed
+    from oacore.results import write_csv
+
+    given = [read_printed(path) for path in options.table]
+    found = audit(given or carried_tables())
+    write_csv(found, options.out)
+    counts = found["verdict"].value_counts()
+    verdicts = ", ".join(
+        f"{counts.get(verdict, 0)} {verdict}"
+        for verdict in ("inconsistent", "undetermined", "consistent")
+    )
+    print(f"{options.out}: {len(found)} checks: {verdicts}")
+    return 0
+
+
 def _fetch(options: argparse.Namespace) -> int:
     from oacore.fetch import fetch_oaizib_cm, fetch_published
 
@@ -115,6 +145,10 @@ def _fetch(options: argparse.Namespace) -> int:
         from oacore.references import fetch_references
 
         print(fetch_references(options.folder))
+    elif options.what == "radiomics":
+        from oacore.radiomics import fetch_radiomics
+
+        print(fetch_radiomics(options.folder))
     elif options.folder is None:
         raise InputError("oacore fetch oaizib-cm needs a folder: `oacore fetch oaizib-cm DIR`")
     else:
@@ -175,8 +209,27 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--devices", type=int, default=1, help="GPUs of one machine")
     train.set_defaults(command=_train)
 
+    stats = commands.add_parser(
+        "stats", help="Dual against single on the same knees, by the paper's released protocol"
+    )
+    stats.add_argument(
+        "--predictions", type=Path, nargs="+", required=True, metavar="DIR",
+        help="the paper's nine files, or runs of one's own; with two folders, the models of the "
+        "second against those of the first",
+    )  # fmt: skip
+    stats.add_argument("--out", type=Path, required=True, help="table, stats.csv")
+    stats.set_defaults(command=_stats)
+
+    audit = commands.add_parser("audit", help="check printed tables by their own arithmetic")
+    audit.add_argument(
+        "--table", type=Path, action="append", default=[], metavar="FILE",
+        help="a table of one's own instead of both papers' (repeatable)",
+    )  # fmt: skip
+    audit.add_argument("--out", type=Path, required=True, help="table, audit.csv")
+    audit.set_defaults(command=_audit)
+
     fetch = commands.add_parser("fetch", help="download public data, at your request")
-    fetch.add_argument("what", choices=["published", "references", "oaizib-cm"])
+    fetch.add_argument("what", choices=["published", "radiomics", "references", "oaizib-cm"])
     fetch.add_argument("folder", type=Path, nargs="?")
     fetch.add_argument("--accept-licence", action="store_true", help="for runs without a terminal")
     fetch.set_defaults(command=_fetch)

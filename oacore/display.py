@@ -37,7 +37,7 @@ _PLOTLY_CONFIG = {
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
 }
 _HEIGHT = 440  # px, of a plot that sets none: "100%" of an output cell would be nothing
-_PANEL = 200  # px, the least width of a panel; narrower screens scroll inside the figure
+_PANEL = 165  # px, the least width of a panel; narrower screens scroll inside the figure
 _TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
 _VIEWER = files("oacore").joinpath("viewer.html").read_text(encoding="utf-8")
 _shown: Counter[str] = Counter()

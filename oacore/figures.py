@@ -33,7 +33,7 @@ _SUPERVISION_COLOURS = {
     "single_kl": OKABE_ITO["blue"],
     "dual": OKABE_ITO["green"],
 }
-_METRIC_NAMES = {
+METRIC_NAMES = {
     "oa_auc": "OA AUC",
     "oa_acc": "OA accuracy",
     "oa_f1": "OA F1",
@@ -270,7 +270,7 @@ def metric_intervals(table: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     fig.add_vline(0, line_color="#1A1A1A", line_width=1)
     _style(fig, height=170 + 46 * len(metrics), xaxis_title="difference (95% interval)")
-    words = [_METRIC_NAMES.get(metric, metric) for metric in metrics]
+    words = [METRIC_NAMES.get(metric, metric) for metric in metrics]
     return fig.update_yaxes(
         tickvals=list(range(len(metrics))), ticktext=words, range=[len(metrics) - 0.5, -0.5]
     )
@@ -376,7 +376,7 @@ def printed_vs_recomputed(table: pd.DataFrame) -> go.Figure:
     _need(table, "backbone", "supervision", "metric", "printed", "recomputed")
     both = table[["printed", "recomputed"]].to_numpy(float)
     fig = px.scatter(
-        table.replace({"supervision": SUPERVISION_NAMES, "metric": _METRIC_NAMES}),
+        table.replace({"supervision": SUPERVISION_NAMES, "metric": METRIC_NAMES}),
         x="printed", y="recomputed", color="backbone", symbol="backbone", opacity=0.8,
         hover_data=["supervision", "metric"], symbol_sequence=_SYMBOLS,
         color_discrete_sequence=_COLOURS,

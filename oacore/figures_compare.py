@@ -10,9 +10,9 @@ from plotly.subplots import make_subplots
 
 from oacore.figures import (
     _COLOURS,
-    _METRIC_NAMES,
     _SUPERVISION_COLOURS,
     _SYMBOLS,
+    METRIC_NAMES,
     _need,
     _style,
 )
@@ -69,7 +69,7 @@ def interval_panels(
         fig.add_vline(line, line_color="#1A1A1A", line_width=1)
     # Titles start above the metrics' names: centred, long ones would not fit on a phone.
     fig.update_annotations(x=0, xanchor="left", xshift=-104, font_size=14)
-    words = [_METRIC_NAMES.get(metric, metric) for metric in metrics]
+    words = [METRIC_NAMES.get(metric, metric) for metric in metrics]
     # The legend may need two lines on a phone, and the first panel's title stands below it.
     _style(fig, height=height, margin_t=96, legend_y=1 + 32 / height)
     fig.update_yaxes(

@@ -5,15 +5,26 @@ occurs in each of B resamples. Counts of one give the value on the cases
 themselves, so the point estimate and its interval come from the same lines, and
 B resamples cost a few matrix products rather than B calls.
 
-What happens when a resample lacks a class:
+What happens when a resample lacks a class, or scores do not differ:
 
 - an AUC compares cases with non-cases, so it is undefined (NaN) where one of the
-  two is absent;
+  two is absent; scikit-learn warns and gives NaN;
 - the macro AUC averages over the grades that occur among the cases, the same
-  grades in every resample; where a resample lacks one of them it is NaN;
+  grades in every resample; where a resample lacks one of them it is NaN.
+  scikit-learn's ``roc_auc_score(multi_class="ovr")`` stops with an error there;
 - F1 is 0 where no case is a true positive, and macro-F1 averages over the grades
   that a resample has as label or prediction: scikit-learn's defaults;
-- an interval leaves the undefined resamples out, and says how many they were.
+- a tie between a positive and a negative counts one half, so a constant score has
+  an AUC of 1/2. A resample repeats cases, and so ties, but a case is never compared
+  with itself: it has one label;
+- scores are compared as they are: those of single precision tie where they are equal
+  in single precision;
+- an interval leaves the undefined resamples out, and says how many they were. Where
+  all others are equal (two models that answer alike), both limits are that value.
+
+An AUC, accuracy or F1 here is one division of exact sums, so that two models which tie
+differ by exactly 0. scikit-learn adds up the steps of a ROC curve, which rounds: a tie
+can come out as 1e-16 there, and a p-value that counts ties can differ by as many.
 """
 
 from __future__ import annotations
@@ -21,6 +32,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from oacore.errors import InputError
 from oacore.predictions import (
     GRADES,
     MODEL,
@@ -30,6 +42,7 @@ from oacore.predictions import (
     has_kl,
     pair,
 )
+from oacore.significance import bca_interval, bootstrap_p, percentile_interval
 
 OA_METRICS = ("oa_auc", "oa_acc", "oa_f1")
 KL_METRICS = ("kl_auc", "kl_acc", "kl_f1")
@@ -80,7 +93,8 @@ def accuracy(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np
     (B,) float array in [0, 1]
     """
     counts = np.asarray(counts, dtype=np.float64)
-    return (counts @ (label == predicted).astype(np.float64)) / counts.sum(axis=1)
+    right = counts @ (label == predicted).astype(np.float64)
+    return _ratio(right, counts.sum(axis=1), np.nan)
 
 
 def f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -131,7 +145,41 @@ def macro_f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np
     parts = [_f1_parts(counts, label == grade, predicted == grade) for grade in GRADES]
     values = np.array([_ratio(2 * true_positive, total, 0.0) for true_positive, total in parts])
     present = np.array([total > 0 for _, total in parts])
-    return (values * present).sum(axis=0) / present.sum(axis=0)
+    return _ratio((values * present).sum(axis=0), present.sum(axis=0), np.nan)
+
+
+def metric_values(predictions: pd.DataFrame, metric: str, counts: np.ndarray) -> np.ndarray:
+    """One of Table 1's metrics of one model, for B resamples at once.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one model, n rows, already checked.
+    metric : str
+        One of `METRICS`; those of KL only for a model that predicts a grade.
+    counts : (B, n) array
+        Occurrences of each row in each resample.
+
+    Returns
+    -------
+    (B,) float array
+    """
+    if metric in OA_METRICS:
+        oa = predictions["oa"].to_numpy() == 1
+        if metric == "oa_auc":
+            return auc(counts, oa, predictions["prob_oa"].to_numpy(dtype=float))
+        pred_oa = predictions["pred_oa"].to_numpy() == 1
+        return accuracy(counts, oa, pred_oa) if metric == "oa_acc" else f1(counts, oa, pred_oa)
+    kl = predictions["kl"].to_numpy(dtype=int)
+    if metric == "kl_auc":
+        return macro_auc(counts, kl, predictions[PROB_KL].to_numpy(dtype=float))
+    pred_kl = predictions["pred_kl"].to_numpy(dtype=int)
+    return accuracy(counts, kl, pred_kl) if metric == "kl_acc" else macro_f1(counts, kl, pred_kl)
+
+
+def metrics_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Names of the metrics that a model has: `METRICS`, or those of OA if it grades no knee."""
+    return METRICS if has_kl(predictions) else OA_METRICS
 
 
 def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -155,22 +203,9 @@ def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np
         On a table that is not one model's complete predictions of one split.
     """
     check_one_model(predictions)
-    oa = predictions["oa"].to_numpy(dtype=int)
-    pred_oa = predictions["pred_oa"].to_numpy(dtype=int)
-    prob_oa = predictions["prob_oa"].to_numpy(dtype=float)
-    values = {
-        "oa_auc": auc(counts, oa == 1, prob_oa),
-        "oa_acc": accuracy(counts, oa, pred_oa),
-        "oa_f1": f1(counts, oa == 1, pred_oa == 1),
+    return {
+        metric: metric_values(predictions, metric, counts) for metric in metrics_of(predictions)
     }
-    if has_kl(predictions):
-        kl = predictions["kl"].to_numpy(dtype=int)
-        pred_kl = predictions["pred_kl"].to_numpy(dtype=int)
-        prob_kl = predictions[PROB_KL].to_numpy(dtype=float)
-        values["kl_auc"] = macro_auc(counts, kl, prob_kl)
-        values["kl_acc"] = accuracy(counts, kl, pred_kl)
-        values["kl_f1"] = macro_f1(counts, kl, pred_kl)
-    return values
 
 
 def table1(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -216,7 +251,14 @@ def resample_counts(n_cases: int, n_resamples: int, seed: int | np.random.Genera
     -------
     (B, n) float array
         Each row sums to n. Resample b is the b-th draw of ``rng.integers(0, n, size=n)``.
+
+    Raises
+    ------
+    InputError
+        If there are to be no resamples.
     """
+    if n_resamples < 1:
+        raise InputError(f"{n_resamples} resamples: give 1 or more")
     drawn = np.random.default_rng(seed).integers(0, n_cases, size=(n_resamples, n_cases))
     offset = np.arange(n_resamples)[:, None] * n_cases
     counts = np.bincount((drawn + offset).ravel(), minlength=n_resamples * n_cases)
@@ -230,7 +272,7 @@ def paired_bootstrap(
     n_resamples: int = 2000,
     seed: int | np.random.Generator,
 ) -> pd.DataFrame:
-    """Difference between two models on the same cases, with 95% percentile intervals.
+    """Difference between two models on the same cases, with 95% intervals and p-values.
 
     Both models see the same resamples of cases (Efron and Tibshirani,
     doi:10.1201/9780429246593): what makes a knee hard for both cancels out of the
@@ -249,8 +291,10 @@ def paired_bootstrap(
     -------
     DataFrame
         One row per `metric` that both models have: `value_reference`, `value_other`,
-        `delta` (other minus reference), `ci_low`, `ci_high` of delta, and `n_undefined`,
-        the resamples left out because the metric is undefined there (NaN limits if all are).
+        `delta` (other minus reference), `ci_low`, `ci_high` of delta (percentiles),
+        `bca_low`, `bca_high` (:func:`oacore.significance.bca_interval`), two-sided `p_value`
+        (:func:`oacore.significance.bootstrap_p`), and `n_undefined`, the resamples left out
+        because the metric is undefined there (NaN limits and p-value if all are).
 
     Raises
     ------
@@ -258,24 +302,29 @@ def paired_bootstrap(
         If the two tables don't hold the same cases with the same labels.
     """
     reference, other = pair(reference, other)
-    counts = resample_counts(len(reference), n_resamples, seed)
-    # The first row, all ones, is the sample itself.
-    counts = np.vstack([np.ones((1, len(reference))), counts])
-    of_reference, of_other = model_metrics(reference, counts), model_metrics(other, counts)
+    n = len(reference)
+    drawn = resample_counts(n, n_resamples, seed)
+    # Row 0: the sample itself; B resamples; n samples that leave one case out, for BCa.
+    counts = np.vstack([np.ones((1, n)), drawn, np.ones((n, n)) - np.eye(n)])
     rows = []
-    for metric in (m for m in METRICS if m in of_reference and m in of_other):
-        delta = of_other[metric] - of_reference[metric]
-        defined = delta[1:][np.isfinite(delta[1:])]
-        low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (np.nan, np.nan)
+    for metric in (m for m in metrics_of(reference) if m in metrics_of(other)):
+        of_reference = metric_values(reference, metric, counts)
+        of_other = metric_values(other, metric, counts)
+        delta, resampled, left_out = np.split(of_other - of_reference, [1, 1 + n_resamples])
+        low, high = percentile_interval(resampled)
+        bca_low, bca_high = bca_interval(delta.item(), resampled, left_out)
         rows.append(
             {
                 "metric": metric,
-                "value_reference": of_reference[metric][0],
-                "value_other": of_other[metric][0],
-                "delta": delta[0],
+                "value_reference": of_reference[0],
+                "value_other": of_other[0],
+                "delta": delta.item(),
                 "ci_low": low,
                 "ci_high": high,
-                "n_undefined": n_resamples - defined.size,
+                "bca_low": bca_low,
+                "bca_high": bca_high,
+                "p_value": bootstrap_p(resampled),
+                "n_undefined": int(np.isnan(resampled).sum()),
             }
         )
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""What ``python -m benchmarks.speed`` has recorded: a tidy table, and its figure."""
+"""What the benchmarks have recorded: a tidy table, and its figure."""
 
 from __future__ import annotations
 
@@ -104,6 +104,17 @@ def machine(device: str, threads: int) -> str:
     )
 
 
+def labels(table: pd.DataFrame) -> dict[str, str]:
+    """Names of recorded files: their machine, and the file's own name where two share one."""
+    files = table.drop_duplicates("file")
+    names = [machine(row.device, row.threads) for row in files.itertuples()]
+    stems = [Path(file).stem for file in files["file"]]
+    return {
+        file: f"{name} ({stem})" if names.count(name) > 1 else name
+        for file, name, stem in zip(files["file"], names, stems, strict=True)
+    }
+
+
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a device in words, ratios first, under the names of what was measured."""
     shown = [in_words(row) for row in table.to_dict("records")]
@@ -124,13 +135,14 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
     names = list(dict.fromkeys(drawn["name"]))
     runs = list(drawn.groupby(["file", "device", "threads"], sort=False))
     thickness = 0.8 / len(runs)
+    legend = labels(drawn)
     fig = go.Figure()
-    for i, ((_, device, threads), part) in enumerate(runs):
+    for i, ((file, _, _), part) in enumerate(runs):
         middle = np.array([names.index(name) for name in part["name"]])
         middle = middle + thickness * (i - (len(runs) - 1) / 2)
         fig.add_bar(
             y=middle, base=1, x=part["ratio"] - 1, width=0.9 * thickness, orientation="h",
-            name=machine(str(device), int(str(threads))), marker_color=_COLOURS[i % len(_COLOURS)],
+            name=legend[file], marker_color=_COLOURS[i % len(_COLOURS)],
             text=[f"{r:.3g}x" for r in part["ratio"]],
             textposition="outside", cliponaxis=False,
             customdata=part[["name", "ratio", "peer_value", "our_value", "unit"]],

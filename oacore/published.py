@@ -17,10 +17,13 @@ import pandas as pd
 from oacore.errors import InputError
 from oacore.metrics import METRICS, table1
 from oacore.predictions import COLUMNS, PROB_KL
+from oacore.printed import read_printed
 
 # The release spells nnMamba "mamba".
 BACKBONES = {"resnet3d": "resnet3d", "m3t": "m3t", "nnmamba": "mamba"}
 SUPERVISIONS = ("single_oa", "single_kl", "dual")
+# As Table 1 spells them.
+SETTINGS = {"Single-OA": "single_oa", "Single-KL": "single_kl", "Dual": "dual"}
 FILES = {
     (backbone, supervision): f"{stem}_{supervision}_preds.csv"
     for backbone, stem in BACKBONES.items()
@@ -105,8 +108,14 @@ def printed_table1() -> pd.DataFrame:
         Nine rows: `backbone`, `supervision`, `oa_auc`, `oa_acc`, `oa_f1`, `kl_auc`,
         `kl_acc`, `kl_f1`, to 4 decimals; NaN where the paper prints nothing (45 figures).
     """
-    with (files("oacore") / "data" / "table1.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file, comment="#")
+    printed = read_printed(str(files("oacore") / "data" / "printed" / "table1.csv")).figures
+    rows = [row.rsplit(" ", 1) for row in printed.index]
+    model = pd.DataFrame(
+        [(backbone.lower(), SETTINGS[setting]) for backbone, setting in rows],
+        columns=["backbone", "supervision"],
+    )
+    figures = printed.reset_index(drop=True).apply(pd.to_numeric)  # "" becomes NaN
+    return model.join(figures[list(METRICS)])
 
 
 def compare_table1(predictions: pd.DataFrame) -> pd.DataFrame:

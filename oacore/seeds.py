@@ -15,6 +15,7 @@ import pandas as pd
 from oacore.errors import InputError
 from oacore.metrics import METRICS, model_metrics, paired_bootstrap, resample_counts
 from oacore.predictions import pair
+from oacore.significance import percentile_interval
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -170,9 +171,7 @@ def draw_seeds(n_seeds: int, n_resamples: int, rng: np.random.Generator) -> np.n
 
 def interval(resampled: np.ndarray) -> tuple[float, float, int]:
     """95% percentile interval of the defined resamples, and how many are undefined (NaN)."""
-    defined = resampled[np.isfinite(resampled)]
-    low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (np.nan, np.nan)
-    return float(low), float(high), resampled.size - defined.size
+    return *percentile_interval(resampled), int((~np.isfinite(resampled)).sum())
 
 
 def _by_seed(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -51,3 +54,32 @@ def severity_axis(
         "rho_kl": abs(float(spearmanr(values[test], kl[test]).statistic)),
         "oa_auc": float(roc_auc_score(oa[test], sign * values[test])),
     }
+
+
+def severity_axes(runs: str | Path, cases: pd.DataFrame, fit: str) -> pd.DataFrame:
+    """First principal axis of every finished run of a folder, a row each.
+
+    Parameters
+    ----------
+    runs : path-like
+    cases : DataFrame
+        ``case_id``, ``kl``, ``split`` of the cohort on which the runs were trained.
+    fit : {"train", "test"}
+        As in :func:`severity_axis`.
+
+    Returns
+    -------
+    DataFrame
+        backbone, supervision, seed, and what :func:`severity_axis` returns.
+    """
+    by_case = cases.set_index("case_id")
+    rows = []
+    for path in sorted(Path(runs).glob("*/*/seed*/features.npz")):
+        backbone, supervision, seed = path.parts[-4:-1]
+        with np.load(path) as file:
+            features, own = file["features"], by_case.loc[file["case_id"]]
+        test = (own["split"] == "test").to_numpy()
+        axis = severity_axis(features, own["kl"].to_numpy(int), test, fit)
+        place = {"backbone": backbone, "supervision": supervision}
+        rows.append({**place, "seed": int(seed.removeprefix("seed")), **axis})
+    return pd.DataFrame(rows)

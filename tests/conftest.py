@@ -55,7 +55,11 @@ def make(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def smoke_words() -> list[str]:
     """What makes the smoke build, with the files of others where they are to be had."""
     real = ROOT.parent / "shared/real"
-    folders = {"PUBLISHED": "published_predictions", "REFERENCES": "knee_template"}
+    folders = {
+        "PUBLISHED": "published_predictions",
+        "RADIOMICS": "radiomics",
+        "REFERENCES": "knee_template",
+    }
     given = [f"{word}={real / name}" for word, name in folders.items() if (real / name).is_dir()]
     return ["book", "PROFILE=smoke", "CORES=2", *given]
 

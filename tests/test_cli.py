@@ -4,6 +4,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from test_metrics import model
 
 import oacore.__main__ as cli
 from oacore.__main__ import main
@@ -95,3 +96,56 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_fetch", interrupted)
     assert main(["fetch", "published"]) == 130
     assert "goes on from here" in capsys.readouterr().err
+
+
+RELEASED = ["backbone", "task", "metric", "single", "dual", "delta", "ci_low", "ci_high",
+            "p_value", "test", "q_value"]  # fmt: skip
+
+
+def test_stats_of_the_published_predictions(shared, tmp_path, capsys):
+    out = tmp_path / "new/stats.csv"
+    folder = shared / "real/published_predictions"
+    assert main(["stats", "--predictions", str(folder), "--out", str(out)]) == 0
+    assert "18 differences, 4 with q < 0.05" in capsys.readouterr().out
+    table = pd.read_csv(out)
+    assert list(table.columns) == RELEASED and len(table) == 18
+    assert table["backbone"].unique().tolist() == ["resnet3d", "m3t", "nnmamba"]
+    assert table["metric"].tolist() == ["AUC", "Acc", "F1", "M-AUC", "Acc", "M-F1"] * 3
+    assert [path.name for path in out.parent.iterdir()] == ["stats.csv"]
+
+
+def test_stats_of_two_folders_of_ones_own(tmp_path, capsys):
+    for seed, name in enumerate(("before", "after")):
+        (tmp_path / name / "run").mkdir(parents=True)
+        table = model(seed, 60, kl=[k % 5 for k in range(60)]).assign(seed=0)
+        table.to_csv(tmp_path / name / "run/predictions.csv", index=False)
+    out = tmp_path / "stats.csv"
+    folders = [str(tmp_path / name) for name in ("before", "after")]
+    assert main(["stats", "--predictions", *folders, "--out", str(out)]) == 0
+    table = pd.read_csv(out)
+    assert list(table.columns) == RELEASED and len(table) == 6
+    assert (table["delta"] - (table["dual"] - table["single"])).abs().max() < 1e-12
+    assert main(["stats", "--predictions", str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert capsys.readouterr().err.startswith("oacore: ")
+
+
+def test_the_audit_of_both_papers_and_of_a_table_of_ones_own(tmp_path, capsys):
+    out = tmp_path / "audit.csv"
+    assert main(["audit", "--out", str(out)]) == 0
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["table", "row", "check", "printed", "implied", "verdict"]
+    assert set(table["verdict"]) == {"consistent", "inconsistent", "undetermined"}
+    wrong = table[(table["verdict"] == "inconsistent") & (table["check"] == "rho-auroc")]
+    assert sorted(wrong["row"]) == [
+        f"{backbone} {setting}"
+        for backbone in ("M3T", "ResNet3D")
+        for setting in ("Dual", "Single-KL", "Single-OA")
+    ]
+    mine = tmp_path / "mine.csv"
+    mine.write_text("# table: Mine\n# source: me\n# knees: 1 1 1 1 1\nrow,oa_acc\nours,0.7000\n")
+    assert main(["audit", "--table", str(mine), "--out", str(out)]) == 0
+    [row] = pd.read_csv(out).to_dict("records")
+    assert (row["check"], row["verdict"]) == ("accuracy-count", "inconsistent")
+    mine.write_text("no table")
+    assert main(["audit", "--table", str(mine), "--out", str(out)]) == 2
+    assert "mine.csv" in capsys.readouterr().err

@@ -208,3 +208,121 @@ def test_single_oa_is_compared_on_oa_alone():
 def test_tables_that_cannot_be_compared(spoil, message):
     with pytest.raises(InputError, match=message):
         metrics.paired_bootstrap(model(0), spoil(model(0)), n_resamples=5, seed=0)
+
+
+def drawn_cases(row):
+    return np.repeat(np.arange(row.size), row.astype(int))
+
+
+@pytest.mark.parametrize("digits", [0, 1, 8])
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_auc_is_scikit_learns_whatever_the_ties_and_precision(digits, precision):
+    for seed in range(15):
+        rng = np.random.default_rng([seed, digits])
+        n = int(rng.integers(3, 40))
+        label = rng.permutation(np.arange(n) < rng.integers(1, n))
+        score = rng.random(n).round(digits).astype(precision)
+        counts = metrics.resample_counts(n, 20, rng)
+        got = metrics.auc(counts, label, score)
+        for value, cases in zip(got, map(drawn_cases, counts), strict=True):
+            if label[cases].all() or not label[cases].any():
+                assert np.isnan(value)
+            else:
+                expected = roc_auc_score(label[cases], score[cases])
+                assert_allclose(value, expected, rtol=0, atol=1e-12)
+
+
+def test_scores_tie_in_their_own_precision():
+    label, score = np.array([True, False]), np.array([0.1 + 1e-12, 0.1])
+    ones = np.ones((1, 2))
+    assert metrics.auc(ones, label, score) == 1
+    assert metrics.auc(ones, label, score.astype(np.float32)) == 0.5
+
+
+def test_all_metrics_on_small_cohorts_whose_resamples_lack_classes():
+    seen = {"lacking": 0, "whole": 0}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(5, 16))
+        table = model(seed, n=n, kl=rng.integers(0, 5, n))
+        if seed % 3 == 0:
+            table[PROB_KL] = 0.2  # constant scores
+            table["prob_oa"] = 0.5
+        counts = metrics.resample_counts(n, 12, rng)
+        got = metrics.model_metrics(table, counts)
+        grades = set(table["kl"])
+        for b, row in enumerate(counts):
+            drawn = table.iloc[drawn_cases(row)]
+            whole = set(drawn["kl"]) == grades
+            seen["whole" if whole else "lacking"] += 1
+            for metric in metrics.METRICS:
+                value = got[metric][b]
+                if (metric == "kl_auc" and (not whole or len(grades) < 2)) or (
+                    metric == "oa_auc" and drawn["oa"].nunique() < 2
+                ):
+                    assert np.isnan(value), metric
+                    continue
+                expected = sklearn_metric(drawn, metric)
+                assert_allclose(value, expected, rtol=0, atol=1e-9, err_msg=metric)
+            if seed % 3 == 0 and drawn["oa"].nunique() == 2:
+                assert got["oa_auc"][b] == 0.5
+    assert min(seen.values()) > 15
+
+
+def test_where_macro_auc_is_undefined_scikit_learn_stops():
+    table = model(n=40)
+    prob = (table[PROB_KL].to_numpy() + 1e-3) / (table[PROB_KL].sum(axis=1) + 5e-3).to_numpy()[
+        :, None
+    ]
+    lacking = np.where(table["kl"] == 4, 0.0, 1.0)[None]
+    assert np.isnan(metrics.macro_auc(lacking, table["kl"].to_numpy(), prob))
+    here = table["kl"] < 4
+    with pytest.raises(ValueError, match="[Nn]umber of classes"):
+        roc_auc_score(table["kl"][here], prob[here], multi_class="ovr", average="macro")
+
+
+def test_one_metric_is_that_of_all():
+    table = model(n=30)
+    counts = metrics.resample_counts(30, 10, seed=0)
+    for metric, values in metrics.model_metrics(table, counts).items():
+        assert_array_equal(metrics.metric_values(table, metric, counts), values)
+    assert metrics.metrics_of(table) == metrics.METRICS
+    assert metrics.metrics_of(model(supervision="single_oa")) == metrics.OA_METRICS
+
+
+@pytest.mark.parametrize("metric", ["kl_f1", "oa_auc"])
+def test_bca_interval_and_p_value_of_a_difference(metric):
+    reference, other = model(0), model(7, kl=model(0)["kl"])
+    got = metrics.paired_bootstrap(reference, other, n_resamples=200, seed=3)
+    got = got.set_index("metric").loc[metric]
+
+    def delta(cases):
+        cases = cases.astype(int)
+        pair = [sklearn_metric(table.iloc[cases], metric) for table in (reference, other)]
+        return pair[1] - pair[0]
+
+    scipys = bootstrap(
+        (np.arange(60),), delta, n_resamples=200, method="BCa", vectorized=False,
+        rng=np.random.default_rng(3),
+    )  # fmt: skip
+    expected = scipys.confidence_interval
+    assert_allclose([got["bca_low"], got["bca_high"]], expected, rtol=0, atol=1e-9)
+    below = np.sum(scipys.bootstrap_distribution <= 1e-12)
+    above = np.sum(scipys.bootstrap_distribution >= -1e-12)
+    assert_allclose(got["p_value"], min(1, 2 * (min(below, above) + 1) / 201))
+
+
+def test_models_that_answer_alike_differ_by_nothing():
+    table = model(0, n=20)
+    itself = metrics.paired_bootstrap(table, table, n_resamples=50, seed=0)
+    limits = ["delta", "ci_low", "ci_high", "bca_low", "bca_high"]
+    assert (itself[limits] == 0).all(axis=None) and (itself["p_value"] == 1).all()
+    # Scores that rank alike tie in every resample, exactly.
+    squared = table.assign(prob_oa=table["prob_oa"] ** 2)
+    got = metrics.paired_bootstrap(table, squared, n_resamples=50, seed=0).iloc[0]
+    assert got["metric"] == "oa_auc" and (got[limits] == 0).all() and got["p_value"] == 1
+
+
+def test_no_resamples_are_refused():
+    with pytest.raises(InputError, match="0 resamples"):
+        metrics.resample_counts(5, 0, seed=0)

@@ -158,6 +158,27 @@ def test_a_parameter_that_the_notebook_lacks_is_an_error(folder):
     assert not Path("built").exists()
 
 
+def test_cells_that_need_absent_files_are_left_out_with_a_note(folder):
+    path = write_notebook(folder / "notebooks/n.ipynb", "print('ran')", "1 / 0", "print(word)")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source = "word = ''\nradiomics = ''"
+    notebook.cells[3].metadata["tags"] = ["needs-word", "needs-radiomics"]
+    nbformat.write(notebook, path)
+    done = run_cli("notebooks/n.ipynb", "built/n.ipynb", "word=given")
+    assert done.returncode == 0, done.stderr
+    ran = nbformat.read("built/n.ipynb", as_version=4)
+    left_out = ran.cells[4]
+    assert left_out.source == "1 / 0"
+    assert left_out.metadata["tags"] == ["needs-word", "needs-radiomics"]
+    [note] = left_out.outputs
+    assert "`oacore fetch radiomics`" in note.data["text/markdown"]
+    assert "fetch word" not in note.data["text/markdown"]
+    assert [cell.outputs[0].text for cell in (ran.cells[3], ran.cells[5])] == ["ran\n", "given\n"]
+
+    failed = run_cli("notebooks/n.ipynb", "built/n.ipynb", "word=given", "radiomics=there")
+    assert failed.returncode == 1 and "ZeroDivisionError" in failed.stderr
+
+
 def test_a_cell_that_never_ends_is_named(folder, monkeypatch):
     monkeypatch.setattr(runner, "CELL_TIMEOUT", 1)
     write_notebook(folder / "notebooks/slow.ipynb", "import time\ntime.sleep(600)", "print(1)")
@@ -304,6 +325,8 @@ def test_unusable_words_get_one_line_each(project):
         ("PROFILE=smoke", "COHORT=nowhere"): "make book: COHORT=",
         ("PROFILE=smoke", "PUBLISHED=nowhere"): "make book: PUBLISHED=",
         ("PROFILE=smoke", "REFERENCES=nowhere"): "make book: REFERENCES=",
+        ("PROFILE=smoke", "PUBLISHED=book"): "lacks resnet3d_single_oa_preds.csv",
+        ("PROFILE=smoke", "RADIOMICS=book"): "get them with `oacore fetch radiomics`",
     }.items():
         done = make("book", *words, root=project)
         assert done.returncode != 0
@@ -442,7 +465,8 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     project = copy_project(tmp_path / "project")
     shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
     shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
-    links = {name: project / f"build/smoke/{name}" for name in ("published", "references")}
+    others = ("published", "radiomics", "references")
+    links = {name: project / f"build/smoke/{name}" for name in others}
     config = [f"{name}={link}" for name, link in links.items() if link.exists()]
     words = ["-n", "--config", "profile=smoke", *config]
 

@@ -25,6 +25,7 @@ import yaml
 from oacore.errors import InputError
 from workflow.about import about_this_build
 from workflow.graph import ROOT
+from workflow.report import report
 
 # What the theme puts into each page and no page here needs. The fonts are named by the style
 # sheet too, and preloading them fails on a page from disk; Thebe names another host.
@@ -59,8 +60,9 @@ def build_book(build: Path, profile: str) -> Path:
     site = build / "site"
     shutil.rmtree(site, ignore_errors=True)
     notebooks = stage(build / "notebooks", site)
-    page = about_this_build(build, profile, notebooks)
-    (site / "book/about-this-build.md").write_text(page, encoding="utf-8")
+    for name, write in {"about-this-build": about_this_build, "report": report}.items():
+        page = write(build, profile, notebooks)
+        (site / f"book/{name}.md").write_text(page, encoding="utf-8")
 
     log = build / "book.log"
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))

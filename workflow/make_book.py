@@ -13,7 +13,12 @@ from pathlib import Path
 
 from oacore.errors import InputError
 from oacore.profile import load_profile
+from oacore.published import missing_files
+from oacore.radiomics import missing_radiomics
 from workflow.graph import ROOT, build_folder
+
+# Files that only serve all together.
+MISSING = {"published": missing_files, "radiomics": missing_radiomics}
 
 
 def snakemake(build: str, cores: int, config: dict[str, str]) -> int:
@@ -55,19 +60,26 @@ def main() -> int:
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--cohort", default="")
     parser.add_argument("--published", default="")
+    parser.add_argument("--radiomics", default="")
     parser.add_argument("--references", default="")
     parser.add_argument("--cores", type=int, default=1)
     words = parser.parse_args()
     folders = {
         key: str(Path(value).expanduser().resolve()) if value else ""
         for key, value in vars(words).items()
-        if key in ("cohort", "published", "references")
+        if key in ("cohort", "published", "radiomics", "references")
     }
     try:
         load_profile(words.profile)
         for name, folder in folders.items():
             if folder and not Path(folder).is_dir():
                 raise InputError(f"{name.upper()}={folder}: no such folder")
+        for name, missing in MISSING.items():
+            if folders[name] and (lacking := missing(folders[name])):
+                raise InputError(
+                    f"{name.upper()}={folders[name]}: lacks {', '.join(lacking)}; get them with "
+                    f"`oacore fetch {name}`"
+                )
         build = build_folder(words.profile, folders["cohort"])
         status = snakemake(build, words.cores, {"profile": words.profile, **folders})
     except InputError as error:

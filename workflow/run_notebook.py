@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -18,6 +19,7 @@ from oacore.errors import InputError
 
 CELL_TIMEOUT = 3600  # seconds; no cell of the book comes near it
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+SKIP = "skip-execution"  # nbclient leaves such a cell as it is
 
 
 def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None:
@@ -47,9 +49,12 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
     failed = output.parent / "failed" / output.name
     partial = output.parent / "running" / output.name
     partial.parent.mkdir(parents=True, exist_ok=True)
+    notebook = nbformat.read(source, as_version=4)
+    leave_out(notebook, parameters)
+    nbformat.write(notebook, partial)
     try:
         papermill.execute_notebook(
-            str(source),
+            str(partial),
             str(partial),
             parameters,
             kernel_name="python3",
@@ -72,9 +77,28 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
     failed.with_suffix(".txt").unlink(missing_ok=True)
 
 
+def leave_out(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
+    """Mark the cells that need files which this build lacks, so that they are not run.
+
+    A cell tagged ``needs-published`` is run only where the parameter ``published`` is given, and
+    so on. What stands in its place says how to get the files.
+    """
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        needs = [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
+        if absent := [name for name in needs if not parameters.get(name)]:
+            tags.append(SKIP)
+            fetch = " and ".join(f"`oacore fetch {name}`" for name in absent)
+            note = f"*Not shown: this needs the files that {fetch} gets.*"
+            cell.outputs = [new_output("display_data", {"text/markdown": note})]
+
+
 def _finish(path: Path) -> None:
     """Show the parameters that were used: the notebook's own are defaults that papermill hid."""
     notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if SKIP in cell.metadata.get("tags", []):
+            cell.metadata.tags.remove(SKIP)
     cells = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     if "injected-parameters" in cells:
         cells["parameters"].metadata.tags.append("remove-cell")

@@ -1,0 +1,155 @@
+"""Claims are judged by the rule that the page states."""
+
+import pandas as pd
+import pytest
+
+from oacore import claims as module
+from oacore.claims import FAILS, HOLDS, OPEN, PARTLY, judge, judge_effects
+from oacore.metrics import METRICS
+from oacore.model import BACKBONES
+from oacore.protocol import released_protocol
+from oacore.published import compare_table1, read_published
+
+
+def effects(**clear_and_delta):
+    rows = [
+        {"backbone": "resnet3d", "metric": metric, "delta": delta, "low": delta - 0.1,
+         "high": delta + 0.1, "clear": clear, "also": "q = 0.010"}
+        for metric, (clear, delta) in clear_and_delta.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def says(word, *metrics, backbone="resnet3d"):
+    return {"backbone": backbone, "metrics": list(metrics), "says": word}
+
+
+@pytest.mark.parametrize(
+    ("found", "same_data", "verdict"),
+    [
+        ({"kl_auc": (True, 0.1), "kl_acc": (True, 0.2)}, True, HOLDS),
+        ({"kl_auc": (True, 0.1), "kl_acc": (False, 0.2)}, True, PARTLY),
+        ({"kl_auc": (False, 0.1), "kl_acc": (False, 0.2)}, True, FAILS),
+        ({"kl_auc": (False, 0.1), "kl_acc": (False, 0.2)}, False, OPEN),
+        ({"kl_auc": (True, -0.1), "kl_acc": (False, 0.2)}, False, FAILS),
+        ({"kl_auc": (True, 0.1), "kl_acc": (True, 0.2)}, False, HOLDS),
+    ],
+)
+def test_a_claimed_gain(found, same_data, verdict):
+    claim = says("gain", "kl_auc", "kl_acc")
+    assert judge_effects(claim, effects(**found), same_data=same_data).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ({"oa_auc": (False, 0.1), "oa_acc": (False, -0.2)}, HOLDS),
+        ({"oa_auc": (True, 0.1), "oa_acc": (False, -0.2)}, FAILS),
+    ],
+)
+def test_a_claim_of_no_change(found, verdict):
+    finding = judge_effects(says("none", "oa_auc", "oa_acc"), effects(**found), same_data=True)
+    assert finding.verdict == verdict
+    assert ("not the same as zero" in finding.because) == (verdict == HOLDS)
+
+
+def test_any_backbone_will_do_and_an_absent_one_is_not_measured():
+    found = effects(kl_auc=(True, 0.1), kl_acc=(False, 0.2))
+    claim = says("gain", "kl_auc", "kl_acc", backbone="any")
+    assert judge_effects(claim, found, same_data=True).verdict == HOLDS
+    absent = judge_effects(says("gain", "kl_auc", backbone="m3t"), found, same_data=True)
+    assert absent.verdict == module.ABSENT
+
+
+def test_the_list_names_what_there_is():
+    table = module.claims()
+    for claim in table["effects"].dropna():
+        assert set(claim["metrics"]) <= set(METRICS)
+        assert claim["backbone"] in (*BACKBONES, "any")
+        assert claim["says"] in ("gain", "none")
+    kinds = set(table["kind"].dropna())
+    assert kinds <= {*module.JUDGES, *module.PRINTED}
+    assert (table["effects"].notna() ^ table["kind"].notna()).all()
+
+
+def test_what_the_paper_prints_for_its_claims_is_in_the_paper(shared):
+    text = (shared / "papers/paper_2605.00718_hierarchical_labels.txt").read_text()
+    for printed in module.claims()["printed"]:
+        figures = [word.strip("(),;+-<>= ") for word in printed.split()]
+        for figure in figures:
+            if figure.replace(".", "", 1).isdigit() and "." in figure:
+                assert figure in text, figure
+
+
+def test_verdicts_on_the_published_predictions(shared):
+    predictions = read_published(shared / "real/published_predictions")
+    found = {
+        "effects": module.published_effects(released_protocol(predictions)),
+        "table1": compare_table1(predictions),
+    }
+    got = {
+        name: judge(claim, found, same_data=True).verdict
+        for name, claim in module.claims().iterrows()
+    }
+    # Four of eighteen survive: ResNet3D's three on KL, M3T's OA AUC (released q-values).
+    expected = {
+        "table1": HOLDS, "gain": HOLDS, "resnet3d_kl": HOLDS, "resnet3d_oa": HOLDS,
+        "m3t_oa_auc": HOLDS, "m3t_kl": FAILS, "m3t_none": HOLDS, "nnmamba_none": HOLDS,
+    }  # fmt: skip
+    assert {name: got[name] for name in expected} == expected
+
+
+def interaction(*limits):
+    metrics = ("kl_auc", "kl_acc", "kl_f1")
+    return pd.DataFrame(
+        {"reference": "resnet3d", "backbone": "nnmamba", "metric": metrics,
+         "delta": [(low + high) / 2 for low, high in limits],
+         "ci_low": [low for low, _ in limits], "ci_high": [high for _, high in limits]}
+    )  # fmt: skip
+
+
+def test_an_effect_depends_on_the_backbone_where_differences_exclude_zero():
+    clear, open_ = (-0.3, -0.1), (-0.3, 0.1)
+    judged = [
+        module.judge_interaction(interaction(*rows)).verdict
+        for rows in ([clear] * 3, [clear, open_, open_], [open_] * 3)
+    ]
+    assert judged == [HOLDS, PARTLY, OPEN]
+    other = interaction(clear, clear, clear).assign(backbone="m3t")
+    assert module.judge_interaction(other).verdict == module.ABSENT
+
+
+def test_axes_are_judged_by_their_seeds():
+    rows = [
+        {"backbone": backbone, "supervision": supervision, "seed": seed, "rho_kl": rho + seed / 50}
+        for backbone in ("resnet3d", "m3t")
+        for supervision, rho in {"single_oa": 0.5, "single_kl": 0.6, "dual": 0.8}.items()
+        for seed in (0, 1)
+    ]
+    table = pd.DataFrame(rows)
+    assert module.judge_axis(table).verdict == HOLDS
+    low = (table["backbone"] == "m3t") & (table["supervision"] == "dual")
+    table.loc[low, "rho_kl"] = 0.61  # below one seed of Single-KL
+    assert module.judge_axis(table).verdict == PARTLY
+
+
+def test_printed_figures_alone_decide_nothing():
+    found = pd.DataFrame(
+        {"table": ["Table 2", "Table 2"], "row": ["M3T Dual", "M3T Single-OA"],
+         "check": "rho-auroc", "verdict": ["inconsistent", "consistent"]}
+    )  # fmt: skip
+    finding = judge({"effects": None, "kind": "axis"}, {"audit": found})
+    assert finding.verdict == OPEN and "rho-auroc: M3T Dual" in finding.because
+    assert "M3T Single-OA" not in finding.because
+    none_wrong = judge({"effects": None, "kind": "saliency"}, {"audit": found})
+    assert none_wrong.verdict == OPEN and "none of 0 checks" in none_wrong.because
+
+
+def test_a_benchmark_is_beaten_where_the_interval_says_so():
+    paired = pd.DataFrame(
+        {"metric": ["oa_auc", "kl_acc", "kl_f1"], "delta": 0.1, "ci_low": [-1, 0.01, -0.02],
+         "ci_high": 0.2}
+    )  # fmt: skip
+    assert module.judge_benchmark(paired).verdict == PARTLY
+    assert module.judge_benchmark(paired.assign(ci_low=0.01)).verdict == HOLDS
+    assert module.judge_benchmark(paired.assign(ci_low=-0.1)).verdict == OPEN

@@ -1,0 +1,362 @@
+"""The reproducibility report: for each claim of the paper what four kinds of evidence show.
+
+Every number on the page comes from a file of the build: tables that chapters kept, records of
+runs, the executed notebooks' times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+
+from oacore.claims import ABSENT, Finding, claims, judge, published_effects, run_effects
+from oacore.cohort import is_phantom, read_tables
+from oacore.fetch import PUBLISHED_COMMIT, PUBLISHED_SHA256, RECORD
+from oacore.profile import load_profile
+from oacore.provenance import provenance
+from oacore.radiomics import radiomics_table
+from oacore.results import kept
+from oacore.runs import run_records
+from workflow.about import case_counts, in_words, recipe_table, run_table, table
+
+CHECKLIST = Path(__file__).with_name("checklist.yml")
+
+SOURCES = {
+    "published": "Published predictions",
+    "radiomics": "Public radiomics",
+    "phantom": "Phantom",
+    "oaizib-cm": "OAIZIB-CM",
+}
+#: What each source has, where a chapter keeps it, and the label of the cell that computed it.
+KEPT = {
+    "published": {
+        "effects": ("09-published-record/stats", "cell-stats"),
+        "table1": ("09-published-record/table1", "cell-table1"),
+        "interaction": ("09-published-record/interaction", "cell-interaction"),
+        "audit": ("10-printed-tables/audit", "cell-audit"),
+    },
+    "radiomics": {
+        "effects": ("11-radiomics/effects", "cell-radiomics-effects"),
+        "benchmark": ("11-radiomics/benchmark", "cell-radiomics-benchmark"),
+    },
+    "runs": {
+        "effects": ("08-comparison/effects", "cell-effects"),
+        "interaction": ("08-comparison/interaction", "cell-run-interaction"),
+        "axis": ("08-comparison/axes", "cell-axes"),
+    },
+}
+#: Why a source says nothing of a kind of claim, where it is not for want of files.
+SILENT = {
+    "published": {
+        "axis": "No feature was released.",
+        "saliency": "No saliency map was released.",
+        "benchmark": "The paper sets one split beside a mean over folds: nothing to pair.",
+    },
+    "radiomics": {},
+    "runs": {
+        "table1": "Other models, so there is nothing to recompute.",
+        "benchmark": "Other knees than the benchmark's.",
+        "saliency": "Not measured by this book yet.",
+    },
+}
+NO_IMAGE = "Radiomics hold no image, so there is no such network."
+
+PAGE = """\
+(sec-report)=
+# Reproducibility report
+
+This page is written anew with each build, for whoever wants one page to read, to print or to
+cite. It takes the claims of Zhang {{cite}}`zhang2026` one by one and says what each of four kinds
+of evidence shows. {kind}
+
+{source}
+
+## The claims at a glance
+
+{glance}
+
+*Holds*: all that the claim names is borne out. *Holds in part*: some of it. *Does not hold*: the
+source contradicts it, or, for the paper's own predictions, a gain called significant is not told
+from zero after correction for 18 tests. *Cannot say*: an interval that includes zero, or nothing
+that could decide. *Not measured*: the reason stands below.
+
+## The claims one by one
+
+{claims}
+
+## What the printed tables say of themselves
+
+{audit}
+
+## Where this book departs from the paper
+
+The paper's text and its released code differ in many places; {{ref}}`sec-text-and-code` takes them
+one at a time, says which of the two this book follows, and measures what each changes.
+
+## Data
+
+{cohort}
+
+{cases}
+
+{provenance}
+
+## Environment, seeds and hardware
+
+{versions}
+
+{runs}
+
+{recipes}
+
+## Time for each chapter
+
+{times}
+
+## The reproducibility checklist
+
+The machine-learning reproducibility checklist {{cite}}`pineau2021`, filled in for the paper with
+its released code, and for this build.
+
+{checklist}
+"""
+
+
+def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
+    """Write the page in MyST.
+
+    Parameters
+    ----------
+    build : Path
+        Folder of the build.
+    profile : str
+    notebooks : mapping
+        Executed notebooks by their pages.
+    """
+    phantom = is_phantom(build / "cohort")
+    here = provenance(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    found = evidence(build, phantom)
+    versions = {"Python": here["python"], **here["versions"]}
+    times = {
+        f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
+        for page, nb in notebooks.items()
+    }
+    state = {True: "no file differed from it", False: "with changes on top", None: "unknown"}
+    return PAGE.format(
+        kind="**A result on the phantom tests a method; it is never a clinical one.**",
+        source=table(
+            {
+                "Commit": f"`{here['commit'] or 'unknown'}` ({state[here['clean']]})",
+                "Profile": f"`{profile}`",
+                "Rendered on": f"{here['platform']}, {here['device']}, at {here['finished']}",
+            },
+            "This build",
+            "",
+        ),  # fmt: skip
+        glance=glance(found),
+        claims=one_by_one(found),
+        audit=audit_in_words(kept(build, "10-printed-tables/audit")),
+        cohort=cohort_in_words(build, phantom),
+        cases=case_counts(read_tables(build / "cohort")),
+        provenance=origins(build),
+        versions=table(versions, "Package", "Version"),
+        runs=run_table(build),
+        recipes=recipe_table(load_profile(profile)),
+        times=table(times, "Chapter", "Run time"),
+        checklist=checklist(build, here["device"]),
+    )
+
+
+def evidence(build: Path, phantom: bool) -> pd.DataFrame:
+    """Judge every claim by every source.
+
+    Returns
+    -------
+    DataFrame
+        claim, where, printed, source, verdict, because, label (of the cell; "" without).
+    """
+    tables = {
+        source: {
+            kind: frame
+            for kind, (name, _) in names.items()
+            if (frame := kept(build, name)) is not None
+        }
+        for source, names in KEPT.items()
+    }
+    if "effects" in tables["published"]:
+        tables["published"]["effects"] = published_effects(tables["published"]["effects"])
+    for source in ("radiomics", "runs"):
+        if "effects" in tables[source]:
+            tables[source]["effects"] = run_effects(tables[source]["effects"])
+    own = "phantom" if phantom else "oaizib-cm"
+    rows = []
+    for _, claim in claims().iterrows():
+        kind = "effects" if isinstance(claim["effects"], dict) else claim["kind"]
+        for source in SOURCES:
+            store = "runs" if source in ("phantom", "oaizib-cm") else source
+            if store == "runs" and source != own:
+                finding = Finding(ABSENT, _not_built(source))
+            else:
+                finding = judge(claim, tables[store], same_data=source == "published")
+                if not finding.because:
+                    finding = Finding(ABSENT, _silent(store, kind, tables[store]))
+            spoke = finding.verdict != ABSENT
+            key = kind if kind in KEPT[store] else "audit"
+            rows.append(
+                {
+                    **claim[["claim", "where", "printed"]],
+                    "source": source,
+                    "verdict": finding.verdict,
+                    "because": finding.because,
+                    "label": KEPT[store][key][1] if spoke else "",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _not_built(source: str) -> str:
+    if source == "phantom":
+        return "This build has another cohort; `make book` without `COHORT` draws the phantom."
+    return "Not run in this build: `oacore fetch oaizib-cm`, then `make book COHORT=FOLDER`."
+
+
+def _silent(store: str, kind: str, tables: Mapping[str, pd.DataFrame]) -> str:
+    if kind in KEPT[store] and kind not in tables:
+        if store == "runs":
+            return "No chapter of this build kept it."
+        return f"Needs the files that `oacore fetch {store}` gets."
+    return SILENT[store].get(kind, NO_IMAGE)
+
+
+def glance(found: pd.DataFrame) -> str:
+    """Verdicts in a square of claims and sources."""
+    rows = [["Claim", *SOURCES.values()]]
+    for claim, of_claim in found.groupby("claim", sort=False):
+        rows.append([str(claim), *of_claim["verdict"]])
+    return list_table(rows, [40, 15, 15, 15, 15])
+
+
+def one_by_one(found: pd.DataFrame) -> str:
+    """A heading and a table for each claim."""
+    parts = []
+    for number, (claim, of_claim) in enumerate(found.groupby("claim", sort=False), start=1):
+        first = of_claim.iloc[0]
+        printed = f"; it prints: {first['printed']}" if first["printed"] else ""
+        rows = [["Evidence", "Verdict", "What it shows"]]
+        for row in of_claim.to_dict("records"):
+            link = f" {{ref}}`The cell <{row['label']}>`." if row["label"] else ""
+            because = row["because"].rstrip(".")
+            rows.append([SOURCES[row["source"]], row["verdict"], f"{because}.{link}"])
+        parts.append(
+            f"### {number}. {claim}\n\nThe paper, {first['where']}{printed}.\n\n"
+            + list_table(rows, [20, 15, 65])
+        )
+    return "\n\n".join(parts)
+
+
+def audit_in_words(found: pd.DataFrame | None) -> str:
+    """The inconsistent findings, all of them, and the counts of the others."""
+    if found is None:
+        return "The chapter kept no audit."
+    counts = found["verdict"].value_counts()
+    wrong = found[found["verdict"] == "inconsistent"].fillna("")
+    rows = [["Where", "Check", "Printed", "Implied"]]
+    rows += [
+        [f"{row['table']}, {row['row']}", row["check"], str(row["printed"]), str(row["implied"])]
+        for row in wrong.to_dict("records")
+    ]
+    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    return (
+        f"Of {len(found)} checks ({said}), those that cannot be, in both papers "
+        "({ref}`the audit <cell-audit>`; 2112.09177 is the second one "
+        "{cite}`zheng2021coherence`):\n\n" + list_table(rows, [25, 15, 15, 45])
+    )
+
+
+def cohort_in_words(build: Path, phantom: bool) -> str:
+    """What the cohort is, and where it comes from."""
+    cohort = build / "cohort"
+    if phantom:
+        truth = hashlib.sha256((cohort / "truth.csv").read_bytes()).hexdigest()
+        return (
+            "The cohort is a **synthetic phantom**, drawn from the profile's seed. Knees by split "
+            f"and grade are below; SHA-256 of its `truth.csv`: `{truth}`."
+        )
+    words = "The cohort is a folder given by the one who built this."
+    record = cohort / RECORD
+    if record.is_file():
+        fetched = json.loads(record.read_text(encoding="utf-8"))
+        words += (
+            f" It was fetched as {fetched['dataset']}, revision `{fetched['revision']}`, under "
+            f"{fetched['licence']}."
+        )
+    return words
+
+
+def origins(build: Path) -> str:
+    """Files of others: commit, SHA-256, and whether this build has them as released."""
+    rows = [["File", "SHA-256", "In this build"]]
+    given = [("published", name, digest) for name, digest in PUBLISHED_SHA256.items()]
+    listed = radiomics_table()
+    given += [("radiomics", r.file, r.sha256) for r in listed.itertuples()]
+    for folder, name, digest in given:
+        path = build / folder / name
+        if not path.is_file():
+            state = "not fetched"
+        elif hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+            state = "as released"
+        else:
+            state = "another content"
+        rows.append([f"`{name}`", f"`{digest[:16]}…`", state])
+    commits = f"`{PUBLISHED_COMMIT[:10]}`, `{listed['commit'].iloc[0][:10]}`"
+    return (
+        "Public files, never part of this project: the paper's predictions "
+        "(jukieCheung/coarse2fine-oa-mri) and the radiomics (YaxiiC/YaxiiC-OA_KLG_Retrieval), at "
+        f"commits {commits}. Neither names a licence.\n\n" + list_table(rows, [45, 30, 25])
+    )
+
+
+def checklist(build: Path, device: str) -> str:
+    """The checklist, with the words in braces filled in from the build's records."""
+    runs = run_records(build / "runs")
+    seeds = runs.groupby("backbone", sort=False)["seed"].unique()
+    cases = read_tables(build / "cohort")
+    phantom = is_phantom(build / "cohort")
+    words = {
+        "chosen_on": "this cohort, its test knees included" if phantom else "the phantom",
+        "excluded": str(int(cases["kl"].isna().sum())),
+        "n_runs": str(len(runs)),
+        "n_variants": str(len(list((build / "variants").glob("*/*/*/done.json")))),
+        "seeds": "; ".join(
+            f"{name} {', '.join(map(str, sorted(own)))}" for name, own in seeds.items()
+        ),
+        "minutes": f"{runs['training minutes'].sum():.0f}",
+        "device": device,
+    }
+    groups = yaml.safe_load(CHECKLIST.read_text(encoding="utf-8"))
+    parts = []
+    for group, items in groups.items():
+        rows = [[group, "The paper and its release", "This build"]]
+        for item in items:
+            book = item["book"]
+            for word, value in words.items():
+                book = book.replace(f"{{{word}}}", value)
+            rows.append([item["item"], item["paper"], book])
+        parts.append(list_table(rows, [34, 30, 36]))
+    return "\n\n".join(parts)
+
+
+def list_table(rows: list[list[str]], widths: list[int]) -> str:
+    """A MyST table whose first row is its head; cells are MyST."""
+    lines = ["```{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, widths))}", ""]
+    for row in rows:
+        for i, cell in enumerate(row):
+            lines.append(f"{'* - ' if i == 0 else '  - '}{cell}".rstrip())
+    return "\n".join([*lines, "```"])
