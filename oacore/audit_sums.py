@@ -89,7 +89,7 @@ def macro_f1_bound(accuracy: str, macro_f1: str) -> Finding:
     With a and d knees right in the two classes and e wrong, the two F1 are 2a / (2a + e) and
     2d / (2d + e). As a function of a this is concave, so for a given a + d the sum is largest
     at a = d, where both are (a + d) / (a + d + e): the accuracy. What holds in every fold holds
-    for the means over folds. For more than two classes it does not hold. With 2 decimals an
+    for means over runs. For more than two classes it does not hold. With 2 decimals an
     altered one is found in 38% of simulated cases, a last one in 32%.
     """
     right, score = rounded(accuracy), rounded(macro_f1)

@@ -234,13 +234,16 @@ JUDGES: dict[str, Callable[[pd.DataFrame], Finding]] = {
 
 
 def judge(
-    claim: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], *, same_data: bool = False
+    claim: Mapping[str, Any] | pd.Series,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    same_data: bool = False,
 ) -> Finding:
     """Judge a claim by what one source has.
 
     Parameters
     ----------
-    claim : mapping
+    claim : mapping or Series
         A row of :func:`claims`.
     tables : mapping
         What the source has: "effects", "table1", "interaction", "axis", "benchmark"; and "audit"

@@ -106,12 +106,11 @@ def machine(device: str, threads: int) -> str:
 
 def labels(table: pd.DataFrame) -> dict[str, str]:
     """Names of recorded files: their machine, and the file's own name where two share one."""
-    files = table.drop_duplicates("file")
-    names = [machine(row.device, row.threads) for row in files.itertuples()]
-    stems = [Path(file).stem for file in files["file"]]
+    rows = table.drop_duplicates("file").to_dict("records")
+    names = [machine(str(row["device"]), int(row["threads"])) for row in rows]
     return {
-        file: f"{name} ({stem})" if names.count(name) > 1 else name
-        for file, name, stem in zip(files["file"], names, stems, strict=True)
+        str(row["file"]): f"{name} ({Path(row['file']).stem})" if names.count(name) > 1 else name
+        for row, name in zip(rows, names, strict=True)
     }
 
 
@@ -142,7 +141,7 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
         middle = middle + thickness * (i - (len(runs) - 1) / 2)
         fig.add_bar(
             y=middle, base=1, x=part["ratio"] - 1, width=0.9 * thickness, orientation="h",
-            name=legend[file], marker_color=_COLOURS[i % len(_COLOURS)],
+            name=legend[str(file)], marker_color=_COLOURS[i % len(_COLOURS)],
             text=[f"{r:.3g}x" for r in part["ratio"]],
             textposition="outside", cliponaxis=False,
             customdata=part[["name", "ratio", "peer_value", "our_value", "unit"]],

@@ -305,7 +305,7 @@ def origins(build: Path) -> str:
     rows = [["File", "SHA-256", "In this build"]]
     given = [("published", name, digest) for name, digest in PUBLISHED_SHA256.items()]
     listed = radiomics_table()
-    given += [("radiomics", r.file, r.sha256) for r in listed.itertuples()]
+    given += [("radiomics", row["file"], row["sha256"]) for row in listed.to_dict("records")]
     for folder, name, digest in given:
         path = build / folder / name
         if not path.is_file():
