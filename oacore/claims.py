@@ -15,7 +15,9 @@ import pandas as pd
 import yaml
 
 from oacore.figures import METRIC_NAMES
+from oacore.hierarchy import SUPERVISION_NAMES
 from oacore.model import BACKBONE_NAMES
+from oacore.significance import benjamini_hochberg
 
 #: What a source can say of a claim.
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "cannot say"
@@ -64,14 +66,16 @@ def published_effects(stats: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_effects(effects: pd.DataFrame) -> pd.DataFrame:
-    """Effects of Dual over seeds and knees; clear where the interval leaves zero out.
+    """Effects of Dual over seeds and knees; clear where q is below 0.05.
 
     Parameters
     ----------
     effects : DataFrame
-        Rows of :func:`oacore.compare.compare_supervisions` over seeds.
+        Rows of :func:`oacore.compare.compare_supervisions` over seeds; the family of q is all of
+        them.
     """
-    seeds = effects["n_seeds"].map("{} seeds".format)
+    q = benjamini_hochberg(effects["p_value"])
+    seeds = effects["n_seeds"].map("{} seeds".format).replace("1 seeds", "1 seed")
     return pd.DataFrame(
         {
             "backbone": effects["backbone"],
@@ -79,8 +83,8 @@ def run_effects(effects: pd.DataFrame) -> pd.DataFrame:
             "delta": effects["delta"],
             "low": effects["ci_low"],
             "high": effects["ci_high"],
-            "clear": (effects["ci_low"] > 0) | (effects["ci_high"] < 0),
-            "also": seeds.replace("1 seeds", "1 seed"),
+            "clear": q < FDR,
+            "also": [f"q = {_p(value)}, {n}" for value, n in zip(q, seeds, strict=True)],
         }
     )
 
@@ -91,7 +95,7 @@ def judge_effects(says: dict[str, Any], effects: pd.DataFrame, *, same_data: boo
     Parameters
     ----------
     says : dict
-        `backbone` ("any" for all), `metrics`, and `says`: "gain" or "none".
+        `backbone` ("any": one will do), `metrics`, and `says`: "gain" or "none".
     effects : DataFrame
         From :func:`published_effects` or :func:`run_effects`.
     same_data : bool
@@ -104,12 +108,13 @@ def judge_effects(says: dict[str, Any], effects: pd.DataFrame, *, same_data: boo
     if rows.empty:
         return Finding(ABSENT, "this source has no such model")
     gains = rows["clear"] & (rows["delta"] > 0)
+    whole = gains.groupby(rows["backbone"]).all()  # of a backbone, all that the claim names
     because = "; ".join(_effect(row, says["backbone"] == "any") for row in rows.to_dict("records"))
     if says["says"] == "none":
         verdict = FAILS if rows["clear"].any() else HOLDS
         if verdict == HOLDS:
             because += ". Not told from zero, which is not the same as zero"
-    elif gains.all() or (says["backbone"] == "any" and gains.any()):
+    elif whole.any():
         verdict = HOLDS
     elif gains.any():
         verdict = PARTLY
@@ -198,11 +203,11 @@ def judge_axis(axes: pd.DataFrame) -> Finding:
         highest.append(rows.loc["dual", "min"] > others["max"].max())
         ranges.append(
             f"{_NAMES[str(backbone)]} "
-            + ", ".join(f"{name} {row['mean']:.2f}" for name, row in rows.iterrows())
+            + ", ".join(f"{SUPERVISION_NAMES[k]} {rows.loc[k, 'mean']:.2f}" for k in rows.index)
         )
     verdict = HOLDS if all(highest) else PARTLY if any(highest) else OPEN
-    rule = "every seed of Dual above every seed of both others"
-    return Finding(verdict, f"mean |rho(PC1, KL)|: {'; '.join(ranges)} ({rule}?)")
+    rule = "asked is that every seed of Dual lies above every seed of both others"
+    return Finding(verdict, f"mean |rho(PC1, KL)|: {'; '.join(ranges)}; {rule}")
 
 
 def judge_benchmark(paired: pd.DataFrame) -> Finding:

@@ -15,7 +15,7 @@ import pandas as pd
 from oacore.errors import InputError
 from oacore.metrics import METRICS, model_metrics, paired_bootstrap, resample_counts
 from oacore.predictions import pair
-from oacore.significance import percentile_interval
+from oacore.significance import bootstrap_p, percentile_interval
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -91,8 +91,8 @@ def seed_and_knee_interval(
         One row per `metric` that both models have: `n_seeds`, `value_reference`, `value_other`
         and `delta` (other minus reference), means over the seeds; `knees_low`, `knees_high`, the
         interval of `delta` with the seeds as they are; `ci_low`, `ci_high`, the interval over
-        both; and `n_undefined`, as in :func:`oacore.metrics.paired_bootstrap`. With one seed the
-        two intervals are one.
+        both; `n_undefined` and, over both, `p_value`, as in
+        :func:`oacore.metrics.paired_bootstrap`. With one seed the two intervals are one.
 
     Raises
     ------
@@ -121,6 +121,7 @@ def seed_and_knee_interval(
         row["knees_low"], row["knees_high"], _ = interval(delta.mean(axis=0)[1:])
         both = (drawn * delta.T).sum(axis=1)
         row["ci_low"], row["ci_high"], row["n_undefined"] = interval(both[1:])
+        row["p_value"] = bootstrap_p(both[1:])
         rows.append(row)
     return pd.DataFrame(rows)
 

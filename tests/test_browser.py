@@ -28,6 +28,10 @@ FLAGS = [
 ]
 COHORT = "notebooks/03-cohort.html"
 KNEE = "notebooks/02-building-a-knee.html"
+PUBLISHED = "notebooks/09-published-record.html"
+AUDIT = "notebooks/10-printed-tables.html"
+RADIOMICS = "notebooks/11-radiomics.html"
+REPORT = "book/report.html"
 PHONE = {"width": 375, "height": 800}
 
 
@@ -259,7 +263,7 @@ def test_the_chapter_with_the_most_pictures_stays_light(book):
     assert (book / KNEE).stat().st_size < 3e6
 
 
-@pytest.mark.parametrize("name", ["index.html", COHORT, KNEE])
+@pytest.mark.parametrize("name", ["index.html", COHORT, KNEE, PUBLISHED, AUDIT, RADIOMICS, REPORT])
 def test_a_phone_needs_no_sideways_scroll(browser, book, name):
     page = browser.new_page()
     page.set_viewport_size(PHONE)
@@ -267,4 +271,44 @@ def test_a_phone_needs_no_sideways_scroll(browser, book, name):
     page.wait_for_selector("main")
     page.wait_for_timeout(500)  # plots settle to the new width
     assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]
+    page.close()
+
+
+def test_findings_of_the_audit_are_chosen_by_verdict_and_paper(browser, book, served):
+    watched = Watched(browser, f"{served}/{AUDIT}", served)
+    page = watched.page
+    rows = page.locator("tbody tr[data-verdict]")
+    everything = rows.count()
+    label = page.locator("label", has_text="inconsistent (")
+    number = int(label.inner_text().split("(")[1].rstrip(")"))
+    assert 0 < number < everything
+    label.click()
+    shown = page.locator("tbody tr[data-verdict]:visible")
+    assert shown.count() == number
+    page.locator("label", has_text="arXiv:2605.00718 (").click()
+    assert 0 < shown.count() < number
+    page.close()
+
+
+def test_the_report_leads_to_the_cells_and_prints(browser, book, served):
+    watched = Watched(browser, f"{served}/{REPORT}", served)
+    page = watched.page
+    links = page.locator("article a[href*='#cell-']")
+    targets = {links.nth(i).get_attribute("href") for i in range(links.count())}
+    assert len(targets) >= 3
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        assert f'id="{anchor}"' in (book / "book" / path).resolve().read_text(encoding="utf-8")
+
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
+    for furniture in (".bd-sidebar-primary", ".bd-header", ".prev-next-footer"):
+        assert not page.locator(furniture).first.is_visible(), furniture
+    beyond = page.evaluate(
+        "() => [...document.querySelectorAll('article table, article p, article h3')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(e => e.textContent.slice(0, 80))"
+    )
+    assert beyond == []
+    assert page.pdf(format="A4").startswith(b"%PDF")
     page.close()

@@ -56,7 +56,10 @@ def test_a_claim_of_no_change(found, verdict):
 def test_any_backbone_will_do_and_an_absent_one_is_not_measured():
     found = effects(kl_auc=(True, 0.1), kl_acc=(False, 0.2))
     claim = says("gain", "kl_auc", "kl_acc", backbone="any")
-    assert judge_effects(claim, found, same_data=True).verdict == HOLDS
+    assert judge_effects(claim, found, same_data=True).verdict == PARTLY
+    other = effects(kl_auc=(True, 0.1), kl_acc=(True, 0.2)).assign(backbone="m3t")
+    both = pd.concat([found, other], ignore_index=True)
+    assert judge_effects(claim, both, same_data=True).verdict == HOLDS
     absent = judge_effects(says("gain", "kl_auc", backbone="m3t"), found, same_data=True)
     assert absent.verdict == module.ABSENT
 
@@ -153,3 +156,14 @@ def test_a_benchmark_is_beaten_where_the_interval_says_so():
     assert module.judge_benchmark(paired).verdict == PARTLY
     assert module.judge_benchmark(paired.assign(ci_low=0.01)).verdict == HOLDS
     assert module.judge_benchmark(paired.assign(ci_low=-0.1)).verdict == OPEN
+
+
+def test_runs_are_corrected_as_the_published_tests_are():
+    table = pd.DataFrame(
+        {"backbone": "resnet3d", "metric": METRICS, "n_seeds": 1, "delta": 0.1, "ci_low": 0.01,
+         "ci_high": 0.2, "p_value": [0.04, 0.001, 0.5, 0.6, 0.7, 0.8]}
+    )  # fmt: skip
+    got = module.run_effects(table)
+    assert got["clear"].tolist() == [False, True, False, False, False, False]
+    # Benjamini and Hochberg by hand: 6 x 0.001 / 1, and 6 x 0.04 / 2.
+    assert got["also"].iloc[1] == "q = 0.006, 1 seed" and "q = 0.120" in got["also"].iloc[0]

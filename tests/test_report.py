@@ -47,7 +47,7 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
     assert f"KL macro-F1 {row['delta']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]" in said
     page = report.one_by_one(found)
     assert page.count("```{list-table}") == len(module.claims())
-    assert "{ref}`The cell <cell-stats>`" in page
+    assert "{ref}`Computed here <cell-stats>`" in page
     square = report.glance(found)
     assert square.count("* - ") == 1 + len(module.claims())
 
@@ -55,7 +55,7 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
 def test_runs_speak_for_the_cohort_that_they_were_trained_on(build):
     effects = pd.DataFrame(
         {"backbone": "resnet3d", "metric": ["kl_auc", "kl_acc", "kl_f1"], "n_seeds": 1,
-         "delta": 0.2, "ci_low": 0.1, "ci_high": 0.3}
+         "delta": 0.2, "ci_low": 0.1, "ci_high": 0.3, "p_value": 0.001}
     )  # fmt: skip
     keep(effects, build, "08-comparison/effects")
     for phantom, own in ((True, "phantom"), (False, "oaizib-cm")):
@@ -113,3 +113,13 @@ def test_links_of_the_report_lead_to_cells_of_the_chapters():
             chapter, table = name.split("/")
             text = (ROOT / f"notebooks/{chapter}.ipynb").read_text()
             assert table in text
+
+
+def test_deviations_are_told_in_full_and_as_plain_words():
+    listed = pd.DataFrame(
+        {"what": ["a*b"], "text": ["x"], "code": ["y_1"], "book": ["z"], "effect": ["none\nmore"],
+         "evidence": ["computed"]}
+    )  # fmt: skip
+    said = report.deviations_in_words(listed)
+    assert "a\\*b" in said and "y\\_1" in said and "none more" in said
+    assert "kept no list" in report.deviations_in_words(None)

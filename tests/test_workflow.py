@@ -493,6 +493,24 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     assert edit("book/glossary.md", "#", "# Now:") == {}
 
 
+def test_the_book_builds_without_the_files_of_others(smoke_build, tmp_path, monkeypatch):
+    project = copy_project(tmp_path / "project")
+    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
+    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing"))
+    done = make("book", "PROFILE=smoke", "CORES=2", root=project)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "Training" not in done.stdout and "synthetic cohort" not in done.stdout
+    html = project / "build/smoke/html"
+    for chapter in ("07-text-and-code", "09-published-record", "11-radiomics"):
+        page = (html / f"notebooks/{chapter}.html").read_text()
+        assert "Not shown: this needs the files" in page, chapter
+    assert not list((project / "build/smoke/results/09-published-record").iterdir())
+    report = re.sub(r"<[^>]+>", "", (html / "book/report.html").read_text())
+    assert "Needs the files that oacore fetch published gets" in report
+    assert "not fetched" in report and "as released" not in report
+
+
 def test_real_cohorts_are_measured_and_what_is_missing_is_said(smoke_build, tmp_path, monkeypatch):
     """A cohort that is no phantom and comes without truth, and no real mean knee."""
     cohort = tmp_path / "knees"

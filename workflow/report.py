@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,18 @@ import pandas as pd
 import torch
 import yaml
 
-from oacore.claims import ABSENT, Finding, claims, judge, published_effects, run_effects
+from oacore.claims import (
+    ABSENT,
+    FAILS,
+    HOLDS,
+    OPEN,
+    PARTLY,
+    Finding,
+    claims,
+    judge,
+    published_effects,
+    run_effects,
+)
 from oacore.cohort import is_phantom, read_tables
 from oacore.fetch import PUBLISHED_COMMIT, PUBLISHED_SHA256, RECORD
 from oacore.profile import load_profile
@@ -34,6 +46,7 @@ SOURCES = {
     "phantom": "Phantom",
     "oaizib-cm": "OAIZIB-CM",
 }
+SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", OPEN: "?", ABSENT: "–"}
 #: What each source has, where a chapter keeps it, and the label of the cell that computed it.
 KEPT = {
     "published": {
@@ -57,7 +70,7 @@ SILENT = {
     "published": {
         "axis": "No feature was released.",
         "saliency": "No saliency map was released.",
-        "benchmark": "The paper sets one split beside a mean over folds: nothing to pair.",
+        "benchmark": "The paper sets a figure beside another study's mean: nothing to pair.",
     },
     "radiomics": {},
     "runs": {
@@ -84,8 +97,9 @@ of evidence shows. {kind}
 
 *Holds*: all that the claim names is borne out. *Holds in part*: some of it. *Does not hold*: the
 source contradicts it, or, for the paper's own predictions, a gain called significant is not told
-from zero after correction for 18 tests. *Cannot say*: an interval that includes zero, or nothing
-that could decide. *Not measured*: the reason stands below.
+from zero. *Cannot say*: not told from zero elsewhere, or nothing that could decide. *Not measured*:
+the reason stands below. A difference is told from zero where q < 0.05 (Benjamini and Hochberg, over
+all differences between Dual and single of that source).
 
 ## The claims one by one
 
@@ -97,8 +111,10 @@ that could decide. *Not measured*: the reason stands below.
 
 ## Where this book departs from the paper
 
-The paper's text and its released code differ in many places; {{ref}}`sec-text-and-code` takes them
-one at a time, says which of the two this book follows, and measures what each changes.
+The paper's text and its released code differ, and this book has to follow one of them, or neither.
+{{ref}}`sec-text-and-code` takes the differences one at a time.
+
+{deviations}
 
 ## Data
 
@@ -163,6 +179,7 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
         glance=glance(found),
         claims=one_by_one(found),
         audit=audit_in_words(kept(build, "10-printed-tables/audit")),
+        deviations=deviations_in_words(kept(build, "07-text-and-code/deviations")),
         cohort=cohort_in_words(build, phantom),
         cases=case_counts(read_tables(build / "cohort")),
         provenance=origins(build),
@@ -205,7 +222,7 @@ def evidence(build: Path, phantom: bool) -> pd.DataFrame:
                 finding = Finding(ABSENT, _not_built(source))
             else:
                 finding = judge(claim, tables[store], same_data=source == "published")
-                if not finding.because:
+                if finding.verdict == ABSENT:
                     finding = Finding(ABSENT, _silent(store, kind, tables[store]))
             spoke = finding.verdict != ABSENT
             key = kind if kind in KEPT[store] else "audit"
@@ -239,23 +256,23 @@ def glance(found: pd.DataFrame) -> str:
     """Verdicts in a square of claims and sources."""
     rows = [["Claim", *SOURCES.values()]]
     for claim, of_claim in found.groupby("claim", sort=False):
-        rows.append([str(claim), *of_claim["verdict"]])
+        rows.append([str(claim), *(f"{SIGNS[v]} {v}".strip() for v in of_claim["verdict"])])
     return list_table(rows, [40, 15, 15, 15, 15])
 
 
 def one_by_one(found: pd.DataFrame) -> str:
     """A heading and a table for each claim."""
     parts = []
-    for number, (claim, of_claim) in enumerate(found.groupby("claim", sort=False), start=1):
+    for claim, of_claim in found.groupby("claim", sort=False):
         first = of_claim.iloc[0]
         printed = f"; it prints: {first['printed']}" if first["printed"] else ""
         rows = [["Evidence", "Verdict", "What it shows"]]
         for row in of_claim.to_dict("records"):
-            link = f" {{ref}}`The cell <{row['label']}>`." if row["label"] else ""
+            link = f" {{ref}}`Computed here <{row['label']}>`." if row["label"] else ""
             because = row["because"].rstrip(".")
             rows.append([SOURCES[row["source"]], row["verdict"], f"{because}.{link}"])
         parts.append(
-            f"### {number}. {claim}\n\nThe paper, {first['where']}{printed}.\n\n"
+            f"### {claim}\n\nThe paper, {first['where']}{printed}.\n\n"
             + list_table(rows, [20, 15, 65])
         )
     return "\n\n".join(parts)
@@ -278,6 +295,23 @@ def audit_in_words(found: pd.DataFrame | None) -> str:
         "({ref}`the audit <cell-audit>`; 2112.09177 is the second one "
         "{cite}`zheng2021coherence`):\n\n" + list_table(rows, [25, 15, 15, 45])
     )
+
+
+def deviations_in_words(listed: pd.DataFrame | None) -> str:
+    """Each difference: text, code, this book, and what it changes."""
+    if listed is None:
+        return "The chapter kept no list."
+
+    def plain(words: str) -> str:
+        return re.sub(r"([\\`*_{}\[\]<>$])", r"\\\1", " ".join(words.split()))
+
+    rows = [["Difference", "Text, code, and this book", "What it changes"]]
+    for row in listed.to_dict("records"):
+        text, code, book = (plain(row[key]) for key in ("text", "code", "book"))
+        three = f"*Text:* {text}. *Code:* {code}. *Book:* {book}."
+        effect = f"{plain(row['effect'])} *Evidence: {plain(row['evidence'])}.*"
+        rows.append([plain(row["what"]), three, effect])
+    return list_table(rows, [15, 45, 40])
 
 
 def cohort_in_words(build: Path, phantom: bool) -> str:
