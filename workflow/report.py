@@ -293,7 +293,7 @@ def audit_in_words(found: pd.DataFrame | None) -> str:
     return (
         f"Of {len(found)} checks ({said}), those that cannot be, in both papers "
         "({ref}`the audit <cell-audit>`; 2112.09177 is the second one "
-        "{cite}`zheng2021coherence`):\n\n" + list_table(rows, [25, 15, 15, 45])
+        "{cite}`zheng2021coherence`):\n\n" + list_table(rows, [22, 13, 32, 33])
     )
 
 
