@@ -30,13 +30,13 @@ from benchmarks.measure import Row, alternate
 from benchmarks.speed import processor, table, write
 from oacore.errors import InputError
 from oacore.metrics import metric_values, resample_counts
+from oacore.prediction_files import read_predictions
 from oacore.predictions import PROB_KL, pair
 from oacore.protocol import (
     FIRST,
     SINGLE,
     SUPERVISIONS,
     TASKS,
-    read_predictions,
     released_protocol,
 )
 from oacore.provenance import provenance
