@@ -266,6 +266,28 @@ def judge(
     return Finding(ABSENT, "")
 
 
+def judged(tables: Mapping[str, pd.DataFrame], *, same_data: bool = False) -> pd.DataFrame:
+    """Every claim of which a source says something.
+
+    Parameters
+    ----------
+    tables, same_data
+        As in :func:`judge`.
+
+    Returns
+    -------
+    DataFrame
+        claim (with its place in the paper), printed, verdict, because.
+    """
+    rows = []
+    for _, claim in claims().iterrows():
+        finding = judge(claim, tables, same_data=same_data)
+        if finding.verdict != ABSENT:
+            said = {"claim": f"{claim['claim']} ({claim['where']})", "printed": claim["printed"]}
+            rows.append({**said, "verdict": finding.verdict, "because": finding.because})
+    return pd.DataFrame(rows)
+
+
 def _effect(row: Mapping[Any, Any], named: bool) -> str:
     backbone = f"{_NAMES[row['backbone']]} " if named else ""
     return (

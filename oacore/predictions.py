@@ -29,6 +29,12 @@ def has_kl(predictions: pd.DataFrame) -> bool:
     return bool(predictions["pred_kl"].notna().any())
 
 
+def of_model(predictions: pd.DataFrame, backbone: str, supervision: str) -> pd.DataFrame:
+    """Predictions of one backbone under one supervision, in the order of the cases."""
+    rows = (predictions["backbone"] == backbone) & (predictions["supervision"] == supervision)
+    return predictions[rows].sort_values(["seed", "case_id"], ignore_index=True)
+
+
 def pair(reference: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Sort two models' predictions by case_id, once it is sure that they pair.
 

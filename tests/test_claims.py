@@ -94,6 +94,9 @@ def test_verdicts_on_the_published_predictions(shared):
         name: judge(claim, found, same_data=True).verdict
         for name, claim in module.claims().iterrows()
     }
+    told = module.judged(found, same_data=True)
+    assert len(told) == 8 and "Table 1" in told["claim"].iloc[0]
+    assert told["verdict"].tolist().count(FAILS) == 1
     # Four of eighteen survive: ResNet3D's three on KL, M3T's OA AUC (released q-values).
     expected = {
         "table1": HOLDS, "gain": HOLDS, "resnet3d_kl": HOLDS, "resnet3d_oa": HOLDS,

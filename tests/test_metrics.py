@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from oacore import metrics
 from oacore.errors import InputError
-from oacore.predictions import MODEL, PROB_KL
+from oacore.predictions import MODEL, PROB_KL, of_model
 
 
 def model(seed=0, n=60, supervision="dual", kl=None):
@@ -326,3 +326,10 @@ def test_models_that_answer_alike_differ_by_nothing():
 def test_no_resamples_are_refused():
     with pytest.raises(InputError, match="0 resamples"):
         metrics.resample_counts(5, 0, seed=0)
+
+
+def test_rows_of_one_model_in_the_order_of_cases():
+    table = pd.concat([model(0).iloc[::-1], model(1, supervision="single_oa")])
+    rows = of_model(table, "resnet3d", "dual")
+    pd.testing.assert_frame_equal(rows, model(0))
+    assert of_model(table, "m3t", "dual").empty
