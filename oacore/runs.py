@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors.torch import load_file
 
 from oacore.errors import InputError
+from oacore.model import HierarchicalNet, build_model
 
 #: What all runs that are compared have in common, and what those of one model have besides.
 ALL_SHARE = ("labels",)
@@ -21,6 +23,30 @@ MODEL_SHARES = (
 def run_folder(runs: str | Path, model: str, supervision: str, seed: int) -> Path:
     """Where a run's files lie below the folder of all runs; a model is a backbone or variant."""
     return Path(runs) / model / supervision / f"seed{seed}"
+
+
+def load_trained(folder: str | Path) -> HierarchicalNet:
+    """The model of a finished run with its trained weights, on the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    folder : path-like
+        As :func:`run_folder` gives it.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no finished run.
+    """
+    folder = Path(folder)
+    if not (folder / "done.json").is_file():
+        raise InputError(f"{folder}: holds no finished run; train with `make book`")
+    run = json.loads((folder / "done.json").read_text())
+    # Files that an encoder was started from need not be there any more.
+    encoder = {k: v for k, v in run["encoder"].items() if k not in ("weights", "weights2d")}
+    net = build_model(run["backbone"], run["supervision"], run["seed"], encoder, run["heads"])
+    net.load_state_dict(load_file(folder / "weights.safetensors"))
+    return net.eval()
 
 
 def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:

@@ -18,7 +18,7 @@ from oacore.cache import Volumes
 from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
 from oacore.model import build_model
-from oacore.runs import read_runs, run_folder
+from oacore.runs import load_trained, read_runs, run_folder
 from oacore.train import RunConfig, epoch_batches, train
 
 CONFIG = RunConfig(
@@ -243,8 +243,12 @@ def test_the_record_of_a_run(cohort, tmp_path):
     assert (single_kl["prob_oa"] == single_kl["prob_oa_from_kl"]).all()
     assert table.loc[table["supervision"] == "single_oa", "pred_kl"].isna().all()
     # Saved weights, loaded into a new model, give the saved features and probabilities.
-    model = build_model("resnet3d", "dual", 0, CONFIG.encoder).eval()
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
+    model = load_trained(folder)
+    assert not model.training
+    fresh = build_model("resnet3d", "dual", 0, CONFIG.encoder)
+    fresh.load_state_dict(load_file(folder / "weights.safetensors"))
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
     with torch.no_grad():
         z = model.encoder(torch.from_numpy(volumes.images).float()[:, None])
     saved = np.load(folder / "features.npz")
@@ -257,6 +261,12 @@ def test_a_loss_that_explodes_stops_with_the_cure(cohort, tmp_path):
     config = dataclasses.replace(CONFIG, lr=1e30)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         train(config, *cohort, tmp_path / "run", accelerator="cpu")
+
+
+def test_a_run_that_is_not_finished_is_not_loaded(tmp_path):
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(InputError, match="holds no finished run"):
+        load_trained(tmp_path)
 
 
 def test_no_finished_run_says_how_to_get_one(tmp_path):
