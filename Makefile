@@ -3,6 +3,7 @@
 PROFILE ?= laptop
 COHORT ?=
 PUBLISHED ?=
+IMAGES ?=
 RADIOMICS ?=
 REFERENCES ?=
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
@@ -29,6 +30,7 @@ help:
 	@echo 'make book     build the book into build/<profile>/html; a rerun does only what changed'
 	@echo '                PROFILE=smoke|laptop|study|paper|text  how large (now $(PROFILE))'
 	@echo '                COHORT=FOLDER     your knees, laid out as OAIZIB-CM, for the synthetic ones'
+	@echo '                IMAGES=yes        show images and values of single knees of your cohort'
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'
 	@echo '                RADIOMICS=FOLDER  radiomics of the same knees, from oacore fetch radiomics'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'
@@ -60,7 +62,7 @@ help:
 book: $(READY)
 	@$(PY) -m workflow.make_book --profile '$(PROFILE)' --cohort '$(COHORT)' \
 	  --published '$(PUBLISHED)' --radiomics '$(RADIOMICS)' --references '$(REFERENCES)' \
-	  --cores '$(CORES)'
+	  --images '$(IMAGES)' --cores '$(CORES)'
 
 serve: $(READY)
 	@build="$$($(PY) -m workflow.graph --profile '$(PROFILE)' --cohort '$(COHORT)')" || exit 1; \

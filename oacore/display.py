@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ import plotly.io as pio
 from IPython.display import display
 from PIL import Image
 
+from oacore.cohort import is_phantom
 from oacore.errors import InputError
 from oacore.figures import OKABE_ITO
 
@@ -138,6 +140,7 @@ def table(frame: pd.DataFrame, decimals: int = 2) -> Html:
     return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', shown.to_string())
 
 
+SINGLE_KNEES = "Single knees are shown: the one who built this book asked for it (IMAGES=yes)."
 _EVIDENCE = {
     "published": (
         "◆",
@@ -202,6 +205,20 @@ def evidence(kind: str, but: str = "") -> Html:
         f"</span><span><strong>{head}.</strong> {html.escape(body)}</span></aside>",
         f"{head}. {body}",
     )
+
+
+def cohort_evidence(cohort: str | Path, images: str) -> Html:
+    """Banner of a chapter that shows a cohort, and single knees of it where that is allowed.
+
+    Parameters
+    ----------
+    cohort : path-like
+    images : str
+        Empty where single knees of a real cohort are not shown.
+    """
+    if is_phantom(cohort):
+        return evidence("phantom")
+    return evidence("oaizib-cm", SINGLE_KNEES if images else "")
 
 
 def slice_viewer(

@@ -44,6 +44,8 @@ METRIC_NAMES = {
 _COLOURS = [OKABE_ITO[name] for name in ("blue", "orange", "green", "purple", "vermilion")]
 _SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross"]
 _GRADES = [0, 1, 2, 3, 4]
+#: Knees in the smallest group whose quantiles are shown where single knees are not.
+LEAST = 5
 _KL_TITLE = "Kellgren-Lawrence grade"
 _AXIS = {
     "gridcolor": "#E3E3E3", "linecolor": "#666666", "zeroline": False, "automargin": True,
@@ -88,9 +90,13 @@ def _graded(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(kl=[str(int(k)) if pd.notna(k) else "none" for k in table["kl"]])
 
 
-def _boxes(table: pd.DataFrame, value: str, group: str, colours: dict[str, str]) -> go.Figure:
-    """Boxes of a value by grade and group, and every knee where there are few."""
+def _boxes(
+    table: pd.DataFrame, value: str, group: str, colours: dict[str, str], single: bool
+) -> go.Figure:
+    """Boxes of a value by grade and group, and every knee where there are few and it is allowed."""
     table = _graded(table)
+    if not single:
+        return _quartiles(table, value, group, colours)
     few = len(table) <= 150 * table[group].nunique()
     fig = px.box(
         table, x="kl", y=value, color=group, points="all" if few else "outliers",
@@ -100,6 +106,30 @@ def _boxes(table: pd.DataFrame, value: str, group: str, colours: dict[str, str])
     fig.update_traces(jitter=0.5, pointpos=0, marker_size=5)
     for trace, symbol in zip(fig.data, _SYMBOLS, strict=False):
         trace.marker.symbol = symbol
+    return _style(fig, boxmode="group", xaxis_title=_KL_TITLE, xaxis_type="category")
+
+
+def _quartiles(table: pd.DataFrame, value: str, group: str, colours: dict[str, str]) -> go.Figure:
+    """The same boxes from five quantiles alone: no value of a single knee is in the figure.
+
+    Groups of fewer than `LEAST` knees are left out; whiskers reach from the 5th to the 95th
+    percentile, not to the extreme knees; all is rounded to a tenth of the spread's power of ten,
+    since a quantile of few knees is the value of one.
+    """
+    grades = sorted(set(table["kl"]))
+    fig = go.Figure()
+    names = [*colours, *(name for name in table[group].unique() if name not in colours)]
+    for i, name in enumerate(names):
+        part = table[table[group] == name].groupby("kl")[value]
+        part = part.quantile([0.05, 0.25, 0.5, 0.75, 0.95]).unstack()[part.count() >= LEAST]
+        spread = part[0.95].max() - part[0.05].min() if len(part) else 0
+        part = part.round(1 - int(np.floor(np.log10(spread))) if spread > 0 else 0)
+        fig.add_box(
+            x=list(part.index), lowerfence=part[0.05], q1=part[0.25], median=part[0.5],
+            q3=part[0.75], upperfence=part[0.95], name=str(name),
+            marker_color=colours.get(name, _COLOURS[i % len(_COLOURS)]),
+        )  # fmt: skip
+    fig.update_xaxes(categoryorder="array", categoryarray=grades)
     return _style(fig, boxmode="group", xaxis_title=_KL_TITLE, xaxis_type="category")
 
 
@@ -122,29 +152,34 @@ def kl_by_split(cases: pd.DataFrame) -> go.Figure:
     return _style(fig, xaxis_title=_KL_TITLE, xaxis_type="category", yaxis_title="knees")
 
 
-def ages(cases: pd.DataFrame) -> go.Figure:
+def ages(cases: pd.DataFrame, single: bool = True) -> go.Figure:
     """Age by grade and sex: quartiles and, in small cohorts, every knee.
 
     Parameters
     ----------
     cases : DataFrame
         ``kl``, ``sex``, ``age`` in years, a row a knee.
+    single : bool
+        Whether values of single knees may be in the figure; else quantiles of groups of at least
+        `LEAST` knees are.
     """
     _need(cases, "kl", "sex", "age")
     colours = {"female": OKABE_ITO["blue"], "male": OKABE_ITO["orange"]}
-    return _boxes(cases, "age", "sex", colours).update_yaxes(title="age (years)")
+    return _boxes(cases, "age", "sex", colours, single).update_yaxes(title="age (years)")
 
 
-def cartilage_volumes(table: pd.DataFrame) -> go.Figure:
+def cartilage_volumes(table: pd.DataFrame, single: bool = True) -> go.Figure:
     """Cartilage volume by grade, a colour a region.
 
     Parameters
     ----------
     table : DataFrame
         ``kl``, ``region``, ``volume_cm3``, a row a knee and region.
+    single : bool
+        As in :func:`ages`.
     """
     _need(table, "kl", "region", "volume_cm3")
-    fig = _boxes(table, "volume_cm3", "region", {})
+    fig = _boxes(table, "volume_cm3", "region", {}, single)
     return fig.update_yaxes(title="cartilage volume (cm³)", rangemode="tozero")
 
 
@@ -227,18 +262,20 @@ def confusion(predictions: pd.DataFrame, level: str) -> go.Figure:
     return fig.update_yaxes(title=f"labelled {word}", row=1, col=1)
 
 
-def probability_by_grade(predictions: pd.DataFrame) -> go.Figure:
+def probability_by_grade(predictions: pd.DataFrame, single: bool = True) -> go.Figure:
     """Predicted probability of OA by the knee's grade, a colour a supervision.
 
     Parameters
     ----------
     predictions : DataFrame
         ``supervision``, ``kl``, ``prob_oa`` in [0, 1], a row a knee and run.
+    single : bool
+        As in :func:`ages`.
     """
     _need(predictions, "supervision", "kl", "prob_oa")
     named = predictions.replace({"supervision": SUPERVISION_NAMES})
     colours = {SUPERVISION_NAMES[name]: colour for name, colour in _SUPERVISION_COLOURS.items()}
-    fig = _boxes(named, "prob_oa", "supervision", colours)
+    fig = _boxes(named, "prob_oa", "supervision", colours, single)
     fig.add_hline(0.5, line_dash="dot", line_color="#555555")
     fig.update_xaxes(title="KL grade (OA from 2)")
     return fig.update_yaxes(title="predicted P(OA)", range=[-0.03, 1.03])
@@ -363,27 +400,3 @@ def beside_facts(table: pd.DataFrame, names: Mapping[str, str]) -> go.Figure:
     _style(fig, height=110 + 210 * rows, margin_t=84, legend_y=1 + 0.12 / rows)
     fig.update_xaxes(tickvals=_GRADES, range=[-0.5, 4.5]).update_yaxes(rangemode="tozero")
     return fig.update_xaxes(title="KL grade", row=rows)
-
-
-def printed_vs_recomputed(table: pd.DataFrame) -> go.Figure:
-    """Printed against recomputed metrics: agreement lies on the line.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``backbone``, ``supervision``, ``metric``, ``printed``, ``recomputed``.
-    """
-    _need(table, "backbone", "supervision", "metric", "printed", "recomputed")
-    both = table[["printed", "recomputed"]].to_numpy(float)
-    fig = px.scatter(
-        table.replace({"supervision": SUPERVISION_NAMES, "metric": METRIC_NAMES}),
-        x="printed", y="recomputed", color="backbone", symbol="backbone", opacity=0.8,
-        hover_data=["supervision", "metric"], symbol_sequence=_SYMBOLS,
-        color_discrete_sequence=_COLOURS,
-    )  # fmt: skip
-    fig.update_traces(marker_size=10)
-    fig.add_scatter(
-        x=[np.nanmin(both), np.nanmax(both)], y=[np.nanmin(both), np.nanmax(both)], mode="lines",
-        name="agreement", hoverinfo="skip", line={"color": "#1A1A1A", "width": 1, "dash": "dot"},
-    )  # fmt: skip
-    return _style(fig, height=460, xaxis_title="printed in the paper", yaxis_title="recomputed")

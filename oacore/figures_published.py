@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.metrics import confusion_matrix
 
 from oacore.figures import (
+    _COLOURS,
     _GRADES,
     _SUPERVISION_COLOURS,
     _SYMBOLS,
+    METRIC_NAMES,
     OKABE_ITO,
     _need,
     _style,
@@ -25,6 +28,30 @@ HEADS = {
     "Dual-OA": ("dual", "oa"),
     "Dual-KL": ("dual", "kl"),
 }
+
+
+def printed_vs_recomputed(table: pd.DataFrame) -> go.Figure:
+    """Printed against recomputed metrics: agreement lies on the line.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``backbone``, ``supervision``, ``metric``, ``printed``, ``recomputed``.
+    """
+    _need(table, "backbone", "supervision", "metric", "printed", "recomputed")
+    both = table[["printed", "recomputed"]].to_numpy(float)
+    fig = px.scatter(
+        table.replace({"supervision": SUPERVISION_NAMES, "metric": METRIC_NAMES}),
+        x="printed", y="recomputed", color="backbone", symbol="backbone", opacity=0.8,
+        hover_data=["supervision", "metric"], symbol_sequence=_SYMBOLS,
+        color_discrete_sequence=_COLOURS,
+    )  # fmt: skip
+    fig.update_traces(marker_size=10)
+    fig.add_scatter(
+        x=[np.nanmin(both), np.nanmax(both)], y=[np.nanmin(both), np.nanmax(both)], mode="lines",
+        name="agreement", hoverinfo="skip", line={"color": "#1A1A1A", "width": 1, "dash": "dot"},
+    )  # fmt: skip
+    return _style(fig, height=460, xaxis_title="printed in the paper", yaxis_title="recomputed")
 
 
 def confusion_grid(predictions: pd.DataFrame, names: dict[str, str]) -> go.Figure:

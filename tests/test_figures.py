@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oacore import figures
+from oacore import figures, figures_published
 from oacore.errors import InputError
 from oacore.hierarchy import reader_table
 from oacore.published import read_published
@@ -111,7 +111,7 @@ ALL = {
     "reader_noise": lambda: figures.reader_noise(reader_table()),
     "bone_outlines": lambda: figures.bone_outlines(*outlines()),
     "beside_facts": lambda: figures.beside_facts(facts(), PANELS),
-    "printed_vs_recomputed": lambda: figures.printed_vs_recomputed(printed()),
+    "printed_vs_recomputed": lambda: figures_published.printed_vs_recomputed(printed()),
 }
 
 
@@ -231,7 +231,7 @@ def test_panels_hold_means_intervals_and_the_real_figures():
 
 
 def test_printed_and_recomputed_lie_where_they_should():
-    fig = figures.printed_vs_recomputed(printed())
+    fig = figures_published.printed_vs_recomputed(printed())
     points = {trace.name: (trace.x[0], trace.y[0]) for trace in fig.data}
     assert points["m3t"] == (0.7921, 0.79207)
     line = fig.data[-1]
@@ -243,3 +243,41 @@ def test_a_table_that_lacks_a_column_or_rows_is_refused():
         figures.ages(cohort().drop(columns="age"))
     with pytest.raises(InputError, match="no row"):
         figures.kl_by_split(cohort().iloc[:0])
+
+
+@pytest.mark.parametrize(
+    ("draw", "table", "value"),
+    [
+        (figures.ages, cohort(), "age"),
+        (figures.cartilage_volumes, volumes(), "volume_cm3"),
+        (figures.probability_by_grade, predictions(), "prob_oa"),
+    ],
+)
+def test_without_leave_no_value_of_a_single_knee_is_in_a_figure(draw, table, value):
+    rng = np.random.default_rng(1)
+    table = table.assign(**{value: rng.random(len(table))})
+    shown, hidden = draw(table), draw(table, single=False)
+
+    def found(fig):
+        arrays = [np.asarray(v, float) for box in fig.data for k in ("y", "q1", "q3", "median")
+                  if (v := getattr(box, k)) is not None]  # fmt: skip
+        return sum(repr(float(v)) in {repr(float(x)) for x in table[value]}
+                   for array in arrays for v in array.ravel())  # fmt: skip
+
+    assert found(shown) == len(table)
+    assert found(hidden) == 0
+    assert all(box.y is None for box in hidden.data)
+    assert len(hidden.data) == len(shown.data)
+    assert [box.name for box in hidden.data] == [box.name for box in shown.data]
+
+
+def test_quantiles_without_single_knees_are_numpys_and_small_groups_are_left_out():
+    cases = pd.concat([cohort(), pd.DataFrame({"kl": [7] * 4, "sex": "male", "age": 50.0})])
+    boxes = {box.name: box for box in figures.ages(cases, single=False).data}
+    male = boxes["male"]
+    assert "7" not in male.x and len(male.x) == 5  # KL 7 (4 knees) and no grade (2) are too few
+    own = cases[(cases["sex"] == "male") & (cases["kl"] == 3)]["age"].astype(float)
+    at = list(male.x).index("3")
+    got = [getattr(male, k)[at] for k in ("lowerfence", "q1", "median", "q3", "upperfence")]
+    # Ages spread over some tens of years: rounded to whole years.
+    assert got == np.quantile(own, [0.05, 0.25, 0.5, 0.75, 0.95]).round().tolist()

@@ -325,6 +325,7 @@ def test_unusable_words_get_one_line_each(project):
         ("PROFILE=smoke", "COHORT=nowhere"): "make book: COHORT=",
         ("PROFILE=smoke", "PUBLISHED=nowhere"): "make book: PUBLISHED=",
         ("PROFILE=smoke", "REFERENCES=nowhere"): "make book: REFERENCES=",
+        ("PROFILE=smoke", "COHORT=book"): "make book: ",
         ("PROFILE=smoke", "PUBLISHED=book"): "lacks resnet3d_single_oa_preds.csv",
         ("PROFILE=smoke", "RADIOMICS=book"): "get them with `oacore fetch radiomics`",
     }.items():

@@ -81,6 +81,13 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
         if is_phantom(cohort)
         else f"The folder `{cohort.resolve().name}`, given by the one who built this."
     )
+    if not is_phantom(cohort):
+        asked = notebooks["notebooks/03-cohort"].metadata.papermill.parameters.get("images")
+        kind += " Single knees are " + (
+            "shown, at that person's request (`IMAGES=yes`)."
+            if asked
+            else "not shown: figures hold aggregates of groups alone."
+        )
     times = {
         f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
         for page, nb in notebooks.items()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from oacore.cohort import is_phantom
 from oacore.errors import InputError
 from oacore.profile import load_profile
 from oacore.published import missing_files
@@ -62,6 +63,7 @@ def main() -> int:
     parser.add_argument("--published", default="")
     parser.add_argument("--radiomics", default="")
     parser.add_argument("--references", default="")
+    parser.add_argument("--images", default="", choices=["", "no", "yes"])
     parser.add_argument("--cores", type=int, default=1)
     words = parser.parse_args()
     folders = {
@@ -74,6 +76,8 @@ def main() -> int:
         for name, folder in folders.items():
             if folder and not Path(folder).is_dir():
                 raise InputError(f"{name.upper()}={folder}: no such folder")
+        if folders["cohort"]:
+            is_phantom(folders["cohort"])  # a folder that holds no cohort ends here, in one line
         for name, missing in MISSING.items():
             if folders[name] and (lacking := missing(folders[name])):
                 raise InputError(
@@ -81,7 +85,9 @@ def main() -> int:
                     f"`oacore fetch {name}`"
                 )
         build = build_folder(words.profile, folders["cohort"])
-        status = snakemake(build, words.cores, {"profile": words.profile, **folders})
+        shown = "yes" if words.images == "yes" else ""
+        config = {"profile": words.profile, **folders, "images": shown}
+        status = snakemake(build, words.cores, config)
     except InputError as error:
         print(f"make book: {error}", file=sys.stderr)
         return 1

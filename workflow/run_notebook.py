@@ -19,6 +19,10 @@ from oacore.errors import InputError
 
 CELL_TIMEOUT = 3600  # seconds; no cell of the book comes near it
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+PRIVATE = (
+    "*Not shown: single knees of a real cohort are published only where the one who builds the "
+    "book says so (`make book IMAGES=yes`).*"
+)
 SKIP = "skip-execution"  # nbclient leaves such a cell as it is
 
 
@@ -71,34 +75,42 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
         said = f"{_describe(source, failed, error)}\nIt stopped in {failed}"
         failed.with_suffix(".txt").write_text(said, encoding="utf-8")  # make book ends with it
         raise InputError(said) from None
-    _finish(partial)
+    _finish(partial, parameters)
     os.replace(partial, output)
     failed.unlink(missing_ok=True)
     failed.with_suffix(".txt").unlink(missing_ok=True)
 
 
 def leave_out(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
-    """Mark the cells that need files which this build lacks, so that they are not run.
+    """Mark the cells that need what this build lacks, so that they are not run.
 
     A cell tagged ``needs-published`` is run only where the parameter ``published`` is given, and
-    so on. What stands in its place says how to get the files.
+    so on. ``images`` is given where single knees may be shown.
     """
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        needs = [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
-        if absent := [name for name in needs if not parameters.get(name)]:
-            tags.append(SKIP)
-            fetch = " and ".join(f"`oacore fetch {name}`" for name in absent)
-            note = f"*Not shown: this needs the files that {fetch} gets.*"
-            cell.outputs = [new_output("display_data", {"text/markdown": note})]
+        if any(not parameters.get(name) for name in _needs(cell)):
+            cell.metadata.tags.append(SKIP)
 
 
-def _finish(path: Path) -> None:
-    """Show the parameters that were used: the notebook's own are defaults that papermill hid."""
+def _needs(cell: nbformat.NotebookNode) -> list[str]:
+    tags = cell.metadata.get("tags", [])
+    return [tag.removeprefix("needs-") for tag in tags if tag.startswith("needs-")]
+
+
+def _finish(path: Path, parameters: dict[str, str]) -> None:
+    """Say what was left out, and show the parameters that were used.
+
+    The notebook's own parameters are defaults that papermill hid.
+    """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if SKIP in cell.metadata.get("tags", []):
             cell.metadata.tags.remove(SKIP)
+            absent = [name for name in _needs(cell) if not parameters.get(name)]
+            fetch = " and ".join(f"`oacore fetch {name}`" for name in absent)
+            note = f"*Not shown: this needs the files that {fetch} gets.*"
+            note = PRIVATE if "images" in absent else note
+            cell.outputs = [new_output("display_data", {"text/markdown": note})]
     cells = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     if "injected-parameters" in cells:
         cells["parameters"].metadata.tags.append("remove-cell")
