@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oacore import figures, figures_published
+from oacore import figures, figures_knee, figures_published
 from oacore.errors import InputError
 from oacore.hierarchy import reader_table
 from oacore.published import read_published
@@ -109,8 +109,8 @@ ALL = {
     "probability_by_grade": lambda: figures.probability_by_grade(predictions()),
     "metric_intervals": lambda: figures.metric_intervals(intervals()),
     "reader_noise": lambda: figures.reader_noise(reader_table()),
-    "bone_outlines": lambda: figures.bone_outlines(*outlines()),
-    "beside_facts": lambda: figures.beside_facts(facts(), PANELS),
+    "bone_outlines": lambda: figures_knee.bone_outlines(*outlines()),
+    "beside_facts": lambda: figures_knee.beside_facts(facts(), PANELS),
     "printed_vs_recomputed": lambda: figures_published.printed_vs_recomputed(printed()),
 }
 
@@ -209,7 +209,7 @@ def test_reader_noise_shows_the_table_and_refuses_another():
 
 def test_outlines_are_where_the_distance_is_zero_and_named_once():
     sections, x, z = outlines()
-    fig = figures.bone_outlines(sections, x, z)
+    fig = figures_knee.bone_outlines(sections, x, z)
     assert [line.name for line in fig.data if line.showlegend] == ["small", "large"]
     assert len({line.line.dash for line in fig.data}) == 2
     for line, distance in zip(fig.data, sum(sections.values(), []), strict=True):
@@ -219,7 +219,7 @@ def test_outlines_are_where_the_distance_is_zero_and_named_once():
 
 
 def test_panels_hold_means_intervals_and_the_real_figures():
-    fig = figures.beside_facts(facts(), PANELS)
+    fig = figures_knee.beside_facts(facts(), PANELS)
     assert [note.text for note in fig.layout.annotations] == list(PANELS.values())
     cohort, real = fig.data[:2]
     np.testing.assert_allclose(cohort.y, [5, 4, 3, 2, 1])
