@@ -7,8 +7,9 @@ Modules, from the ground up (each imports only from those before it):
 ``knee``, ``phantom``; ``scan_torch``, ``scan_numba``, ``scan_triton``, ``selective_scan``;
 ``resnet3d``, ``m3t``, ``nnmamba``, ``model``, ``attention``, ``gradients``; ``train``, ``runs``;
 ``predictions``, ``significance``, ``metrics``, ``seeds``, ``compare``, ``failures``,
-``clinical``; ``ranks``, ``severity``, ``geometry``, ``cka``; ``printed``, ``audit_counts``, ``audit_ranks``, ``audit_overlap``,
-``audit_sums``, ``audit``, ``audit_trial``; ``published``, ``prediction_files``, ``protocol``;
+``clinical``; ``ranks``, ``severity``, ``geometry``, ``cka``; ``printed``, ``audit_counts``,
+``audit_ranks``, ``audit_overlap``, ``audit_sums``, ``audit``, ``audit_trial``; ``published``,
+``prediction_files``, ``protocol``;
 ``fetch``, ``references``, ``radiomics``, ``radiomics_models``, ``external_benchmark``;
 ``morphometry``, ``facts``, ``baseline``; ``figures`` and ``figures_*``, ``drawing``,
 ``diagrams``, ``display``; ``deviations``, ``performance``, ``claims``, ``results``; ``overlap``,
