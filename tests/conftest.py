@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -35,6 +36,17 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     absent("there is no Chromium", "OACORE_REQUIRE_CHROMIUM")
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Any]:
+    """Playwright, of which a process can hold one."""
+    if os.environ.get("OACORE_REQUIRE_CHROMIUM") == "1":
+        from playwright import sync_api
+    else:
+        sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as one:
+        yield one
 
 
 def make(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -61,20 +61,18 @@ def served(book: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser(
-    chromium: str, tmp_path_factory: pytest.TempPathFactory
+    chromium: str, playwright: "sync_api.Playwright", tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["sync_api.BrowserContext"]:
     """Headless Chromium with a profile of its own."""
-    profile = tmp_path_factory.mktemp("chromium")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(profile),
-            executable_path=chromium,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        yield context
-        context.close()
+    context = playwright.chromium.launch_persistent_context(
+        str(tmp_path_factory.mktemp("chromium")),
+        executable_path=chromium,
+        headless=True,
+        args=FLAGS,
+        viewport={"width": 1280, "height": 900},
+    )
+    yield context
+    context.close()
 
 
 class Watched:

@@ -5,7 +5,6 @@ import functools
 import http.server
 import io
 import json
-import os
 import re
 import shutil
 import threading
@@ -276,15 +275,10 @@ def served(site):
 
 
 @pytest.fixture(scope="module")
-def window(chromium):
-    if os.environ.get("OACORE_REQUIRE_CHROMIUM") == "1":
-        from playwright import sync_api
-    else:
-        sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
+def window(chromium, playwright):
+    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(params=["from disk", "served"])
