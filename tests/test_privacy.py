@@ -83,7 +83,7 @@ def test_no_mark_is_in_an_executed_notebook_or_a_kept_table(private_book):
         assert not any(mark in content for mark in MARKS), path
 
 
-def test_single_knees_are_not_shown_and_the_page_says_so(private_book):
+def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
     page = (private_book / "html/notebooks/03-cohort.html").read_text()
     assert '<iframe class="oa-slices"' not in page
     assert "make book IMAGES=yes" in re.sub(r"<[^>]+>", "", page)
