@@ -1,4 +1,4 @@
-"""The command line: ``oacore check|phantom|measure|cache|train|stats|audit|fetch``."""
+"""The command line: ``oacore check|phantom|measure|cache|train|explain|stats|audit|fetch``."""
 
 from __future__ import annotations
 
@@ -100,6 +100,34 @@ def _train(options: argparse.Namespace) -> int:
     volumes = cached_volumes(cases, recipe.grid, recipe.resample, options.cache)
     config = run_config(recipe, options.supervision, options.seed)
     train(config, cases, volumes, options.out, options.accelerator, options.devices)
+    print(f"{options.out}: done")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    import torch
+
+    from oacore.cache import cached_volumes
+    from oacore.cohort import graded, is_phantom, read_cohort
+    from oacore.explain import explain
+    from oacore.profile import load_profile
+    from oacore.runs import run_record
+
+    torch.set_num_threads(options.threads)
+    has_gpu = options.accelerator == "auto" and torch.cuda.is_available()
+    device = "cuda" if has_gpu or options.accelerator == "cuda" else "cpu"
+    recipe = load_profile(options.profile).recipe(run_record(options.run)["backbone"])
+    cases = graded(read_cohort(options.cohort))
+    volumes = cached_volumes(cases, recipe.grid, recipe.resample, options.cache)
+    explain(
+        options.run,
+        cases,
+        volumes,
+        options.out,
+        lesions=is_phantom(options.cohort),
+        methods=options.methods,
+        device=device,
+    )
     print(f"{options.out}: done")
     return 0
 
@@ -208,6 +236,21 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
     train.add_argument("--devices", type=int, default=1, help="GPUs of one machine")
     train.set_defaults(command=_train)
+
+    explain = commands.add_parser(
+        "explain", parents=[profile], help="saliency maps of a finished run, measured"
+    )
+    explain.add_argument("--run", type=Path, required=True, help="folder of the run")
+    explain.add_argument("--cohort", type=Path, required=True, help="that it was trained on")
+    explain.add_argument("--cache", type=Path, required=True, help="folder of the cache")
+    explain.add_argument("--out", type=Path, required=True, help="folder of tables and maps")
+    explain.add_argument(
+        "--methods", nargs="+", default=["gradient", "released", "grad-cam"],
+        help="the paper's gradient, on all test knees; its code's default and others, on some",
+    )  # fmt: skip
+    explain.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    explain.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto")
+    explain.set_defaults(command=_explain)
 
     stats = commands.add_parser(
         "stats", help="Dual against single on the same knees, by the paper's released protocol"

@@ -210,6 +210,33 @@ def judge_axis(axes: pd.DataFrame) -> Finding:
     return Finding(verdict, f"mean |rho(PC1, KL)|: {'; '.join(ranges)}; {rule}")
 
 
+def judge_saliency(differences: pd.DataFrame) -> Finding:
+    """Judge whether Dual's saliency overlaps more with cartilage, both heads, all four measures.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        Rows of :func:`oacore.overlap_means.dual_minus_single`; told from zero where q < 0.05.
+    """
+    rows = differences[differences["backbone"].isin(["resnet3d", "m3t"])]
+    if rows.empty:
+        return Finding(ABSENT, "this source has no such model")
+    clear = rows["q_value"] < FDR
+    gains, losses = clear & (rows["delta"] > 0), clear & (rows["delta"] < 0)
+    verdict = HOLDS if gains.all() else PARTLY if gains.any() else FAILS if losses.any() else OPEN
+    dice = rows[rows["measure"] == "dice5"]
+    said = "; ".join(
+        f"{_NAMES[row['backbone']]} {row['head'].upper()} head {row['delta']:+.4f} "
+        f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+        for row in dice.to_dict("records")
+    )
+    return Finding(
+        verdict,
+        f"of {len(rows)} differences with q < 0.05: {gains.sum()} gains, {losses.sum()} losses. "
+        f"Dice@5: {said}",
+    )
+
+
 def judge_benchmark(paired: pd.DataFrame) -> Finding:
     """Judge ResNet3D Dual against radiomics on the same knees.
 
@@ -234,6 +261,7 @@ JUDGES: dict[str, Callable[[pd.DataFrame], Finding]] = {
     "table1": judge_table1,
     "interaction": judge_interaction,
     "axis": judge_axis,
+    "saliency": judge_saliency,
     "benchmark": judge_benchmark,
 }
 

@@ -39,14 +39,26 @@ def load_trained(folder: str | Path) -> HierarchicalNet:
         If the folder holds no finished run.
     """
     folder = Path(folder)
-    if not (folder / "done.json").is_file():
-        raise InputError(f"{folder}: holds no finished run; train with `make book`")
-    run = json.loads((folder / "done.json").read_text())
+    run = run_record(folder)
     # Files that an encoder was started from need not be there any more.
     encoder = {k: v for k, v in run["encoder"].items() if k not in ("weights", "weights2d")}
     net = build_model(run["backbone"], run["supervision"], run["seed"], encoder, run["heads"])
     net.load_state_dict(load_file(folder / "weights.safetensors"))
     return net.eval()
+
+
+def run_record(folder: str | Path) -> dict[str, Any]:
+    """Settings and provenance of one finished run, as its ``done.json`` has them.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no finished run.
+    """
+    path = Path(folder) / "done.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no finished run; train with `make book`")
+    return json.loads(path.read_text())
 
 
 def read_runs(runs: str | Path, table: str = "predictions") -> pd.DataFrame:

@@ -151,6 +151,28 @@ def test_printed_figures_alone_decide_nothing():
     assert none_wrong.verdict == OPEN and "none of 0 checks" in none_wrong.because
 
 
+def test_saliency_is_judged_over_both_heads_and_all_measures():
+    rows = [
+        {"backbone": backbone, "head": head, "measure": measure, "delta": 0.02, "low": 0.01,
+         "high": 0.03, "q_value": 0.01}
+        for backbone in ("resnet3d", "m3t", "nnmamba")
+        for head in ("oa", "kl")
+        for measure in ("mass", "dice5")
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    assert module.judge_saliency(table).verdict == HOLDS
+    loss = (table["backbone"] == "nnmamba").map({True: -0.02, False: 0.02})
+    assert module.judge_saliency(table.assign(delta=loss)).verdict == HOLDS  # not of the claim
+    q = table["q_value"].where(table["head"] == "oa", 0.3)
+    partly = module.judge_saliency(table.assign(q_value=q))
+    assert partly.verdict == PARTLY and "4 gains, 0 losses" in partly.because
+    assert "ResNet3D OA head +0.0200 [+0.0100, +0.0300]" in partly.because
+    assert module.judge_saliency(table.assign(delta=-0.02)).verdict == FAILS
+    assert module.judge_saliency(table.assign(q_value=0.3)).verdict == OPEN
+    none = table[table["backbone"] == "nnmamba"]
+    assert module.judge_saliency(none).verdict == module.ABSENT
+
+
 def test_a_benchmark_is_beaten_where_the_interval_says_so():
     paired = pd.DataFrame(
         {"metric": ["oa_auc", "kl_acc", "kl_f1"], "delta": 0.1, "ci_low": [-1, 0.01, -0.02],

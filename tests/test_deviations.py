@@ -60,7 +60,7 @@ def test_settings_are_there_to_be_set(name):
         assert found[1] in {field.name for field in dataclasses.fields(Recipe)}
     else:
         known = ("none", "follows from heads", "features.npz", "severity_axis(", "columns ",
-                 "oacore stats", "compare_backbones")  # fmt: skip
+                 "oacore stats", "oacore explain", "compare_backbones")  # fmt: skip
         assert setting.startswith(known)
 
 

@@ -23,6 +23,7 @@ PRIVATE = (
     "*Not shown: single knees of a real cohort are published only where the one who builds the "
     "book says so (`make book IMAGES=yes`).*"
 )
+WITH_KERNEL = "*In JupyterLab a viewer stands here that has a kernel behind it; a page has none.*"
 SKIP = "skip-execution"  # nbclient leaves such a cell as it is
 
 
@@ -85,7 +86,8 @@ def leave_out(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> No
     """Mark the cells that need what this build lacks, so that they are not run.
 
     A cell tagged ``needs-published`` is run only where the parameter ``published`` is given, and
-    so on. ``images`` is given where single knees may be shown.
+    so on. ``images`` is given where single knees may be shown, ``lab`` never: such a cell is for
+    JupyterLab.
     """
     for cell in notebook.cells:
         if any(not parameters.get(name) for name in _needs(cell)):
@@ -110,6 +112,7 @@ def _finish(path: Path, parameters: dict[str, str]) -> None:
             fetch = " and ".join(f"`oacore fetch {name}`" for name in absent)
             note = f"*Not shown: this needs the files that {fetch} gets.*"
             note = PRIVATE if "images" in absent else note
+            note = WITH_KERNEL if "lab" in absent else note
             cell.outputs = [new_output("display_data", {"text/markdown": note})]
     cells = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     if "injected-parameters" in cells:

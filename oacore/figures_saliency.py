@@ -1,0 +1,88 @@
+"""Figures of saliency: what a map's place depends on, a panel for each backbone."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from oacore.figures import _COLOURS, _SYMBOLS, _need, _style
+from oacore.model import BACKBONE_NAMES
+
+#: What answers: a supervision and one of its heads.
+MODEL_NAMES = {
+    ("single_oa", "oa"): "Single-OA",
+    ("single_kl", "kl"): "Single-KL",
+    ("dual", "oa"): "Dual, OA head",
+    ("dual", "kl"): "Dual, KL head",
+}
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with `panel`, the backbone's name, and `series`, that of the model and head.
+
+    Rows come in the paper's order; those of no head, such as the input alone, are left out.
+    """
+    _need(table, "backbone", "supervision", "head")
+    pairs = list(zip(table["supervision"], table["head"], strict=True))
+    shown = table.assign(
+        panel=table["backbone"].map(BACKBONE_NAMES),
+        series=pd.Series(pairs, table.index).map(MODEL_NAMES),
+    ).dropna(subset="series")
+    order = [*BACKBONE_NAMES.values(), *MODEL_NAMES.values()]
+    return shown.sort_values(
+        ["panel", "series"], key=lambda names: names.map(order.index), kind="stable"
+    )
+
+
+def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) -> go.Figure:
+    """Lines over steps that have an order, a panel a backbone, one below the other.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``panel``, ``series``, ``step`` (in its order within a panel), ``value``; ``low`` and
+        ``high`` where intervals are drawn; ``dashed`` (bool) for lines of comparison, which take
+        the colour of the series of the same name.
+    x, y : str
+        Titles of the axes.
+    line : float, optional
+        Where a line marks a value.
+    """
+    _need(table, "panel", "series", "step", "value")
+    panels = list(dict.fromkeys(table["panel"]))
+    series = list(dict.fromkeys(table["series"]))
+    height = 150 + 250 * len(panels)
+    fig = make_subplots(
+        rows=len(panels), subplot_titles=panels, vertical_spacing=110 / height,
+        shared_yaxes="all",
+    )  # fmt: skip
+    drawn = set()
+    table = table.assign(dashed=table.get("dashed", False))
+    for row, panel in enumerate(panels, start=1):
+        here = table[table["panel"] == panel]
+        for (name, dashed), part in here.groupby(["series", "dashed"], sort=False):
+            at = series.index(name)
+            error = {}
+            if "low" in part:
+                error = {
+                    "array": part["high"] - part["value"], "thickness": 1.5, "width": 3,
+                    "arrayminus": part["value"] - part["low"],
+                }  # fmt: skip
+            fig.add_scatter(
+                x=part["step"], y=part["value"], error_y=error, name=str(name),
+                mode="lines+markers", legendgroup=str(name),
+                showlegend=not dashed and name not in drawn,
+                line={"color": _COLOURS[at], "width": 2, "dash": "dot" if dashed else "solid"},
+                marker={
+                    "size": 8, "color": "white" if dashed else _COLOURS[at],
+                    "symbol": _SYMBOLS[at], "line": {"color": _COLOURS[at], "width": 1.5},
+                },
+                hovertemplate="%{x}: %{y:.2f}", row=row, col=1,
+            )  # fmt: skip
+            drawn |= set() if dashed else {name}
+    if line is not None:
+        fig.add_hline(line, line_color="#1A1A1A", line_width=1)
+    _style(fig, height=height, margin_t=96, legend_y=1 + 40 / height)
+    fig.update_xaxes(type="category").update_yaxes(title=y, rangemode="tozero")
+    return fig.update_xaxes(title=x, row=len(panels))
