@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,40 @@ def cka_matrix(models: Mapping[str, np.ndarray], debiased: bool = True) -> pd.Da
     names = list(models)
     values = [[linear_cka(models[a], models[b], debiased) for b in names] for a in names]
     return pd.DataFrame(values, index=names, columns=names)
+
+
+def cka_pairs(
+    models: Sequence[tuple[Mapping[str, str | int], np.ndarray]], debiased: bool = True
+) -> pd.DataFrame:
+    """Linear CKA of every two models of one backbone, and what the two differ in.
+
+    Two supervisions under one seed start from the same encoder weights and see the knees in the
+    same order, which two seeds do not; so the fair companion of "seed" is "both".
+
+    Parameters
+    ----------
+    models : sequence of (run, features)
+        run: backbone, supervision, seed. Features of the same knees in the same order.
+    debiased : bool
+        As in :func:`linear_cka`.
+
+    Returns
+    -------
+    DataFrame
+        backbone; `differ`: "seed" (one supervision under two seeds), "supervision" (two under
+        one seed) or "both"; cka.
+    """
+    rows = []
+    for (one, x), (other, y) in combinations(models, 2):
+        if one["backbone"] != other["backbone"]:
+            continue
+        apart = [name for name in ("seed", "supervision") if one[name] != other[name]]
+        if not apart:
+            raise InputError(f"cka_pairs: {dict(one)} comes twice; give each model once")
+        differ = "both" if len(apart) == 2 else apart[0]
+        row = {"backbone": one["backbone"], "differ": differ, "cka": linear_cka(x, y, debiased)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["backbone", "differ", "cka"])
 
 
 def _inner(values: np.ndarray) -> np.ndarray:

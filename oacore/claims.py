@@ -184,30 +184,39 @@ def judge_audit(found: pd.DataFrame, table: str) -> Finding:
     return Finding(OPEN, f"printed figures contradict each other ({said})")
 
 
-def judge_axis(axes: pd.DataFrame) -> Finding:
-    """Judge the alignment of the first axis with the grade, over the seeds of each model.
+def judge_axis(differences: pd.DataFrame) -> Finding:
+    """Judge whether Dual aligns the first axis with the grade most closely, by differences.
+
+    In ResNet3D and in M3T Dual must exceed both single supervisions in rho(PC1, KL), each by a
+    difference whose interval over knees and seeds excludes zero.
 
     Parameters
     ----------
-    axes : DataFrame
-        backbone, supervision, seed, rho_kl.
+    differences : DataFrame
+        Rows of :func:`oacore.axis_effects.compare_axes`: backbone, reference, measure, n_seeds,
+        delta, ci_low, ci_high.
     """
-    claimed = axes[axes["backbone"].isin(["resnet3d", "m3t"])]
-    if claimed.empty:
+    rows = differences[
+        differences["backbone"].isin(["resnet3d", "m3t"]) & (differences["measure"] == "rho_kl")
+    ]
+    if rows.empty:
         return Finding(ABSENT, "this source has no such model")
-    by = claimed.groupby(["backbone", "supervision"])["rho_kl"]
-    ranges, highest = [], []
-    for backbone, rows in by.agg(["mean", "min", "max"]).groupby(level="backbone"):
-        rows = rows.droplevel("backbone")
-        others = rows.drop("dual")
-        highest.append(rows.loc["dual", "min"] > others["max"].max())
-        ranges.append(
-            f"{_NAMES[str(backbone)]} "
-            + ", ".join(f"{SUPERVISION_NAMES[k]} {rows.loc[k, 'mean']:.2f}" for k in rows.index)
-        )
-    verdict = HOLDS if all(highest) else PARTLY if any(highest) else OPEN
-    rule = "asked is that every seed of Dual lies above every seed of both others"
-    return Finding(verdict, f"mean |rho(PC1, KL)|: {'; '.join(ranges)}; {rule}")
+    both = (rows["ci_low"] > 0).groupby(rows["backbone"]).all()
+    if both.all():
+        verdict = HOLDS
+    elif both.any():
+        verdict = PARTLY
+    else:
+        verdict = FAILS if (rows["ci_high"] < 0).any() else OPEN
+    said = "; ".join(
+        f"{_NAMES[row['backbone']]} Dual minus {SUPERVISION_NAMES[row['reference']]} "
+        f"{row['delta']:+.2f} [{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
+        for row in rows.to_dict("records")
+    )
+    few = rows["n_seeds"].min()
+    seeds = "one seed" if few == 1 else f"{few} seeds or more"
+    rule = "asked is that all differences of a backbone exceed zero"
+    return Finding(verdict, f"rho(PC1, KL), {seeds}: {said}; {rule}")
 
 
 def judge_saliency(differences: pd.DataFrame) -> Finding:

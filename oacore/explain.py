@@ -75,6 +75,8 @@ def explain(
 ) -> Path:
     """Measure the saliency of one finished run on the graded test knees that have a mask.
 
+    In a cohort without masks there is nothing to measure on, and maps alone are left.
+
     Parameters
     ----------
     run : path-like
@@ -112,18 +114,20 @@ def explain(
     Raises
     ------
     InputError
-        If the run is not finished or was trained on other volumes, or no test knee has a mask.
+        If the run is not finished, or was trained on other volumes.
     """
     run, folder = Path(run), Path(folder)
     model, untrained = _models(run, volumes, device)
-    test = cases[(cases["split"] == "test") & cases["mask"].notna()].reset_index(drop=True)
-    if len(test) < 2:
-        raise InputError(f"explain: {len(test)} graded test knees with a mask; two are needed")
+    test = cases[cases["split"] == "test"]
+    with_mask = test["mask"].notna()
+    has_masks = with_mask.sum() > 1  # another knee's mask is asked for too
+    test = test[with_mask | ~has_masks].reset_index(drop=True)
     measure = _Measure(model, untrained, test, volumes, lesions, methods, device)
     identity = _identity(run, test, volumes, methods)
     parts = _resumed(folder, identity)
     size = run_record(run)["batch_size"]
-    for start in tqdm(range(0, len(test), size), f"saliency of {run.parent.parent.name}"):
+    starts = range(0, len(test) if has_masks else 0, size)
+    for start in tqdm(starts, f"saliency of {run.parent.parent.name}"):
         part = parts / f"{start:06d}.json"
         if not part.exists():
             rows = np.arange(start, min(start + size, len(test)))
@@ -131,7 +135,9 @@ def explain(
             _write(part, json.dumps(tables).encode())
     found = [json.loads(part.read_text()) for part in sorted(parts.glob("*.json"))]
     for name in ("overlap", "profile"):
-        write_csv(pd.DataFrame([row for one in found for row in one[name]]), folder / f"{name}.csv")
+        records = [record for one in found for record in one[name]]
+        table = pd.DataFrame(records, columns=None if records else ["case_id"])
+        write_csv(table, folder / f"{name}.csv")
     kept_rows = np.flatnonzero(test.groupby("kl").cumcount() < PER_GRADE)
     _keep_maps(measure, kept_rows, folder)
     write_csv(pd.DataFrame(_cascade(measure, kept_rows)), folder / "cascade.csv")
@@ -157,7 +163,7 @@ class _Measure:
         self.test, self.volumes = test, volumes
         self.lesions, self.methods, self.device = lesions, methods, torch.device(device)
         self.at = volumes.rows(test["case_id"])
-        self.other = other_knees(len(test), seed=0)
+        self.other = other_knees(len(test), seed=0)  # with masks, or never asked
         self.sampled = (test.groupby("kl").cumcount() < SAMPLE).to_numpy()
 
     def maps(self, rows: np.ndarray, weights: str, head: str, method: str) -> np.ndarray:

@@ -18,6 +18,9 @@ from oacore.figures import (
 )
 from oacore.hierarchy import SUPERVISION_NAMES
 
+#: Dual's heads where they stand side by side; its OA head has the colour of Dual.
+HEAD_COLOURS = {"Dual, OA head": _COLOURS[2], "Dual, KL head": _COLOURS[3]}
+
 
 def interval_panels(
     table: pd.DataFrame, title: str = "difference (95% interval)", line: float | None = 0
@@ -38,6 +41,7 @@ def interval_panels(
     panels, metrics = list(dict.fromkeys(table["panel"])), list(dict.fromkeys(table["metric"]))
     series = list(dict.fromkeys(table["series"]))
     supervisions = {SUPERVISION_NAMES[key]: colour for key, colour in _SUPERVISION_COLOURS.items()}
+    supervisions |= HEAD_COLOURS
     plain = dict(zip(series, _COLOURS, strict=False))
     height = 130 + len(panels) * (50 + 40 * len(metrics))
     fig = make_subplots(
@@ -76,4 +80,15 @@ def interval_panels(
         tickvals=list(range(len(metrics))), ticktext=words, range=[len(metrics) - 0.5, -0.5]
     )
     lines = "<br>".join(wrap(title.replace("95% interval", "95%\N{NO-BREAK SPACE}interval"), 22))
-    return fig.update_xaxes(showticklabels=True).update_xaxes(title=lines, row=len(panels))
+    fig.update_xaxes(showticklabels=True).update_xaxes(title=lines, row=len(panels))
+    return for_phones(fig)
+
+
+def for_phones(fig: go.Figure) -> go.Figure:
+    """A finger scrolls past instead of zooming, and a legend of a line an entry has its room."""
+    entries = len({trace.name for trace in fig.data})
+    more = max(36 + 32 * entries - fig.layout.margin.t, 0)  # px
+    return fig.update_layout(
+        dragmode=False, modebar_remove=["zoom", "pan", "zoomIn", "zoomOut", "resetScale"],
+        margin_t=fig.layout.margin.t + more, height=fig.layout.height + more,
+    )  # fmt: skip

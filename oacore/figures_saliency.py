@@ -6,7 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from oacore.figures import _COLOURS, _SYMBOLS, _need, _style
+from oacore.figures import _SUPERVISION_COLOURS, _SYMBOLS, _need, _style
+from oacore.figures_compare import HEAD_COLOURS, for_phones
 from oacore.model import BACKBONE_NAMES
 
 #: What answers: a supervision and one of its heads.
@@ -16,12 +17,20 @@ MODEL_NAMES = {
     ("dual", "oa"): "Dual, OA head",
     ("dual", "kl"): "Dual, KL head",
 }
+#: The measures of Table 3.
+MEASURE_NAMES = {
+    "mass": "mass in region",
+    "top1": "top 1% in region",
+    "dice5": "Dice at 5%",
+    "dice10": "Dice at 10%",
+}
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with `panel`, the backbone's name, and `series`, that of the model and head.
+    """A table with `panel`, the backbone's name, `series`, the model's with its head, `metric`.
 
-    Rows come in the paper's order; those of no head, such as the input alone, are left out.
+    Rows come in the paper's order; those of no head, such as the input alone, are left out. The
+    metric is the measure's name, where the table has a measure and no metric.
     """
     _need(table, "backbone", "supervision", "head")
     pairs = list(zip(table["supervision"], table["head"], strict=True))
@@ -29,6 +38,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
         panel=table["backbone"].map(BACKBONE_NAMES),
         series=pd.Series(pairs, table.index).map(MODEL_NAMES),
     ).dropna(subset="series")
+    if "measure" in shown and "metric" not in shown:
+        shown["metric"] = shown["measure"].map(MEASURE_NAMES)
     order = [*BACKBONE_NAMES.values(), *MODEL_NAMES.values()]
     return shown.sort_values(
         ["panel", "series"], key=lambda names: names.map(order.index), kind="stable"
@@ -43,7 +54,7 @@ def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) 
     table : DataFrame
         ``panel``, ``series``, ``step`` (in its order within a panel), ``value``; ``low`` and
         ``high`` where intervals are drawn; ``dashed`` (bool) for lines of comparison, which take
-        the colour of the series of the same name.
+        the colour of the series of the same name. Series are those of `MODEL_NAMES`.
     x, y : str
         Titles of the axes.
     line : float, optional
@@ -51,7 +62,12 @@ def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) 
     """
     _need(table, "panel", "series", "step", "value")
     panels = list(dict.fromkeys(table["panel"]))
-    series = list(dict.fromkeys(table["series"]))
+    series = list(MODEL_NAMES.values())
+    colours = {
+        "Single-OA": _SUPERVISION_COLOURS["single_oa"],
+        "Single-KL": _SUPERVISION_COLOURS["single_kl"],
+        **HEAD_COLOURS,
+    }
     height = 150 + 250 * len(panels)
     fig = make_subplots(
         rows=len(panels), subplot_titles=panels, vertical_spacing=110 / height,
@@ -62,7 +78,7 @@ def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) 
     for row, panel in enumerate(panels, start=1):
         here = table[table["panel"] == panel]
         for (name, dashed), part in here.groupby(["series", "dashed"], sort=False):
-            at = series.index(name)
+            symbol, colour = _SYMBOLS[series.index(name)], colours[name]
             error = {}
             if "low" in part:
                 error = {
@@ -73,10 +89,10 @@ def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) 
                 x=part["step"], y=part["value"], error_y=error, name=str(name),
                 mode="lines+markers", legendgroup=str(name),
                 showlegend=not dashed and name not in drawn,
-                line={"color": _COLOURS[at], "width": 2, "dash": "dot" if dashed else "solid"},
+                line={"color": colour, "width": 2, "dash": "dot" if dashed else "solid"},
                 marker={
-                    "size": 8, "color": "white" if dashed else _COLOURS[at],
-                    "symbol": _SYMBOLS[at], "line": {"color": _COLOURS[at], "width": 1.5},
+                    "size": 8, "color": "white" if dashed else colour,
+                    "symbol": symbol, "line": {"color": colour, "width": 1.5},
                 },
                 hovertemplate="%{x}: %{y:.2f}", row=row, col=1,
             )  # fmt: skip
@@ -85,4 +101,4 @@ def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) 
         fig.add_hline(line, line_color="#1A1A1A", line_width=1)
     _style(fig, height=height, margin_t=96, legend_y=1 + 40 / height)
     fig.update_xaxes(type="category").update_yaxes(title=y, rangemode="tozero")
-    return fig.update_xaxes(title=x, row=len(panels))
+    return for_phones(fig.update_xaxes(title=x, row=len(panels)))

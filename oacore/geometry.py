@@ -34,7 +34,7 @@ from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, oa_from_kl
 from oacore.metrics import accuracy, auc, macro_auc, resample_counts
 from oacore.ranks import partial_spearman, spearman, spearman_within
-from oacore.severity import fit_axis, with_intervals
+from oacore.severity import DISTANCES, class_centroids, fit_axis, with_intervals
 
 #: Neighbours of the probe: about half of OAIZIB-CM's rarest training grade (46 knees).
 N_NEIGHBOURS = 20
@@ -83,6 +83,43 @@ def structure(
     )
     dimension = pd.DataFrame([["two_nn", *two_nn(points)]], columns=table.columns)
     return pd.concat([table, dimension], ignore_index=True)
+
+
+def shuffled_distances(
+    points: np.ndarray, kl: npt.ArrayLike, *, n_shuffles: int = 1000, seed: int
+) -> dict[str, np.ndarray]:
+    """Table 2's distances between centroids when the grades are dealt out to the knees at random.
+
+    Centroids of few knees lie apart though nothing tells the grades from each other: the expected
+    squared distance is the total variance times 1/n_k + 1/n_k+1. Grades of unequal size so have
+    an order of their own, and its correlation with 1 to 4 is not zero on average.
+
+    Parameters
+    ----------
+    points : (m, n_features) array
+    kl : (m,) int array
+        Their grades, of which the shuffles keep the counts.
+    n_shuffles, seed : int
+
+    Returns
+    -------
+    dict of str to (n_shuffles,) array
+        `d_01` to `d_34` and `rho_d_adj`, as in :func:`oacore.severity.geometry_values`; NaN where
+        no knee has a grade.
+    """
+    rng, grade = np.random.default_rng(seed), np.asarray(kl, dtype=int)
+    once = np.ones((1, len(grade)))
+    apart = np.stack(
+        [
+            np.linalg.norm(
+                np.diff(class_centroids(once, points, rng.permutation(grade))[0], axis=0), axis=1
+            )
+            for _ in range(n_shuffles)
+        ]
+    )  # (n_shuffles, 4)
+    rho = spearman(np.ones_like(apart), apart, np.arange(len(DISTANCES)))
+    rho = np.where(np.isnan(apart).any(axis=1), np.nan, rho)
+    return {**dict(zip(DISTANCES, apart.T, strict=True)), "rho_d_adj": rho}
 
 
 def triplet_accuracy(counts: np.ndarray, points: np.ndarray, severity: npt.ArrayLike) -> np.ndarray:

@@ -56,6 +56,25 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
     return pd.DataFrame(rows)
 
 
+def beside_limits(means: pd.DataFrame, rows: str, columns: str = "measure") -> pd.DataFrame:
+    """Values as a table to read, each backbone's followed by chance and ceiling.
+
+    Parameters
+    ----------
+    means : DataFrame
+        Rows of :func:`overlap_means`, of one method and region, with `panel`, the backbone's name.
+    rows, columns : str
+        Names of the columns whose values become rows (below the panel) and columns.
+    """
+    parts = []
+    for panel, own in means.groupby("panel", sort=False):
+        wide = own.pivot(index=rows, columns=columns, values="value")
+        limits = own.groupby(columns)[["chance", "ceiling"]].mean().T
+        both = pd.concat([wide.loc[own[rows].unique()], limits])
+        parts.append(pd.concat({panel: both[own[columns].unique()]}))
+    return pd.concat(parts)
+
+
 def contrast(
     overlaps: pd.DataFrame,
     column: str,

@@ -84,6 +84,17 @@ def pack_map(
         `grid`, the map's shape; `step`, voxels averaged into a cell each way; `box`, the first
         and one-past-last cell along each axis.
     """
+    codes, tops, where = map_codes(values, box, shape, step)
+    return part_of(codes, quality, tops), where
+
+
+def map_codes(
+    values: np.ndarray, box: list[list[int]], shape: tuple[int, ...], step: int
+) -> tuple[np.ndarray, list[int], dict[str, Any]]:
+    """A map's cells within the image's box as bytes, and the code of each of `TOPS`.
+
+    The third is the place, as :func:`pack_map` returns it.
+    """
     cells = _block_mean(values, step)  # float32 (X/step, Y/step, Z/step), the last ones partial
     # Saliency has a long tail: bytes of the root keep 1/255 steps where most values lie.
     codes = (np.sqrt(cells) * 255).round().astype(np.uint8)
@@ -94,8 +105,7 @@ def pack_map(
         last = int(-(-(high * n) // (size * step)))
         place.append([first, min(max(last, first + 1), -(-n // step))])
     inside = codes[tuple(slice(low, high) for low, high in place)]
-    where = {"grid": list(values.shape), "step": step, "box": place}
-    return part_of(inside, quality, _tops(codes)), where
+    return inside, _tops(codes), {"grid": list(values.shape), "step": step, "box": place}
 
 
 def _block_mean(values: np.ndarray, step: int) -> np.ndarray:
@@ -115,9 +125,14 @@ def _tops(codes: np.ndarray) -> list[int]:
     return [max(int(ordered[i]), 1) for i in last]
 
 
+def sagittal(array: np.ndarray) -> np.ndarray:
+    """Slices of a volume (X, Y, Z) as they are seen: (X, Z downwards, Y from front to back)."""
+    return array.transpose(0, 2, 1)[:, ::-1, ::-1]
+
+
 def _sheet(array: np.ndarray) -> np.ndarray:
     """All sagittal slices side by side, superior up and anterior left; padded at the edges."""
-    slices = array.transpose(0, 2, 1)[:, ::-1, ::-1]  # (X, Z downwards, Y from front to back)
+    slices = sagittal(array)
     n, columns = len(slices), int(np.ceil(np.sqrt(len(slices))))
     rows = -(-n // columns)
     pad = [(0, rows * columns - n), *((0, -size % _TILE) for size in slices.shape[1:])]

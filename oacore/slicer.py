@@ -37,16 +37,23 @@ _QUALITIES = (90, 80, 70, 60, 50, 40, 30, 20)  # JPEG's, the first at which the 
 _MARGIN = 4  # voxels around the knee that the crop leaves
 _MASKS = 8  # bits of a byte
 
-_NAMES = {
+SCRIPTS = ("slicer_volumes.js", "slicer_draw.js", "slicer_controls.js", "slicer.js")
+"""The viewer itself; another file says where its parts come from."""
+
+NAMES = {
+    **BACKBONE_NAMES,
+    **SUPERVISION_NAMES,
     "oa": "OA head",
     "kl": "KL head",
     "smoothgrad": "SmoothGrad",
     "grad-cam": "Grad-CAM",
 }
+"""What menus and sentences call a model, a head or a method."""
 
 
-def _package(name: str) -> str:
-    return files("oacore").joinpath(name).read_text(encoding="utf-8")
+def package_text(*names: str) -> str:
+    """Files of the package, one after another."""
+    return "".join(files("oacore").joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def pack_case(
@@ -106,7 +113,7 @@ def pack_case(
         `CASE_LIMIT`.
     """
     folder, masks, maps = Path(folder), masks or {}, maps or {}
-    slug = _slug(label)
+    slug = slug_of(label)
     if not slug or re.search(r"\d{5,}|[/\\]", label):
         raise InputError(
             f"pack_case: label {label!r} is empty or looks like an identifier or a path: give a "
@@ -114,8 +121,8 @@ def pack_case(
         )
     if len(spacing) != 3 or not all(s > 0 and np.isfinite(s) for s in spacing):
         raise InputError(f"pack_case: spacing {spacing} is not three lengths in mm above 0.")
-    grey = _grey(image, window)  # uint8 (X, Y, Z)
-    bits = _bits(masks, grey.shape)  # uint8 (X, Y, Z), a bit for each mask
+    grey = grey_levels(image, window)  # uint8 (X, Y, Z)
+    bits = mask_bits(masks, grey.shape)  # uint8 (X, Y, Z), a bit for each mask
     box = _knee_box(grey, bits)
     slices = tuple(slice(low, high) for low, high in box)
     for quality in _QUALITIES:
@@ -138,20 +145,20 @@ def pack_case(
         "shape": list(grey.shape),
         "spacing": [float(s) for s in spacing],
         "box": box,
-        "start": _start(bits, box),
+        "start": first_place(bits, box),
         "image": {"file": name_of(picture), "bytes": len(picture)},
         "masks": list(masks),
         "outline": {"file": name_of(outline), "bytes": len(outline)} if masks else None,
         "maps": [
             {
-                "id": _slug("-".join(key)),
+                "id": slug_of("-".join(key)),
                 **dict(zip(("backbone", "supervision", "head", "method"), key, strict=True)),
                 **{"file": name_of(part), "bytes": len(part), **where},
             }
             for key, (part, where) in stored.items()
         ],
         "predictions": [
-            {"backbone": backbone, "supervision": supervision, **_probabilities(values)}
+            {"backbone": backbone, "supervision": supervision, **probabilities(values)}
             for (backbone, supervision), values in (predictions or {}).items()
         ],
         "kl": _grade(kl),
@@ -213,15 +220,17 @@ def slicer_page(
         "cases": described,
         "alt": alt or title,
         "tops": TOPS,
-        "names": {**BACKBONE_NAMES, **SUPERVISION_NAMES, **_NAMES},
+        "names": NAMES,
         "preview": _preview(Path(cases[0]).parent, described[0]),
     }
+    body = package_text("slicer.html").replace("@TITLE@", html.escape(title))
+    scripts = package_text(*SCRIPTS, "slicer_page.js")
+    described_here = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     page = (
-        _package("slicer.html")
-        .replace("@TITLE@", html.escape(title))
-        .replace("@STYLE@", _package("slicer.css"))
-        .replace("@SCRIPT@", _package("slicer.js"))
-        .replace("@DATA@", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
+        f"<style>\n{package_text('slicer.css')}</style>\n"
+        f'<section class="oa-slicer" id="oa-slicer" aria-label="{html.escape(title)}">\n{body}'
+        f'<script type="application/json" class="oas-data">{described_here}</script>\n</section>\n'
+        f'<script>\n(() => {{\n"use strict";\n{scripts}}})();\n</script>\n'
     )
     if len(page.encode()) > PAGE_LIMIT:
         raise InputError(
@@ -231,31 +240,32 @@ def slicer_page(
     return Html(page, alt or title)
 
 
-def _slug(text: str) -> str:
+def slug_of(text: str) -> str:
+    """A name as it stands in a link or a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _grey(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+def grey_levels(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Intensities as bytes, black and white at two percentiles."""
     image = np.asarray(image)
     if image.ndim != 3 or image.size == 0:
-        raise InputError(f"pack_case: the image has shape {image.shape}: give one 3D volume.")
+        raise InputError(f"the image has shape {image.shape}: give one 3D volume.")
     if not np.isfinite(image).all():
-        raise InputError("pack_case: the image has values that are not finite.")
+        raise InputError("the image has values that are not finite.")
     black, white = np.percentile(image, window)
     scaled = (image.astype(np.float32) - black) / max(white - black, 1e-12)
     return (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
 
 
-def _bits(masks: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+def mask_bits(masks: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     """Masks, which may overlap, as the bits of one volume: the first is bit 0."""
     if len(masks) > _MASKS:
-        raise InputError(f"pack_case: {len(masks)} masks, at most {_MASKS} are shown: join some.")
+        raise InputError(f"{len(masks)} masks, at most {_MASKS} are shown: join some.")
     bits = np.zeros(shape, np.uint8)
     for place, (name, mask) in enumerate(masks.items()):
         if np.shape(mask) != shape:
             raise InputError(
-                f"pack_case: mask {name!r} has shape {np.shape(mask)}, the image {shape}: bring "
+                f"mask {name!r} has shape {np.shape(mask)}, the image {shape}: bring "
                 "both to one grid."
             )
         bits |= (np.asarray(mask) > 0).astype(np.uint8) << place
@@ -274,7 +284,7 @@ def _knee_box(grey: np.ndarray, bits: np.ndarray) -> list[list[int]]:
     return box
 
 
-def _start(bits: np.ndarray, box: list[list[int]]) -> list[int]:
+def first_place(bits: np.ndarray, box: list[list[int]]) -> list[int]:
     """Where to open: the voxel of the first mask's largest sagittal slice, in its middle."""
     first = bits & 1
     if not first.any():
@@ -298,13 +308,14 @@ def _checked(key: tuple[str, str, str, str], values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _probabilities(values: Mapping[str, Any]) -> dict[str, Any]:
+def probabilities(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A prediction as it is stored: `prob_oa` and `prob_kl`, checked and rounded."""
     oa, kl = values.get("prob_oa"), values.get("prob_kl")
     numbers = [*([] if oa is None else [oa]), *([] if kl is None else kl)]
     wrong = kl is not None and (len(kl) != 5 or abs(sum(kl) - 1) > 1e-3)
     if wrong or not numbers or not all(0 <= p <= 1 + 1e-6 for p in numbers):
         raise InputError(
-            f"pack_case: prediction {dict(values)} is not prob_oa (0 to 1) and prob_kl (five "
+            f"prediction {dict(values)} is not prob_oa (0 to 1) and prob_kl (five "
             "probabilities with sum 1), or one of them."
         )
     return {

@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from oacore.errors import InputError
 from oacore.explained import explained_folders, read_maps
+from oacore.hierarchy import SUPERVISION_NAMES
+from oacore.model import BACKBONE_NAMES
 from oacore.saliency_controls import LESIONS, read_lesions
 from oacore.slicer import pack_case
 from oacore.volumes import view
@@ -66,6 +68,8 @@ def pack_cases(
         if number == f"seed{seed}":
             for (knee, head, method), values in read_maps(run).items():
                 maps[knee, backbone, supervision, head, method] = values
+    order = [*BACKBONE_NAMES, "dual", *SUPERVISION_NAMES, "oa", "kl"]  # Dual comes first
+    maps = dict(sorted(maps.items(), key=lambda one: [order.index(word) for word in one[0][1:4]]))
     if not maps:
         raise InputError(f"{explained}: no run of seed {seed} was explained; choose another seed")
     shown = cases[cases["case_id"].isin({case for case, *_ in maps})]

@@ -125,18 +125,35 @@ def test_an_effect_depends_on_the_backbone_where_differences_exclude_zero():
     assert module.judge_interaction(other).verdict == module.ABSENT
 
 
-def test_axes_are_judged_by_their_seeds():
-    rows = [
-        {"backbone": backbone, "supervision": supervision, "seed": seed, "rho_kl": rho + seed / 50}
-        for backbone in ("resnet3d", "m3t")
-        for supervision, rho in {"single_oa": 0.5, "single_kl": 0.6, "dual": 0.8}.items()
-        for seed in (0, 1)
-    ]
-    table = pd.DataFrame(rows)
-    assert module.judge_axis(table).verdict == HOLDS
-    low = (table["backbone"] == "m3t") & (table["supervision"] == "dual")
-    table.loc[low, "rho_kl"] = 0.61  # below one seed of Single-KL
-    assert module.judge_axis(table).verdict == PARTLY
+def axis_rows(deltas, half=0.05):
+    """deltas: (backbone, reference) -> delta of rho(PC1, KL)."""
+    return pd.DataFrame(
+        [
+            {"backbone": b, "reference": r, "measure": "rho_kl", "n_seeds": 2, "delta": d,
+             "ci_low": d - half, "ci_high": d + half}
+            for (b, r), d in deltas.items()
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("resnet3d", "m3t", "verdict"),
+    [
+        ((0.1, 0.1), (0.1, 0.1), "holds"),
+        ((0.1, 0.1), (0.1, 0.0), "holds in part"),
+        ((0.1, 0.0), (0.0, 0.1), "cannot say"),
+        ((0.1, -0.1), (0.0, 0.1), "does not hold"),
+    ],
+)
+def test_the_axis_is_judged_by_differences(resnet3d, m3t, verdict):
+    deltas = {
+        (b, r): d
+        for b, pair in (("resnet3d", resnet3d), ("m3t", m3t))
+        for r, d in zip(("single_oa", "single_kl"), pair, strict=True)
+    }
+    deltas["nnmamba", "single_kl"] = -0.5  # no part of the claim
+    found = module.judge_axis(axis_rows(deltas))
+    assert found.verdict == verdict and "nnMamba" not in found.because
 
 
 def test_printed_figures_alone_decide_nothing():

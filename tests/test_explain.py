@@ -228,8 +228,6 @@ def test_the_command_line_explains_a_run(folder, tmp_path, capsys):
 
 def test_what_cannot_be_explained_is_said(folder, knees, tmp_path):
     cases, volumes = knees
-    with pytest.raises(InputError, match="mask; two are needed"):
-        explain(run(folder), cases.assign(mask=None), volumes, tmp_path, lesions=False)
     other = cached_volumes(cases, (16, 24, 24), "area", folder / "cache")
     with pytest.raises(InputError, match="other volumes"):
         explain(run(folder), cases, other, tmp_path, lesions=False)
@@ -238,6 +236,17 @@ def test_what_cannot_be_explained_is_said(folder, knees, tmp_path):
     with pytest.raises(InputError, match="no run of seed 7"):
         explained = folder / "explained"
         pack_cases(tmp_path, cases, explained, read_runs(folder / "runs"), seed=7)
+
+
+def test_without_masks_there_are_maps_and_nothing_is_measured(folder, knees, tmp_path):
+    cases, volumes = knees
+    bare = cases.assign(mask=None)
+    out = explain(run(folder, 1), bare, volumes, tmp_path, lesions=False, methods=["gradient"])
+    whole = read_maps(folder / "explained/resnet3d/dual/seed1")
+    maps = read_maps(out)
+    assert maps.keys() == whole.keys()
+    assert all(np.array_equal(maps[key], whole[key]) for key in maps)
+    assert (out / "overlap.csv").read_text() == (out / "profile.csv").read_text() == "case_id\n"
 
 
 def test_agreement_of_seeds_is_the_mean_over_pairs_and_knees(folder, tmp_path):

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from oacore import geometry
-from oacore.cka import cka_matrix, linear_cka
+from oacore.cka import cka_matrix, cka_pairs, linear_cka
 from oacore.errors import InputError
 from oacore.metrics import resample_counts
 from oacore.ranks import partial_spearman, spearman, spearman_within
@@ -255,6 +255,46 @@ def test_cka_of_all_models_is_a_symmetric_matrix():
     assert matrix.loc["a", "a"] == pytest.approx(1) and matrix["c"].isna().all()
     with pytest.raises(InputError, match="30 and 29 knees"):
         cka_matrix({"a": x, "b": x[1:]})
+
+
+def test_pairs_of_models_are_told_apart_by_what_differs():
+    rng = np.random.default_rng(3)
+    models = [
+        ({"backbone": b, "supervision": k, "seed": seed}, rng.normal(size=(12, 3)))
+        for b in ("m3t", "nnmamba") for k in ("single_kl", "dual") for seed in (0, 1)
+    ]  # fmt: skip
+    table = cka_pairs(models)
+    counted = table.groupby(["backbone", "differ"]).size()
+    assert counted["m3t"].to_dict() == {"seed": 2, "supervision": 2, "both": 2}
+    assert len(table) == 12 and counted["nnmamba"].sum() == 6
+    of = table[table["backbone"] == "m3t"].groupby("differ")["cka"].apply(list)
+    x = [features for _, features in models[:4]]  # single_kl 0 and 1, dual 0 and 1
+    assert of["seed"] == pytest.approx([linear_cka(x[0], x[1]), linear_cka(x[2], x[3])])
+    assert of["supervision"] == pytest.approx([linear_cka(x[0], x[2]), linear_cka(x[1], x[3])])
+    assert of["both"] == pytest.approx([linear_cka(x[0], x[3]), linear_cka(x[1], x[2])])
+    with pytest.raises(InputError, match="comes twice"):
+        cka_pairs([models[0], models[0]])
+
+
+# Centroids by chance
+
+
+def test_shuffled_distances_are_what_chance_leaves():
+    rng = np.random.default_rng(0)
+    sizes = [5, 40, 10, 80, 40]
+    kl = np.repeat(np.arange(5), sizes)
+    points = rng.normal(size=(len(kl), 4)) * [1, 2, 3, 1]
+    found = geometry.shuffled_distances(points, kl, n_shuffles=2000, seed=0)
+    spread = points.var(axis=0, ddof=1).sum()
+    for k in range(4):
+        squared = spread * (1 / sizes[k] + 1 / sizes[k + 1])  # sampling without replacement
+        assert (found[f"d_{k}{k + 1}"] ** 2).mean() == pytest.approx(squared, rel=0.05)
+    one = [found[f"d_{k}{k + 1}"][7] for k in range(4)]
+    assert found["rho_d_adj"][7] == pytest.approx(spearmanr(range(4), one).statistic)
+    # The first distance is the longest by chance and the last the shortest.
+    assert found["rho_d_adj"].mean() < -0.5
+    lacking = geometry.shuffled_distances(points[kl > 0], kl[kl > 0], n_shuffles=3, seed=0)
+    assert np.isnan(lacking["rho_d_adj"]).all() and np.isfinite(lacking["d_12"]).all()
 
 
 # Truth or label

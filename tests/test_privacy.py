@@ -1,9 +1,11 @@
 """A real cohort's book holds no subject, no single knee, no place on the builder's disk."""
 
 import base64
+import gzip
 import json
 import re
 import shutil
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -72,7 +74,21 @@ def test_no_mark_and_no_place_is_in_any_byte_of_the_book(private_book, laced):
             for mark in named:
                 assert mark not in content, (path.name, mark)
             assert not re.search(rb"\d\.(?:1357901|2468013)", content), path.name
+            for packed in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+                text = zlib.decompressobj().decompress(packed) if path.suffix == ".pdf" else b""
+                assert not any(mark in text for mark in named), path.name
     assert seen > 50
+
+
+def test_maps_carry_nothing_of_the_image_they_lie_over(private_book):
+    maps = [*private_book.glob("explained/*/*/seed*/nifti/*.nii.gz")]
+    assert len(maps) > 50
+    for path in maps:
+        content = gzip.decompress(path.read_bytes())
+        assert not any(mark.encode() in content for mark in MARKS), path.name
+        header = nib.load(path).header
+        for field in ("descrip", "aux_file", "db_name", "intent_name"):
+            assert not bytes(header[field]).strip(b"\0"), (path.name, field)
 
 
 def test_no_mark_is_in_an_executed_notebook_or_a_kept_table(private_book):
@@ -90,6 +106,11 @@ def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
     about = re.sub(r"<[^>]+>", "", (private_book / "html/book/about-this-build.html").read_text())
     assert "Single knees are not shown" in about
     assert "single knee" not in (private_book / "html/notebooks/04-train-resnet3d.html").read_text()
+    assert not [*private_book.glob("html/_static/**/slicer")]
+    for chapter in ("13-severity-axis", "14-saliency", "15-tables-and-figures"):
+        page = (private_book / f"html/notebooks/{chapter}.html").read_text()
+        assert "make book IMAGES=yes" in re.sub(r"<[^>]+>", "", page), chapter
+        assert 'class="oa-slicer"' not in page and "oa-thumbnail" not in page, chapter
     single = set()
     for path in private_book.glob("runs/*/*/seed*/predictions.csv"):
         single |= set(pd.read_csv(path)["prob_oa"])
@@ -112,6 +133,10 @@ def test_single_knees_are_shown_where_it_was_asked_for(private_book, laced):
     assert "Training" not in done.stdout
     page = (private_book / "html/notebooks/03-cohort.html").read_text()
     assert page.count('<iframe class="oa-slices"') == 2 and "asked for it" in page
-    content = b"".join(p.read_bytes() for p in private_book.glob("html/notebooks/*.html"))
+    assert 'class="oa-slicer"' in (private_book / "html/notebooks/14-saliency.html").read_text()
+    parts = [*private_book.glob("html/_static/14-saliency/slicer/*")]
+    assert len(parts) > 10
+    pages = [*private_book.glob("html/notebooks/*.html"), *parts]
+    content = b"".join(path.read_bytes() for path in pages)
     assert not any(mark.encode() in content for mark in MARKS)
     assert ROOT.as_posix().encode() not in content

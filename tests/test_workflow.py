@@ -175,6 +175,15 @@ def test_cells_that_need_absent_files_are_left_out_with_a_note(folder):
     assert "fetch word" not in note.data["text/markdown"]
     assert [cell.outputs[0].text for cell in (ran.cells[3], ran.cells[5])] == ["ran\n", "given\n"]
 
+    for tag, said in {"images": "IMAGES=yes", "masks": "masks", "lab": "JupyterLab"}.items():
+        notebook.cells[3].metadata["tags"] = [f"needs-{tag}"]
+        nbformat.write(notebook, path)
+        assert run_cli("notebooks/n.ipynb", f"built/{tag}.ipynb", "word=given").returncode == 0
+        [note] = nbformat.read(f"built/{tag}.ipynb", as_version=4).cells[4].outputs
+        assert said in note.data["text/markdown"] and "fetch" not in note.data["text/markdown"]
+
+    notebook.cells[3].metadata["tags"] = ["needs-word", "needs-radiomics"]
+    nbformat.write(notebook, path)
     failed = run_cli("notebooks/n.ipynb", "built/n.ipynb", "word=given", "radiomics=there")
     assert failed.returncode == 1 and "ZeroDivisionError" in failed.stderr
 
@@ -488,8 +497,18 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     assert edit("oacore/figures.py", '"""', '"""Now: ') == {"notebook": len(users)}
     changed = edit("oacore/profiles.yml", "epochs: 2", "epochs: 3")
     profile = load_profile("smoke")
-    assert changed == {"train": trained(profile, profile.backbones), "notebook": len(CHAPTERS)}
-    assert edit("oacore/m3t.py", '"""', '"""Now: ')["train"] == trained(profile, ["m3t"])
+    explained = sum(
+        len(recipe.seeds) * len(recipe.supervisions) for recipe in profile.backbones.values()
+    )
+    assert changed == {
+        "train": trained(profile, profile.backbones),
+        "explain": explained,
+        "notebook": len(CHAPTERS),
+    }
+    changed = edit("oacore/m3t.py", '"""', '"""Now: ')
+    assert changed["train"] == trained(profile, ["m3t"]) and changed["explain"] == 3
+    changed = edit("oacore/saliency.py", '"""', '"""Now: ')
+    assert changed["explain"] == explained and "train" not in changed
     changed = edit("oacore/selective_scan.py", '"""', '"""Now: ')
     assert changed["train"] == trained(profile, ["nnmamba"])
     assert edit("oacore/phantom.py", '"""', '"""Now: ')["phantom"] == 1

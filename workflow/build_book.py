@@ -59,7 +59,7 @@ def build_book(build: Path, profile: str) -> Path:
     """
     site = build / "site"
     shutil.rmtree(site, ignore_errors=True)
-    notebooks = stage(build / "notebooks", site)
+    notebooks = stage(build, site)
     for name, write in {"about-this-build": about_this_build, "report": report}.items():
         page = write(build, profile, notebooks)
         (site / f"book/{name}.md").write_text(page, encoding="utf-8")
@@ -88,7 +88,7 @@ def build_book(build: Path, profile: str) -> Path:
     return build / "html/index.html"
 
 
-def stage(executed: Path, site: Path) -> dict[str, Any]:
+def stage(build: Path, site: Path) -> dict[str, Any]:
     """Lay out what Jupyter Book shall read; return the executed notebooks by their names."""
     shutil.copytree(ROOT / "book", site / "book")
     shutil.copy(ROOT / "_toc.yml", site)
@@ -108,12 +108,15 @@ def stage(executed: Path, site: Path) -> dict[str, Any]:
     (site / "notebooks").mkdir()
     notebooks = {}
     for name in (page for page in contents(site / "_toc.yml") if page.startswith("notebooks/")):
-        path = executed / f"{Path(name).name}.ipynb"
+        path = build / "notebooks" / f"{Path(name).name}.ipynb"
         notebook = nbformat.read(path, as_version=4)
         if notebook.metadata.get("papermill", {}).get("exception"):
             raise InputError(f"{path}: did not run to its end; run make book again")
         notebooks[name] = notebook
         shutil.copy(path, site / f"{name}.ipynb")
+        public = build / "results" / Path(name).name / "public"
+        if public.is_dir():  # files that the chapter wants beside its page
+            shutil.copytree(public, static / Path(name).name)
     return notebooks
 
 

@@ -62,7 +62,8 @@ KEPT = {
     "runs": {
         "effects": ("08-comparison/effects", "cell-effects"),
         "interaction": ("08-comparison/interaction", "cell-run-interaction"),
-        "axis": ("08-comparison/axes", "cell-axes"),
+        "axis": ("13-severity-axis/differences", "cell-axis-differences"),
+        "saliency": ("14-saliency/differences", "cell-saliency-differences"),
     },
 }
 #: Why a source says nothing of a kind of claim, where it is not for want of files.
@@ -76,7 +77,6 @@ SILENT = {
     "runs": {
         "table1": "Other models, so there is nothing to recompute.",
         "benchmark": "Other knees than the benchmark's.",
-        "saliency": "Not measured by this book yet.",
     },
 }
 NO_IMAGE = "Radiomics hold no image, so there is no such network."

@@ -19,11 +19,13 @@ from oacore.errors import InputError
 
 CELL_TIMEOUT = 3600  # seconds; no cell of the book comes near it
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
-PRIVATE = (
-    "*Not shown: single knees of a real cohort are published only where the one who builds the "
-    "book says so (`make book IMAGES=yes`).*"
-)
-WITH_KERNEL = "*In JupyterLab a viewer stands here that has a kernel behind it; a page has none.*"
+#: What stands in place of a cell that was left out, where it is not for files to fetch.
+NOTES = {
+    "images": "*Not shown: single knees of a real cohort are published only where the one who "
+    "builds the book says so (`make book IMAGES=yes`).*",
+    "masks": "*Not shown: this needs masks of the cartilage, which this cohort has not.*",
+    "lab": "*In JupyterLab a viewer stands here that has a kernel behind it; a page has none.*",
+}
 SKIP = "skip-execution"  # nbclient leaves such a cell as it is
 
 
@@ -86,8 +88,8 @@ def leave_out(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> No
     """Mark the cells that need what this build lacks, so that they are not run.
 
     A cell tagged ``needs-published`` is run only where the parameter ``published`` is given, and
-    so on. ``images`` is given where single knees may be shown, ``lab`` never: such a cell is for
-    JupyterLab.
+    so on. ``images`` is given where single knees may be shown, ``masks`` where the cohort has
+    them, ``lab`` never: such a cell is for JupyterLab.
     """
     for cell in notebook.cells:
         if any(not parameters.get(name) for name in _needs(cell)):
@@ -111,8 +113,7 @@ def _finish(path: Path, parameters: dict[str, str]) -> None:
             absent = [name for name in _needs(cell) if not parameters.get(name)]
             fetch = " and ".join(f"`oacore fetch {name}`" for name in absent)
             note = f"*Not shown: this needs the files that {fetch} gets.*"
-            note = PRIVATE if "images" in absent else note
-            note = WITH_KERNEL if "lab" in absent else note
+            note = next((NOTES[name] for name in absent if name in NOTES), note)
             cell.outputs = [new_output("display_data", {"text/markdown": note})]
     cells = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     if "injected-parameters" in cells:

@@ -1,0 +1,143 @@
+// The slicer's panel: menus, buttons, sliders, table. It is written anew at every choice.
+function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, words, predicted,
+  nearest, start, refresh, maps, hash, open, find, all}) {
+  const stage = find(".oas-stage"), grades = [0, 1, 2, 3, 4];
+  function menus() {
+    const c = kase(), two = state.mode !== "one";
+    options(find("[data-set=case]"), data.cases.map((_, i) => i), state.kase,
+      i => data.cases[i].menu || data.cases[i].label);
+    for (const group of ["mode", "shown"])
+      all(`[data-group=${group}] button`).forEach(b =>
+        b.setAttribute("aria-pressed", b.dataset.value === state[group]));
+    find("[data-group=mode]").hidden = c.maps.length < 2;
+    const focused = root.contains(document.activeElement) && document.activeElement.dataset.model;
+    find(".oas-models").replaceChildren(...(c.maps.length ? two ? [0, 1] : [0] : []).map(which => {
+      const legend = element("legend", {textContent: two ? `Model ${"AB"[which]}` : "Model"});
+      return element("fieldset", {}, legend, ...FIELDS.map(name => {
+        const select = element("select", {onchange: () => {
+          nearest(which, name, select.value);
+          start();
+          panel();
+        }});
+        select.setAttribute("aria-label", `${name} of model ${"AB"[which]}`);
+        select.dataset.model = name + which;
+        options(select, [...new Set(c.maps.map(m => m[name]))], mapOf(which)[name], words);
+        return select;
+      }));
+    }));
+    if (focused) (find(`[data-model=${focused}]`) || root).focus();
+  }
+  function legends() {
+    const has = kase().maps.length > 0;
+    find(".oas-outlines").replaceChildren(...kase().masks.map((mask, bit) => {
+      const box = element("input", {type: "checkbox", checked: state.outlines.has(bit)});
+      box.onchange = () => { state.outlines[box.checked ? "add" : "delete"](bit); refresh(); };
+      const line = element("span", {innerHTML: `<svg viewBox="0 0 26 8" aria-hidden="true"><path d="M1 4h24" fill="none"` +
+        ` stroke="${LINES[bit]}" stroke-width="2" stroke-dasharray="${DASHES[bit].join(" ")}"/></svg>`});
+      return element("label", {}, box, line, words(mask));
+    }));
+    const apart = state.mode === "difference", colours = apart ? DIVERGING : INFERNO;
+    find(".oas-ramp").style.background = `linear-gradient(to right,${colours})`;
+    find(".oas-low").textContent = apart ? "B more" : "Saliency 0";
+    find(".oas-high").textContent = apart ? "A more" : "1 (square-root scale)";
+    for (const part of ["low", "ramp", "high"]) find(".oas-" + part).hidden = !has;
+    all("[data-tune]").forEach(input => {
+      const name = input.dataset.tune;
+      if (name === "top") input.max = data.tops.length - 1;
+      input.value = state[name];
+      const value = name === "top" ? data.tops[state.top] : state[name];
+      input.nextElementSibling.textContent = value + "%";
+      input.setAttribute("aria-valuetext", name === "top" ? `top ${value}% of the voxels` : value + "%");
+      input.parentNode.hidden = !has && (name === "opacity" || name === "top");
+    });
+  }
+  function table() {
+    const c = kase(), two = state.mode !== "one";
+    const row = (head, cells) =>
+      element("tr", {}, element("th", {scope: "row", textContent: head}), ...cells);
+    const cell = (p, chosen) => {
+      const td = element("td",
+        {className: "oas-p" + (chosen ? " oas-best" : ""), textContent: p === null ? "–" : percent(p)});
+      td.style.setProperty("--p", percent(p || 0) || "0%");
+      return td;
+    };
+    const rows = (two ? [0, 1] : [0]).map(which => [which, predicted(mapOf(which))])
+      .filter(([, p]) => p).map(([which, p]) =>
+        row(`${two ? "AB"[which] + ": " : ""}${words(p.backbone)} ${words(p.supervision)}`,
+          [cell(p.prob_oa, false), ...grades.map(k => cell(p.prob_kl ? p.prob_kl[k] : null, best(p) === k))]));
+    for (const [head, grade] of [["Label", c.kl], ["Truth (as drawn)", c.kl_true]])
+      if (grade !== null) rows.push(row(head, [element("td", {textContent: grade >= 2 ? "OA" : "no OA"}),
+        ...grades.map(k => element("td", {textContent: k === grade ? "●" : ""}))]));
+    find(".oas-table").hidden = !rows.length;
+    const top = element("tr", {}, ...["", "OA", ...grades.map(k => "KL " + k)].map(t =>
+      element("th", {scope: "col", textContent: t})));
+    find(".oas-table").replaceChildren(element("thead", {}, top), element("tbody", {}, ...rows));
+    const map = mapOf(0), averaged = map && map.grid.map((n, a) =>
+      (map.step / n * c.shape[a] * c.spacing[a]).toFixed(1));
+    find(".oas-note").textContent = [c.note, averaged && `A cell of the map is ${averaged.join(" × ")} mm` +
+      (map.step > 1 ? ", an average over the network's voxels." : ".")].filter(Boolean).join(" ");
+  }
+  function layout() {
+    const c = kase();
+    stage.style.setProperty("--columns", [0, 1, 2].map(axis => mm(ACROSS[axis]).toFixed(1) + "fr").join(" "));
+    root.classList.toggle("oas-two", state.mode === "two");
+    root.classList.toggle("oas-single", state.shown !== "all");
+    panes.forEach(({canvas, axis, which}) => {
+      canvas.style.aspectRatio = `${mm(ACROSS[axis])} / ${mm(DOWN[axis])}`;
+      canvas.hidden = which === 1 && state.mode !== "two";
+      const model = state.mode === "two" ? ` of model ${"AB"[which]}` : "";
+      canvas.setAttribute("aria-label", `${data.alt}: ${PLANES[axis]} picture${model}`);
+      canvas.setAttribute("aria-valuemin", c.box[axis][0] + 1);
+      canvas.setAttribute("aria-valuemax", c.box[axis][1]);
+    });
+    sliders.forEach(({input}, axis) =>
+      Object.assign(input, {min: c.box[axis][0] + 1, max: c.box[axis][1]}));
+    all(".oas-plane").forEach(box => {
+      box.hidden = state.shown !== "all" && state.shown !== box.dataset.plane;
+    });
+    find(".oas-link").hidden = true;
+    find(".oas-saved").textContent = "";
+    find("[data-do=link]").hidden = !home.follow;
+    find("[data-do=save]").hidden = !home.save || !c.maps.length;
+  }
+  function panel() {  // everything but the pictures, which change more often
+    menus();
+    legends();
+    table();
+    layout();
+    refresh();
+  }
+  find("[data-set=case]").onchange = event => open(+event.target.value);
+  all("[data-group] button").forEach(button => {
+    button.onclick = () => {
+      const group = button.parentNode.dataset.group;
+      state[group] = button.dataset.value;
+      if (group === "mode") start();
+      panel();
+    };
+  });
+  all("[data-tune]").forEach(input => {
+    input.oninput = () => { state[input.dataset.tune] = +input.value; start(); legends(); };
+  });
+  find("[data-do=reset]").onclick = () => {
+    Object.assign(state, START);
+    state.at = kase().start.slice();
+    panel();
+  };
+  find("[data-do=link]").onclick = async event => {
+    const link = location.href.split("#")[0] + hash(), field = find(".oas-link"), button = event.target;
+    Object.assign(field, {value: link, hidden: false});
+    field.select();
+    let done = "Link copied";
+    try { await navigator.clipboard.writeText(link); } catch { done = "Copy the link beside"; }
+    button.textContent = done;
+    setTimeout(() => { button.textContent = "Copy a link to this view"; }, 2500);
+  };
+  find("[data-do=save]").onclick = async () => {
+    const place = find(".oas-saved");
+    place.textContent = "Saving …";
+    try { place.textContent = await home.save(maps().map(m => m.file)); }
+    catch (error) { place.textContent = error.message; }
+  };
+  return {panel};
+}
