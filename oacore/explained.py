@@ -118,7 +118,7 @@ def seeds_agree(explained: str | Path, method: str = "gradient") -> pd.DataFrame
 
 def one_knee(
     run: str | Path, case: pd.Series, recipe: Recipe, head: str
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """One knee as a trained network sees it, and the maps of one answer by every method.
 
     Parameters
@@ -134,6 +134,8 @@ def one_knee(
     Returns
     -------
     image : ndarray of float32, shape (D, H, W)
+    labels : ndarray of uint8, shape (D, H, W)
+        The mask; 0 everywhere if the case has none.
     spacing : ndarray, shape (3,)
         Voxel sizes in mm.
     maps : dict of str to ndarray of float32, shape (D, H, W)
@@ -141,7 +143,7 @@ def one_knee(
     """
     model = load_trained(run)
     mask = None if pd.isna(case["mask"]) else case["mask"]
-    image, _, spacing, _ = preprocess(case["image"], mask, recipe.grid, recipe.resample)
+    image, labels, spacing, _ = preprocess(case["image"], mask, recipe.grid, recipe.resample)
     volume = torch.from_numpy(image.astype(np.float32))[None, None]
     maps = {method: saliency_map(model, volume, head, method)[0] for method in METHODS}
-    return volume[0, 0].numpy(), spacing, maps
+    return volume[0, 0].numpy(), labels, spacing, maps

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from PIL import Image
 from plotly.subplots import make_subplots
 
 from oacore.figures import _SUPERVISION_COLOURS, _SYMBOLS, _need, _style
 from oacore.figures_compare import HEAD_COLOURS, for_phones
 from oacore.model import BACKBONE_NAMES
+from oacore.overlap import REGIONS
 
 #: What answers: a supervision and one of its heads.
 MODEL_NAMES = {
@@ -44,6 +49,44 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return shown.sort_values(
         ["panel", "series"], key=lambda names: names.map(order.index), kind="stable"
     )
+
+
+def method_panels(
+    image: np.ndarray, labels: np.ndarray, spacing: np.ndarray, maps: Mapping[str, np.ndarray]
+) -> go.Figure:
+    """One sagittal slice of a knee, and of its maps by several methods.
+
+    Parameters
+    ----------
+    image, labels : ndarray, shape (D, H, W)
+        Canonical axes. The slice is that which holds most cartilage, or the middle one.
+    spacing : ndarray, shape (3,)
+        Voxel sizes in mm.
+    maps : mapping of a method's name to a map in [0, 1], shape (D, H, W)
+        Drawn is the root: saliency has a long tail.
+    """
+    cartilage = np.isin(labels, REGIONS["cartilage"]).sum(axis=(1, 2))
+    at = int(cartilage.argmax()) if cartilage.any() else len(image) // 2
+    black, white = np.percentile(image, (1, 99.5))
+    shown = {"the knee": np.clip((image - black) / max(white - black, 1e-12), 0, 1)}
+    shown |= {name: np.sqrt(values) for name, values in maps.items()}
+    columns = 4
+    rows = -(-len(shown) // columns)
+    # Superior is up, anterior on the left: the second axis runs forwards, the third upwards.
+    slices = [values[at].T[::-1, ::-1] for values in shown.values()]
+    height, width = (n * mm for n, mm in zip(slices[0].shape, spacing[[2, 1]], strict=True))
+    fig = make_subplots(
+        rows, columns, subplot_titles=list(shown), horizontal_spacing=0.01,
+        vertical_spacing=0.09,
+    )  # fmt: skip
+    for i, values in enumerate(slices):
+        grey = (255 * values).round().astype(np.uint8)
+        picture = Image.fromarray(grey).resize((round(2 * width), round(2 * height)))
+        fig.add_image(source=picture, row=i // columns + 1, col=i % columns + 1, hoverinfo="skip")
+    _style(fig, height=480, margin={"l": 8, "r": 8, "t": 36, "b": 8})
+    fig.update_annotations(font_size=13)
+    fig.update_xaxes(visible=False).update_yaxes(visible=False)
+    return fig.update_layout(dragmode=False)
 
 
 def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) -> go.Figure:

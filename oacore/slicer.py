@@ -240,6 +240,33 @@ def slicer_page(
     return Html(page, alt or title)
 
 
+def write_slicer(
+    path: str | Path, cases: Sequence[str | Path], above: Html, *, title: str, alt: str = ""
+) -> Path:
+    """The slicer as a page of its own, to be sent as a link: all it needs lies in its folder.
+
+    Parameters
+    ----------
+    path : path-like
+        The page, beside the files that :func:`pack_case` wrote.
+    cases, title, alt
+        As in :func:`slicer_page`.
+    above : Html
+        What stands above it: on what evidence it rests.
+    """
+    body = slicer_page(cases, ".", title=title, alt=alt).html
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<title>{html.escape(title)}</title>\n'
+        "<style>body{max-width:1200px;margin:0 auto;padding:8px;font-family:system-ui,sans-serif}"
+        f"</style>\n</head>\n<body>\n<main>\n{above.html}\n{body}</main>\n</body>\n</html>\n"
+    )
+    path = Path(path)
+    write_whole(path, page.encode())
+    return path
+
+
 def slug_of(text: str) -> str:
     """A name as it stands in a link or a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -5,6 +5,7 @@ The book is the folder in OACORE_BOOK_HTML, else the smoke build (fixture ``buil
 
 import functools
 import http.server
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ KNEE = "notebooks/02-building-a-knee.html"
 PUBLISHED = "notebooks/09-published-record.html"
 AUDIT = "notebooks/10-printed-tables.html"
 RADIOMICS = "notebooks/11-radiomics.html"
+AXIS = "notebooks/13-severity-axis.html"
+SALIENCY = "notebooks/14-saliency.html"
+FIGURES = "notebooks/15-tables-and-figures.html"
 REPORT = "book/report.html"
 PHONE = {"width": 375, "height": 800}
 
@@ -261,7 +265,10 @@ def test_the_chapter_with_the_most_pictures_stays_light(book):
     assert (book / KNEE).stat().st_size < 3e6
 
 
-@pytest.mark.parametrize("name", ["index.html", COHORT, KNEE, PUBLISHED, AUDIT, RADIOMICS, REPORT])
+@pytest.mark.parametrize(
+    "name",
+    ["index.html", COHORT, KNEE, PUBLISHED, AUDIT, RADIOMICS, AXIS, SALIENCY, FIGURES, REPORT],
+)
 def test_a_phone_needs_no_sideways_scroll(browser, book, name):
     page = browser.new_page()
     page.set_viewport_size(PHONE)
@@ -269,6 +276,61 @@ def test_a_phone_needs_no_sideways_scroll(browser, book, name):
     page.wait_for_selector("main")
     page.wait_for_timeout(500)  # plots settle to the new width
     assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]
+    page.close()
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_link_opens_the_slicer_on_a_case_slice_and_model(browser, book, served, way, alone):
+    home = book.as_uri() if way == "from disk" else served
+    place = "_static/14-saliency/slicer/index.html" if alone else SALIENCY
+    assert (book / place).stat().st_size < 1e6, "a page is light before it is touched"
+    link = f"{home}/{place}#slicer=case-2,s9,c20,a31,m3t-dual-kl-gradient"
+    watched = Watched(browser, link, home)
+    page = watched.page
+    slicer = page.locator(".oa-slicer")
+    page.wait_for_function("() => document.querySelector('.oa-slicer').dataset.ready === 'true'")
+    where = [slicer.locator(f"[data-slice={plane}]") for plane in ("sagittal", "coronal", "axial")]
+    assert [one.input_value() for one in where] == ["9", "20", "31"]
+    assert slicer.locator("[data-set=case] option:checked").inner_text() == "Case 2"
+    assert slicer.locator("[data-model=backbone0]").input_value() == "m3t"
+    canvas = slicer.locator("canvas").first
+    before = canvas.evaluate("c => c.toDataURL()")
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    assert where[0].input_value() == "10"
+    page.wait_for_function("() => document.querySelector('.oa-slicer').dataset.ready === 'true'")
+    page.wait_for_timeout(100)
+    assert canvas.evaluate("c => c.toDataURL()") != before
+    assert "KL" in slicer.locator(".oas-table").inner_text()
+    assert not watched.trouble and not watched.foreign
+    page.close()
+
+
+def test_a_case_of_the_slicer_is_small(book):
+    folder = book / "_static/14-saliency/slicer"
+    cases = [json.loads(path.read_text()) for path in folder.glob("case-*.json")]
+    assert len(cases) == 5
+    for case in cases:
+        parts = [case["image"], case["outline"], *case["maps"]]
+        assert sum((folder / part["file"]).stat().st_size for part in parts) < 2e6
+
+
+def test_figures_for_print_lie_beside_their_page(browser, book, served):
+    watched = Watched(browser, f"{served}/{FIGURES}", served)
+    page = watched.page
+    links = page.locator("article a[href*='_static/15-tables-and-figures/']")
+    targets = {links.nth(i).get_attribute("href") for i in range(links.count())}
+    names = {Path(target).name for target in targets}
+    assert {f"fig{k}.{end}" for k in range(1, 6) for end in ("svg", "pdf")} <= names
+    assert {f"table{k}.{end}" for k in range(1, 4) for end in ("csv", "tex")} <= names
+    for target in targets:
+        assert page.request.get(f"{served}/notebooks/{target}").status == 200, target
+    pictures = page.locator("article figure img")
+    assert pictures.count() >= 5
+    for i in range(pictures.count()):
+        assert pictures.nth(i).evaluate("i => i.complete && i.naturalWidth > 100")
+        assert len(pictures.nth(i).get_attribute("alt")) > 40
     page.close()
 
 

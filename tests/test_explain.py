@@ -1,5 +1,7 @@
 """Saliency of a run, measured: against maps and sums made by hand, and after an interruption."""
 
+import base64
+import io
 import json
 
 import nibabel as nib
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from PIL import Image
 from scipy.stats import false_discovery_control, spearmanr
 
 import oacore.explain as module
@@ -17,7 +20,7 @@ from oacore.cohort import graded, read_cohort
 from oacore.errors import InputError
 from oacore.explain import UNTRAINED, explain
 from oacore.explained import one_knee, read_explained, read_maps, seeds_agree
-from oacore.figures_saliency import line_panels, named
+from oacore.figures_saliency import line_panels, method_panels, named
 from oacore.maps import read_map
 from oacore.model import build_model
 from oacore.overlap_means import contrast, dual_minus_single, overlap_means, profile_means
@@ -249,6 +252,18 @@ def test_without_masks_there_are_maps_and_nothing_is_measured(folder, knees, tmp
     assert (out / "overlap.csv").read_text() == (out / "profile.csv").read_text() == "case_id\n"
 
 
+def test_a_slice_of_the_panels_has_superior_up_and_anterior_left():
+    labels = np.zeros((6, 20, 20), np.uint8)
+    labels[4, 10, 10] = 5  # the slice with cartilage
+    image = np.zeros(labels.shape, np.float32)
+    image[4, 18, 18] = 1  # anterior and superior
+    fig = method_panels(image, labels, np.ones(3), {"a": image})
+    source = fig.data[1].source.split(",")[1]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))[..., 0]
+    row, column = np.unravel_index(picture.argmax(), picture.shape)
+    assert row < 6 and column < 6 and picture.max() > 200
+
+
 def test_agreement_of_seeds_is_the_mean_over_pairs_and_knees(folder, tmp_path):
     alike = seeds_agree(folder / "explained")
     assert list(alike["supervision"]) == ["dual", "dual"]  # the other has one seed
@@ -263,8 +278,12 @@ def test_agreement_of_seeds_is_the_mean_over_pairs_and_knees(folder, tmp_path):
 def test_one_knee_under_every_method(folder, knees):
     cases, volumes = knees
     case = cases.iloc[-1]
-    image, spacing, maps = one_knee(run(folder), case, RECIPE, "oa")
+    image, labels, spacing, maps = one_knee(run(folder), case, RECIPE, "oa")
     row = volumes.rows(np.array([case["case_id"]]))[0]
+    assert np.array_equal(labels, volumes.masks[row])
+    fig = method_panels(image, labels, spacing, maps)
+    assert [note.text for note in fig.layout.annotations] == ["the knee", *METHODS]
+    assert len(fig.data) == 8
     assert np.array_equal(image, volumes.images[row].astype(np.float32))
     assert_allclose(spacing, volumes.spacing[row], rtol=1e-6)
     assert list(maps) == list(METHODS)

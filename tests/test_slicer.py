@@ -16,9 +16,10 @@ from test_browser import FLAGS, PHONE
 from test_display import FOREIGN
 
 from oacore import sheets
+from oacore.display import evidence
 from oacore.errors import InputError
 from oacore.sheets import TOPS, unpack
-from oacore.slicer import CASE_LIMIT, pack_case, slicer_page
+from oacore.slicer import CASE_LIMIT, pack_case, slicer_page, write_slicer
 from oacore.volumes import read_canonical, resize
 
 SHAPE = (12, 40, 32)
@@ -595,3 +596,15 @@ def test_the_real_mean_knee_packs_and_opens(opened, shared, tmp_path):
     page = opened(tmp_path.as_uri())
     assert page.locator(".oas-models select").count() == 0
     assert mean(page, "sagittal", (0.2, 0.2, 0.8, 0.8))[0] > 20
+
+
+def test_a_slicer_of_its_own_is_light_says_its_evidence_and_follows_a_link(opened, home, site):
+    cases = [site / "files/case-1.json", site / "files/case-2.json"]
+    path = write_slicer(site / "files/page.html", cases, evidence("phantom"), title="Slices")
+    assert path.stat().st_size < 150_000
+    page = opened(f"{home}/files", "#slicer=case-2,s5,c9,a8,m3t-dual-oa-gradient")
+    assert page.locator("[data-set=case]").input_value() == "1"
+    assert places(page) == [5, 9, 8]
+    assert page.locator("[data-model=backbone0]").input_value() == "m3t"
+    assert "not a clinical result" in page.inner_text("main")
+    assert page.title() == "Slices"
