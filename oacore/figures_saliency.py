@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
@@ -70,19 +71,17 @@ def method_panels(
     black, white = np.percentile(image, (1, 99.5))
     shown = {"the knee": np.clip((image - black) / max(white - black, 1e-12), 0, 1)}
     shown |= {name: np.sqrt(values) for name, values in maps.items()}
-    columns = 4
-    rows = -(-len(shown) // columns)
     # Superior is up, anterior on the left: the second axis runs forwards, the third upwards.
     slices = [values[at].T[::-1, ::-1] for values in shown.values()]
-    height, width = (n * mm for n, mm in zip(slices[0].shape, spacing[[2, 1]], strict=True))
-    fig = make_subplots(
-        rows, columns, subplot_titles=list(shown), horizontal_spacing=0.01,
-        vertical_spacing=0.09,
-    )  # fmt: skip
-    for i, values in enumerate(slices):
-        grey = (255 * values).round().astype(np.uint8)
-        picture = Image.fromarray(grey).resize((round(2 * width), round(2 * height)))
-        fig.add_image(source=picture, row=i // columns + 1, col=i % columns + 1, hoverinfo="skip")
+    size = [round(2 * n * mm) for n, mm in zip(slices[0].shape, spacing[[2, 1]], strict=True)]
+    grey = [Image.fromarray((255 * values).round().astype(np.uint8)) for values in slices]
+    stacked = np.stack([np.asarray(one.resize(size[::-1])) for one in grey])
+    fig = px.imshow(stacked, facet_col=0, facet_col_wrap=4, binary_string=True)
+    for note, name in zip(
+        fig.layout.annotations, [*list(shown)[4:], *list(shown)[:4]], strict=True
+    ):
+        note.text = name  # plotly counts the rows from below
+    fig.update_traces(hoverinfo="skip", hovertemplate=None)
     _style(fig, height=480, margin={"l": 8, "r": 8, "t": 36, "b": 8})
     fig.update_annotations(font_size=13)
     fig.update_xaxes(visible=False).update_yaxes(visible=False)

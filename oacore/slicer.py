@@ -258,6 +258,7 @@ def write_slicer(
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'  # else a browser asks the server for one
         f'<meta name="color-scheme" content="light dark">\n<title>{html.escape(title)}</title>\n'
         "<style>body{max-width:1200px;margin:0 auto;padding:8px;font-family:system-ui,sans-serif}"
         f"</style>\n</head>\n<body>\n<main>\n{above.html}\n{body}</main>\n</body>\n</html>\n"

@@ -257,9 +257,9 @@ def test_a_slice_of_the_panels_has_superior_up_and_anterior_left():
     labels[4, 10, 10] = 5  # the slice with cartilage
     image = np.zeros(labels.shape, np.float32)
     image[4, 18, 18] = 1  # anterior and superior
-    fig = method_panels(image, labels, np.ones(3), {"a": image})
+    fig = method_panels(image, labels, np.ones(3), dict.fromkeys("abcdefg", image))
     source = fig.data[1].source.split(",")[1]
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))[..., 0]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
     row, column = np.unravel_index(picture.argmax(), picture.shape)
     assert row < 6 and column < 6 and picture.max() > 200
 
@@ -282,8 +282,14 @@ def test_one_knee_under_every_method(folder, knees):
     row = volumes.rows(np.array([case["case_id"]]))[0]
     assert np.array_equal(labels, volumes.masks[row])
     fig = method_panels(image, labels, spacing, maps)
-    assert [note.text for note in fig.layout.annotations] == ["the knee", *METHODS]
     assert len(fig.data) == 8
+    # From above and from the left, the panels are the knee and then the methods in their order.
+    notes = sorted(fig.layout.annotations, key=lambda note: (-note.y, note.x))
+    assert [note.text for note in notes] == ["the knee", *METHODS]
+    x = {trace.xaxis: fig.layout[trace.xaxis.replace("x", "xaxis")].domain for trace in fig.data}
+    y = {trace.yaxis: fig.layout[trace.yaxis.replace("y", "yaxis")].domain for trace in fig.data}
+    order = sorted(range(8), key=lambda i: (-y[fig.data[i].yaxis][0], x[fig.data[i].xaxis][0]))
+    assert order == list(range(8))
     assert np.array_equal(image, volumes.images[row].astype(np.float32))
     assert_allclose(spacing, volumes.spacing[row], rtol=1e-6)
     assert list(maps) == list(METHODS)
