@@ -31,7 +31,8 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
     DataFrame
         `KEYS`; `value`, `low`, `high`; `chance`, `ceiling`, means over the same knees;
         `enrichment`, mean value over mean chance, with `enrichment_low`, `enrichment_high`;
-        `knees`, `seeds`. A knee is left out where the value is undefined.
+        `knees`, `seeds`. A knee is left out where the value is undefined, as the mass of a map
+        that is zero everywhere; NaN where no knee is left.
 
     Notes
     -----
@@ -48,7 +49,7 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
             {
                 **dict(zip(KEYS, keys, strict=True)),
                 **_interval("value", "", means),
-                **{"chance": by_chance[0], "ceiling": ceiling.mean()},
+                **{"chance": by_chance[0], "ceiling": _means(ceiling, counts, drawn)[0]},
                 **_interval("enrichment", "enrichment_", ratio),
                 **{"knees": value.shape[1], "seeds": value.shape[0]},
             }
@@ -180,10 +181,6 @@ def _matrices(rows: pd.DataFrame, *columns: str) -> list[np.ndarray]:
     """Values (seeds, knees) of the knees whose first column is defined under every seed."""
     wide = [rows.pivot(index="seed", columns="case_id", values=column) for column in columns]
     known = wide[0].notna().all()
-    if not known.any():
-        raise InputError(
-            f"overlaps: no knee has a {columns[0]} under every seed; leave this group out"
-        )
     return [values.loc[:, known].to_numpy(dtype=float) for values in wide]
 
 
@@ -191,12 +188,15 @@ def _resamples(shape: Sequence[int], n_resamples: int, seed: int) -> tuple[np.nd
     """Counts of knees (1 + B, n) and weights of seeds (1 + B, S); the first row takes each once."""
     rng = np.random.default_rng(seed)
     n_seeds, n = shape
-    counts = np.vstack([np.ones((1, n)), resample_counts(n, n_resamples, rng)])
+    knees = resample_counts(n, n_resamples, rng) if n else np.ones((n_resamples, 0))
+    counts = np.vstack([np.ones((1, n)), knees])
     return counts, draw_seeds(n_seeds, n_resamples, rng)
 
 
 def _means(values: np.ndarray, counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Mean of values (S, n) in each resample, (1 + B,)."""
+    """Mean of values (S, n) in each resample, (1 + B,); NaN without a knee."""
+    if not values.size:
+        return np.full(len(counts), np.nan)
     return ((counts / counts.sum(axis=1, keepdims=True)) @ values.T * drawn).sum(axis=1)
 
 

@@ -327,8 +327,12 @@ def test_means_and_their_intervals():
     wide = overlap_means(table_of(two), n_resamples=4000, seed=0).iloc[0]
     assert (wide["knees"], wide["seeds"]) == (399, 2)
     assert wide["high"] - wide["low"] > 0.15
-    with pytest.raises(InputError, match="no knee"):
-        overlap_means(table_of(np.full((2, 3), np.nan)), seed=0)
+    # A map that is zero everywhere has no mass: that group is undefined, and the others are not.
+    none = pd.concat([table_of(np.full((2, 3), np.nan), head="kl"), table_of(two)])
+    found = overlap_means(none, n_resamples=50, seed=0).set_index("head")
+    assert found.loc["kl", ["value", "low", "high", "enrichment", "chance"]].isna().all()
+    assert found["knees"].to_dict() == {"kl": 0, "oa": 399}
+    assert_allclose(found.loc["oa", "value"], wide["value"])
 
 
 def test_contrasts_are_paired_by_knee_and_seed():
