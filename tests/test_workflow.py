@@ -44,6 +44,13 @@ def trained(profile: Profile, backbones: Collection[str]) -> int:
     return sum(len(r.supervisions) * len(r.seeds) for r in recipes if r.backbone in backbones)
 
 
+def explained(profile: Profile) -> int:
+    """How many runs have their saliency measured."""
+    return sum(
+        len(recipe.seeds) * len(recipe.supervisions) for recipe in profile.backbones.values()
+    )
+
+
 def write_notebook(path: Path, *cells: str, defaults: str = "word = 'default'") -> Path:
     """A notebook of a title, a parameters cell and some code cells."""
     notebook = new_notebook(
@@ -290,6 +297,7 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
         "measure": 1,
         "cache": len(profile.backbones),
         "train": trained(profile, profile.backbones),
+        "explain": explained(profile),
         "notebook": len(CHAPTERS),
         "book": 1,
         "all": 1,
@@ -323,12 +331,13 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy whose last chapter, which needs no other job, is a short notebook."""
+    """A copy in which a chapter that needs no other job is a short notebook."""
     root = copy_project(tmp_path_factory.mktemp("make") / "project")
-    (root / f"{CHAPTERS[-1]}.ipynb").unlink()
+    (root / f"notebooks/{LONE}.ipynb").unlink()
     return root
 
 
+LONE = "12-speed"
 DEFAULTS = "profile = ''\ncohort = ''\nbuild = ''\npublished = ''"
 
 
@@ -358,7 +367,7 @@ def test_a_second_build_at_the_same_time_is_refused(project):
 
 
 def test_a_failed_notebook_is_where_the_next_run_goes_on(project):
-    name = Path(CHAPTERS[-1]).name
+    name = LONE
     target = f"build/smoke/notebooks/{name}.ipynb"
     words = ["--cores", "1", "--config", "profile=smoke", "--", target]
     write_notebook(project / f"notebooks/{name}.ipynb", "1 / 0", defaults=DEFAULTS)
@@ -388,7 +397,7 @@ def test_make_book_ends_with_what_went_wrong(tmp_path, monkeypatch, capsys):
 
 
 def test_a_killed_build_blocks_nothing(project):
-    name = Path(CHAPTERS[-1]).name
+    name = LONE
     target = f"build/smoke/notebooks/{name}.ipynb"
     words = ["--nolock", "--cores", "1", "--config", "profile=smoke", "--", target]
     source = project / f"notebooks/{name}.ipynb"
@@ -497,18 +506,15 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     assert edit("oacore/figures.py", '"""', '"""Now: ') == {"notebook": len(users)}
     changed = edit("oacore/profiles.yml", "epochs: 2", "epochs: 3")
     profile = load_profile("smoke")
-    explained = sum(
-        len(recipe.seeds) * len(recipe.supervisions) for recipe in profile.backbones.values()
-    )
     assert changed == {
         "train": trained(profile, profile.backbones),
-        "explain": explained,
+        "explain": explained(profile),
         "notebook": len(CHAPTERS),
     }
     changed = edit("oacore/m3t.py", '"""', '"""Now: ')
     assert changed["train"] == trained(profile, ["m3t"]) and changed["explain"] == 3
     changed = edit("oacore/saliency.py", '"""', '"""Now: ')
-    assert changed["explain"] == explained and "train" not in changed
+    assert changed["explain"] == explained(profile) and "train" not in changed
     changed = edit("oacore/selective_scan.py", '"""', '"""Now: ')
     assert changed["train"] == trained(profile, ["nnmamba"])
     assert edit("oacore/phantom.py", '"""', '"""Now: ')["phantom"] == 1
