@@ -298,9 +298,8 @@ def test_a_link_opens_the_slicer_on_a_case_slice_and_model(browser, book, served
     before = canvas.evaluate("c => c.toDataURL()")
     canvas.focus()
     page.keyboard.press("ArrowRight")
-    assert where[0].input_value() == "10"
+    sync_api.expect(where[0]).to_have_value("10")  # in the next frame
     page.wait_for_function("() => document.querySelector('.oa-slicer').dataset.ready === 'true'")
-    page.wait_for_timeout(100)
     assert canvas.evaluate("c => c.toDataURL()") != before
     assert "KL" in slicer.locator(".oas-table").inner_text()
     assert not watched.trouble and not watched.foreign
