@@ -317,6 +317,7 @@ def opened(window):
 
 
 def settle(page):
+    page.evaluate(SETTLED)  # what was asked for is begun in the next frame
     page.wait_for_function(READY)
     page.evaluate(SETTLED)
 
