@@ -40,7 +40,7 @@ _PLOTLY_CONFIG = {
 }
 _HEIGHT = 440  # px, of a plot that sets none: "100%" of an output cell would be nothing
 _PANEL = 165  # px, the least width of a panel; narrower screens scroll inside the figure
-_TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
+TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
 _VIEWER = files("oacore").joinpath("viewer.html").read_text(encoding="utf-8")
 _shown: Counter[str] = Counter()
 
@@ -293,7 +293,7 @@ def slice_viewer(
             for axis in range(3):
                 area = (codes == code).sum(tuple({0, 1, 2} - {axis}))
                 worth[axis] += area / area.max()  # a small label counts as much as a large one
-        sheets = [[_jpeg(_sheet(grey, axis)), _png(_sheet(codes, axis))] for axis in range(3)]
+        sheets = [[_jpeg(sheet(grey, axis)), _png(sheet(codes, axis))] for axis in range(3)]
         cases.append({"name": case, "sheets": sheets})
     start = [int(np.argmax(w)) if w.any() else n // 2 for w, n in zip(worth, shape, strict=True)]
     data = {
@@ -302,7 +302,7 @@ def slice_viewer(
         "spacing": [float(s) for s in spacing],
         "start": start,
         "columns": [_columns(n) for n in shape],
-        "tile": _TILE,
+        "tile": TILE,
         "together": together,
         "alt": alt or title,
     }
@@ -344,12 +344,15 @@ def _columns(slices: int) -> int:
     return int(np.ceil(np.sqrt(slices)))
 
 
-def _sheet(array: np.ndarray, axis: int) -> np.ndarray:
-    """All slices across one axis, as seen on the screen, side by side in one picture."""
+def sheet(array: np.ndarray, axis: int) -> np.ndarray:
+    """All slices across one axis, as seen on the screen, side by side in one picture.
+
+    Superior is up and anterior on the left; slices are padded to multiples of `TILE`.
+    """
     slices = np.moveaxis(array, axis, 0).transpose(0, 2, 1)[:, ::-1, ::-1]
     n, columns = len(slices), _columns(len(slices))
     rows = -(-n // columns)
-    pad = [(0, rows * columns - n), *((0, -size % _TILE) for size in slices.shape[1:])]
+    pad = [(0, rows * columns - n), *((0, -size % TILE) for size in slices.shape[1:])]
     tiles = np.pad(slices, pad, mode="edge")
     _, height, width = tiles.shape
     grid = tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from oacore.display import TILE, sheet
 from oacore.errors import InputError
 
 TOPS = (0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
@@ -27,7 +28,6 @@ TOPS = (0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
 # How maps are stored, the first at which all of a case fit: cells are averaged over so many
 # voxels of the map's grid each way; quality 0 is PNG, which loses nothing more.
 _LADDER = ((1, 0), (1, 90), (2, 0), (2, 90), (2, 75), (2, 60), (3, 75), (4, 75), (4, 50))
-_TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
 
 
 def pack_maps(
@@ -130,21 +130,9 @@ def sagittal(array: np.ndarray) -> np.ndarray:
     return array.transpose(0, 2, 1)[:, ::-1, ::-1]
 
 
-def _sheet(array: np.ndarray) -> np.ndarray:
-    """All sagittal slices side by side, superior up and anterior left; padded at the edges."""
-    slices = sagittal(array)
-    n, columns = len(slices), int(np.ceil(np.sqrt(len(slices))))
-    rows = -(-n // columns)
-    pad = [(0, rows * columns - n), *((0, -size % _TILE) for size in slices.shape[1:])]
-    tiles = np.pad(slices, pad, mode="edge")
-    _, height, width = tiles.shape
-    grid = tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
-    return grid.reshape(rows * height, columns * width)
-
-
 def part_of(array: np.ndarray, quality: int, tops: Sequence[int] = ()) -> bytes:
     """A script that hands over a sheet: JPEG of that quality, or PNG if it is 0."""
-    buffer, picture = io.BytesIO(), Image.fromarray(np.ascontiguousarray(_sheet(array)))
+    buffer, picture = io.BytesIO(), Image.fromarray(np.ascontiguousarray(sheet(array, 0)))
     if quality:
         picture.save(buffer, "jpeg", quality=quality, optimize=True)
     else:
@@ -175,7 +163,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def unpack(sheet: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The volume (X, Y, Z) that a sheet of sagittal slices holds: what the viewer does, too."""
     n, wide, high = shape
-    width, height = (-(-size // _TILE) * _TILE for size in (wide, high))
+    width, height = (-(-size // TILE) * TILE for size in (wide, high))
     columns = sheet.shape[1] // width
     tiles = sheet.reshape(-1, height, columns, width).transpose(0, 2, 1, 3)
     slices = tiles.reshape(-1, height, width)[:n, :high, :wide]
