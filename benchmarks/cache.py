@@ -23,8 +23,8 @@ from monai.transforms import (
     Resize,
 )
 
-from oacore.cache import cached_volumes
-from oacore.cohort import graded, read_cohort
+from oacore.data.cache import cached_volumes
+from oacore.data.cohort import graded, read_cohort
 from oacore.profile import load_profile
 
 

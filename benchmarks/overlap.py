@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Row, alternate
 from benchmarks.speed import processor, table, write
-from oacore.overlap import LEAST_SUM, MEASURES, overlap
+from oacore.instruments.saliency.overlap import LEAST_SUM, MEASURES, overlap
 from oacore.provenance import provenance
 
 SEED = 0
@@ -91,7 +91,7 @@ def released_way(maps: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
 
 
 def our_way(maps: list[np.ndarray], masks: list[np.ndarray]) -> np.ndarray:
-    """The same by :func:`oacore.overlap.overlap`."""
+    """The same by :func:`.overlap.overlap`."""
     values = overlap(maps, masks, range(len(maps)))["value"].to_numpy()
     return values.reshape(len(maps), len(MEASURES))
 
@@ -111,7 +111,8 @@ def rows(setting: Setting) -> Iterator[Row]:
     grid = " x ".join(map(str, setting.grid))
     yield Row(
         "overlap", "Saliency and cartilage, 4 measures: time",
-        "argpartition for each threshold", "oacore.overlap", taken["peer"], taken["ours"], "s",
+        "argpartition for each threshold", "oacore.instruments.saliency.overlap",
+        taken["peer"], taken["ours"], "s",
         aim=setting.aim, note=f"{setting.cases} maps of {grid} voxels, {masks[0].mean():.2%} of "
         "them in the region",
     )  # fmt: skip

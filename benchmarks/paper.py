@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from benchmarks.measure import Row, agree, allocated, peak_since, rate
 from benchmarks.peers import Plain, nnmamba_with, opened_files
 from benchmarks.rows import LOOSE, SEED, Ours, Setting, by, write_files
-from oacore.cache import cached_volumes
-from oacore.model import BACKBONE_NAMES
+from oacore.data.cache import cached_volumes
+from oacore.models.scan.selective import default_backend
+from oacore.names import BACKBONE_NAMES
 from oacore.profile import Recipe, load_profile
-from oacore.selective_scan import default_backend
-from oacore.train import epoch_batches
+from oacore.training.loop import epoch_batches
 
 
 def paper(setting: Setting, device: torch.device) -> Iterator[Row]:

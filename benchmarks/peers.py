@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-import oacore.nnmamba
+import oacore.models.nnmamba
 from oacore.errors import InputError
-from oacore.hierarchy import hierarchical_loss
-from oacore.model import build_model
+from oacore.models.heads import build_model
+from oacore.models.scan.selective import selective_scan
 from oacore.profile import Recipe
-from oacore.selective_scan import selective_scan
+from oacore.training.losses import hierarchical_loss
 
 
 def require_mambapy() -> None:
@@ -47,7 +47,7 @@ def mambapy_scan(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
 ) -> Tensor:
-    """Parallel scan of mambapy behind the arguments of :func:`oacore.selective_scan`.
+    """Parallel scan of mambapy behind the arguments of :func:`.scan.selective`.
 
     mambapy's own method makes exp(delta A) and delta B u, of shape (batch, length, channels,
     states), and calls its `pscan`.
@@ -106,12 +106,12 @@ def scan_pass(method: str, inputs: list[Tensor]) -> dict[str, Tensor]:
 @contextmanager
 def nnmamba_with(scan: Callable[..., Tensor] | None) -> Iterator[None]:
     """NNMamba computes with another scan inside this context; with its own for None."""
-    own = oacore.nnmamba.selective_scan
-    oacore.nnmamba.selective_scan = own if scan is None else scan
+    own = oacore.models.nnmamba.selective_scan
+    oacore.models.nnmamba.selective_scan = own if scan is None else scan
     try:
         yield
     finally:
-        oacore.nnmamba.selective_scan = own
+        oacore.models.nnmamba.selective_scan = own
 
 
 class Plain:

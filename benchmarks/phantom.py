@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from oacore.knee import draw_knee
-from oacore.phantom import write_phantom
+from oacore.instruments.phantom.cohort import write_phantom
+from oacore.instruments.phantom.knee import draw_knee
+from oacore.instruments.phantom.subjects import sample_subjects
 from oacore.profile import load_profile
-from oacore.subjects import sample_subjects
 
 SHAPES = {"smoke": (32, 72, 72), "laptop": (40, 96, 96), "study": (80, 192, 192)}
 SHAPES["paper"] = (160, 384, 384)

@@ -19,7 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-import oacore.train
+import oacore.training.loop
 from benchmarks.measure import (
     Row,
     agree,
@@ -37,15 +37,15 @@ from benchmarks.peers import (
     scan_inputs,
     scan_pass,
 )
-from oacore.cache import cached_volumes
-from oacore.hierarchy import hierarchical_loss
-from oacore.knee import FIELD_OF_VIEW, draw_knee
-from oacore.m3t import M3T
-from oacore.model import build_model
+from oacore.data.cache import cached_volumes
+from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee
+from oacore.instruments.phantom.subjects import sample_subjects
+from oacore.models.heads import build_model
+from oacore.models.m3t import M3T
+from oacore.models.scan.selective import default_backend
 from oacore.profile import Recipe, load_profile
-from oacore.selective_scan import default_backend
-from oacore.subjects import sample_subjects
-from oacore.train import epoch_batches, load_batch, run_config
+from oacore.training.loop import epoch_batches, load_batch, run_config
+from oacore.training.losses import hierarchical_loss
 
 SEED = 0
 #: Gap allowed between bfloat16 and float32, as a share of the norm.
@@ -241,11 +241,11 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 class Ours:
-    """A Dual model as :func:`oacore.train.train` sets it up, with precision "auto"."""
+    """A Dual model as :func:`.loop.train` sets it up, with precision "auto"."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         config = run_config(replace(recipe, precision="auto"), "dual", SEED)
-        precision = oacore.train._precision(config, device.type)
+        precision = oacore.training.loop._precision(config, device.type)
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
         self.fabric.launch()
         bare = build_model(recipe.backbone, "dual", SEED, recipe.encoder, recipe.heads)
@@ -261,7 +261,7 @@ class Ours:
             self.how += f", {default_backend(device)} scan"
 
     def step(self, x: Tensor, kl: Tensor) -> Tensor:
-        """One training step as :func:`oacore.train.train_epoch` takes it."""
+        """One training step as :func:`.loop.train_epoch` takes it."""
         torch.manual_seed(SEED)
         self.optimizer.zero_grad()
         loss, _ = hierarchical_loss(self.model(x), kl)

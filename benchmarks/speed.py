@@ -28,9 +28,9 @@ from benchmarks.measure import Row
 from benchmarks.paper import paper
 from benchmarks.rows import SEED, Setting, loading, m3t, nnmamba, resnet3d, scan
 from oacore.errors import InputError
-from oacore.performance import in_words
+from oacore.instruments.evidence.performance import in_words
+from oacore.models.scan.selective import default_backend
 from oacore.provenance import provenance
-from oacore.selective_scan import default_backend
 
 RECORDED = Path(__file__).parent / "recorded"
 PACKAGES = ("mambapy", "numba", "triton", "mamba_ssm")  # where they are installed

@@ -29,16 +29,17 @@ from threadpoolctl import threadpool_limits
 from benchmarks.measure import Row, alternate
 from benchmarks.speed import processor, table, write
 from oacore.errors import InputError
-from oacore.metrics import metric_values, resample_counts
-from oacore.prediction_files import read_predictions
-from oacore.predictions import PROB_KL, pair
-from oacore.protocol import (
+from oacore.instruments.published.predictions import read_predictions
+from oacore.instruments.published.protocol import (
     FIRST,
     SINGLE,
     SUPERVISIONS,
     TASKS,
     released_protocol,
 )
+from oacore.metrics.predictions import PROB_KL, pair
+from oacore.metrics.resampling import resample_counts
+from oacore.metrics.scores import metric_values
 from oacore.provenance import provenance
 
 SEED = 42

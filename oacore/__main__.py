@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from oacore.check import check_cohort
+    from oacore.data.check import check_cohort
 
     report = check_cohort(options.cohort, workers=options.workers)
     print(report.text())
@@ -32,9 +32,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _phantom(options: argparse.Namespace) -> int:
-    from oacore.phantom import write_phantom
+    from oacore.instruments.phantom.cohort import write_phantom
+    from oacore.instruments.phantom.subjects import READER_NOISE
     from oacore.profile import load_profile
-    from oacore.subjects import READER_NOISE
 
     profile = load_profile(options.profile)
     coarse, *fine = options.reader_noise or [READER_NOISE]
@@ -56,8 +56,8 @@ def _phantom(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from oacore.cohort import read_cohort
-    from oacore.morphometry import measure_cohort
+    from oacore.data.cohort import read_cohort
+    from oacore.instruments.phantom.measure import measure_cohort
     from oacore.results import write_csv
 
     cases = read_cohort(options.cohort)
@@ -71,8 +71,8 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
-    from oacore.cache import cached_volumes
-    from oacore.cohort import graded, read_cohort
+    from oacore.data.cache import cached_volumes
+    from oacore.data.cohort import graded, read_cohort
     from oacore.profile import load_profile
 
     profile = load_profile(options.profile)
@@ -88,10 +88,10 @@ def _cache(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from oacore.cache import cached_volumes
-    from oacore.cohort import graded, read_cohort, require_trainable
+    from oacore.data.cache import cached_volumes
+    from oacore.data.cohort import graded, read_cohort, require_trainable
     from oacore.profile import load_profile
-    from oacore.train import run_config, train
+    from oacore.training.loop import run_config, train
 
     torch.set_num_threads(options.threads)
     recipe = load_profile(options.profile).recipe(options.backbone)
@@ -107,11 +107,11 @@ def _train(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     import torch
 
-    from oacore.cache import cached_volumes
-    from oacore.cohort import graded, is_phantom, read_cohort
-    from oacore.explain import explain
+    from oacore.data.cache import cached_volumes
+    from oacore.data.cohort import graded, is_phantom, read_cohort
+    from oacore.instruments.saliency.explain import explain
     from oacore.profile import load_profile
-    from oacore.runs import run_record
+    from oacore.training.runs import run_record
 
     torch.set_num_threads(options.threads)
     has_gpu = options.accelerator == "auto" and torch.cuda.is_available()
@@ -133,8 +133,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from oacore.prediction_files import read_predictions
-    from oacore.protocol import one_against_another, released_protocol
+    from oacore.instruments.published.predictions import read_predictions
+    from oacore.instruments.published.protocol import one_against_another, released_protocol
     from oacore.results import write_csv
 
     tables = [read_predictions(folder) for folder in options.predictions]
@@ -148,8 +148,8 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from oacore.audit import audit
-    from oacore.printed import carried_tables, read_printed
+    from oacore.instruments.audit.findings import audit
+    from oacore.instruments.audit.printed import carried_tables, read_printed
     from oacore.results import write_csv
 
     given = [read_printed(path) for path in options.table]
@@ -165,16 +165,16 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from oacore.fetch import fetch_oaizib_cm, fetch_published
+    from oacore.data.download import fetch_oaizib_cm, fetch_published
 
     if options.what == "published":
         print(fetch_published(options.folder))
     elif options.what == "references":
-        from oacore.references import fetch_references
+        from oacore.instruments.phantom.template import fetch_references
 
         print(fetch_references(options.folder))
     elif options.what == "radiomics":
-        from oacore.radiomics import fetch_radiomics
+        from oacore.instruments.radiomics.table import fetch_radiomics
 
         print(fetch_radiomics(options.folder))
     elif options.folder is None:

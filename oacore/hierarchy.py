@@ -11,8 +11,6 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
-import torch.nn.functional as F
 
 N_GRADES = 5
 FIRST_OA_GRADE = 2
@@ -23,7 +21,6 @@ SUPERVISIONS: dict[str, tuple[str, ...]] = {
     "single_kl": ("kl",),
     "dual": ("oa", "kl"),
 }
-SUPERVISION_NAMES = {"single_oa": "Single-OA", "single_kl": "Single-KL", "dual": "Dual"}
 
 
 def oa_from_kl(kl: npt.ArrayLike) -> np.ndarray:
@@ -48,42 +45,6 @@ def oa_from_kl(kl: npt.ArrayLike) -> np.ndarray:
     if not np.isin(grades, np.arange(N_GRADES)).all():
         raise ValueError(f"a KL grade is one of 0 to 4; found {np.unique(grades)}")
     return (grades >= FIRST_OA_GRADE).astype(np.int64)
-
-
-def hierarchical_loss(
-    logits: dict[str, torch.Tensor],
-    kl: torch.Tensor,
-    weights: dict[str, float] | None = None,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Training objective, equation (3), over the heads that are there.
-
-    Binary cross-entropy with logits for OA and cross-entropy for KL (section 3.4).
-    With one head this is the loss of Single-OA or of Single-KL.
-
-    Parameters
-    ----------
-    logits : dict of str to Tensor
-        "oa" of shape (batch,), "kl" of shape (batch, 5), equation (2).
-    kl : Tensor of int64, shape (batch,)
-        Grades, 0 to 4; the OA target follows from them.
-    weights : dict of str to float, optional
-        The two lambdas; 1 where not given, as in the released code.
-
-    Returns
-    -------
-    total : Tensor, scalar
-    parts : dict of str to Tensor
-        The unweighted loss of each head.
-    """
-    parts: dict[str, torch.Tensor] = {}
-    if "oa" in logits:
-        target = (kl >= FIRST_OA_GRADE).to(logits["oa"].dtype)
-        parts["oa"] = F.binary_cross_entropy_with_logits(logits["oa"], target)
-    if "kl" in logits:
-        parts["kl"] = F.cross_entropy(logits["kl"], kl)
-    weights = weights or {}
-    total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
-    return total, parts
 
 
 def prob_oa_from_kl(prob_kl: np.ndarray) -> np.ndarray:
@@ -113,7 +74,7 @@ def reader_table() -> pd.DataFrame:
     DataFrame, shape (5, 5)
         P(second reading | central reading); rows central, columns second.
     """
-    path = files("oacore") / "data" / "reader_table.csv"
+    path = files("oacore") / "reader_table.csv"
     with path.open() as file:
         table = pd.read_csv(file, comment="#", index_col="central")
     table.columns = pd.RangeIndex(N_GRADES, name="second")

@@ -2,15 +2,16 @@
 
 import os
 import shutil
-import subprocess
-import sys
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers import ROOT, make
+from tests.server import Server
 
 
 def absent(what: str, insist: str) -> NoReturn:
@@ -49,20 +50,6 @@ def playwright() -> Iterator[Any]:
         yield one
 
 
-def make(*words: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Call make in a copy of the project, with the environment that runs the tests."""
-    environment = {key: value for key, value in os.environ.items() if key != "MAKEFLAGS"}
-    return subprocess.run(
-        ["make", "--no-print-directory", f"VENV={sys.prefix}", *words],
-        cwd=root,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="session")
 def smoke_words() -> list[str]:
     """What makes the smoke build, with the files of others where they are to be had."""
@@ -89,3 +76,37 @@ def smoke_build(smoke_words: list[str]) -> Path:
 def built_book(smoke_build: Path) -> Path:
     """Folder of the smoke build's pages."""
     return smoke_build / "html"
+
+
+@pytest.fixture
+def server():
+    """A running server."""
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def loopback_only(monkeypatch):
+    """Refuse connections to any other machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        assert address[0] == "127.0.0.1", f"a connection to {address} was tried"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def closed_url():
+    """Address at which nobody answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"

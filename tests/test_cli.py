@@ -4,11 +4,11 @@ import shutil
 
 import pandas as pd
 import pytest
-from test_metrics import model
 
 import oacore.__main__ as cli
 from oacore.__main__ import main
-from oacore.subjects import READER_NOISE
+from oacore.instruments.phantom.subjects import READER_NOISE
+from tests.helpers import model
 
 
 @pytest.fixture
@@ -57,7 +57,10 @@ def test_a_cohort_without_masks_gives_an_empty_table(phantom, tmp_path):
 
 def test_coarse_and_fine_reader_noise_are_set_apart(tmp_path, monkeypatch, capsys):
     asked = {}
-    monkeypatch.setattr("oacore.phantom.write_phantom", lambda folder, **words: asked.update(words))
+    monkeypatch.setattr(
+        "oacore.instruments.phantom.cohort.write_phantom",
+        lambda folder, **words: asked.update(words),
+    )
     words = ["phantom", str(tmp_path / "p"), "--profile", "smoke", "--reader-noise"]
     for given, wanted in {("0.2",): 0.2, ("1", "0"): (1.0, 0.0)}.items():
         assert main([*words, *given, "--device", "cpu"]) == 0

@@ -5,13 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score, log_loss
 
-from oacore.hierarchy import (
-    agreement,
-    hierarchical_loss,
-    oa_from_kl,
-    prob_oa_from_kl,
-    reader_table,
-)
+from oacore.hierarchy import agreement, oa_from_kl, prob_oa_from_kl, reader_table
+from oacore.training.losses import hierarchical_loss
 
 
 def test_oa_is_kl_of_two_or_more():

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from tests.helpers import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -106,23 +107,22 @@ def imported_packages(path: Path) -> set[str]:
 
 
 #: Modules for what need not be installed, and what that is.
-OPTIONAL = {"scan_numba.py": {"numba"}, "scan_triton.py": {"triton"}}
+OPTIONAL = {"oacore/models/scan/cpu.py": {"numba"}, "oacore/models/scan/gpu.py": {"triton"}}
 
 
 def test_every_import_is_a_declared_dependency(direct):
     core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     owners = packages_distributions()
     for pattern, declared in {
-        "oacore/*.py": core,
+        "oacore/**/*.py": core,
         "notebooks/*.ipynb": core,
         "workflow/*.py": set(direct) | {"traitlets"},  # nbclient's own configuration
-        "tests/*.py": set(direct) | {"packaging"},
+        "tests/**/*.py": set(direct) | {"packaging"},
     }.items():
         for path in ROOT.glob(pattern):
-            known = {"oacore", "workflow", "benchmarks", "conftest", *OPTIONAL.get(path.name, ())}
+            optional = OPTIONAL.get(str(path.relative_to(ROOT)), set())
+            known = {"oacore", "workflow", "benchmarks", "tests"} | optional
             for name in imported_packages(path) - known:
-                if (ROOT / "tests" / f"{name}.py").exists():
-                    continue
                 owner = {canonicalize_name(dist) for dist in owners[name]}
                 assert owner & declared, f"{path.name} imports {name}, which nothing declares"
 

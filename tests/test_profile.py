@@ -7,7 +7,7 @@ import torch
 
 from oacore import profile as module
 from oacore.errors import InputError
-from oacore.model import build_model
+from oacore.models.heads import build_model
 from oacore.profile import load_profile
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from oacore.cohort import is_phantom, read_tables
+from oacore.data.cohort import is_phantom, read_tables
 from oacore.profile import Profile, load_profile
 from oacore.provenance import provenance
 

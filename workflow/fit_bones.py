@@ -1,4 +1,4 @@
-"""Fit the formulas of `oacore.bones` to a mean knee, and write oacore/data/mean_knee.csv.
+"""Fit the phantom's bone formulas to a mean knee, and write its `mean_knee.csv`.
 
     python -m workflow.fit_bones SEGMENTATION.nii.gz
 
@@ -18,13 +18,14 @@ import pandas as pd
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from oacore.bones import mean_femur, mean_tibia
-from oacore.volumes import read_canonical
+from oacore.data.volumes import read_canonical
+from oacore.instruments.phantom.bones import mean_femur, mean_tibia
 
-TABLE = Path(__file__).resolve().parent.parent / "oacore" / "data" / "mean_knee.csv"
+TABLE = Path(__file__).resolve().parent.parent / "oacore/instruments/phantom/mean_knee.csv"
 ORIGIN = (46.5, 42.0, 28.5)  # mm from the template's corner: the joint line between the spines
 HEADER = """\
-# Constants of the bone formulas in oacore/bones.py, in mm unless they are slopes or powers.
+# Constants of the bone formulas in oacore/instruments/phantom/bones.py, in mm unless they are
+# slopes or powers.
 # Fitted by workflow/fit_bones.py to the segmentation of CLAIR-Knee-103R, the mean of 103 right
 # knees of KL 0 (Yao et al. 2024, CartiMorph, doi:10.1016/j.media.2023.103035; CC-BY-NC 4.0).
 # Mean distance of the fitted surfaces from its own: femur {femur:.2f} mm, tibia {tibia:.2f} mm.

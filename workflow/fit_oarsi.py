@@ -1,6 +1,7 @@
 """Fit the model of OARSI grades given KL to counted grade patterns of real knees.
 
-``python -m workflow.fit_oarsi COUNTS.csv`` writes `oacore/data/oarsi_model.csv` anew.
+``python -m workflow.fit_oarsi COUNTS.csv`` writes `oacore/instruments/phantom/oarsi_model.csv`
+anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm, qmc
 
 from oacore.errors import InputError
-from oacore.grades import (
+from oacore.hierarchy import N_GRADES
+from oacore.instruments.phantom.grades import (
     COPULA_GRADES,
     DOMINANCE,
     MARGINS,
@@ -28,7 +30,6 @@ from oacore.grades import (
     read_model,
     signs,
 )
-from oacore.hierarchy import N_GRADES
 
 SITES = OSTEOPHYTES + NARROWINGS
 COLUMNS = ["KL", "FL", "FM", "TL", "TM", "JM", "JL", "count"]
@@ -38,12 +39,13 @@ PRIOR = 10  # knees' worth of the grade's overall shares, added where a side has
 SWEEPS, STILL = 100, 1e-4  # at most so many, and until no value moves by more
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
 KNEES = 200_000  # drawn at each grade for the moments: their standard errors are below .005
-MODEL = Path(__file__).parent.parent / "oacore" / "data" / "oarsi_model.csv"
+MODEL = Path(__file__).parent.parent / "oacore/instruments/phantom/oarsi_model.csv"
 HEADER = """\
-# OARSI grades given KL: the model from which `oacore.grades.sample_grades` draws.
+# OARSI grades given KL: the model from which `oacore.instruments.phantom.grades.sample_grades`
+# draws.
 # Fitted by `fit_oarsi` in workflow/fit_oarsi.py to 786 patterns over 5,507 knees of the
 # Osteoarthritis Initiative with all seven readings; of them the 5,107 that the rule of
-# `oacore.grades.kl_from_oarsi` grades as the reader did.
+# `oacore.instruments.phantom.grades.kl_from_oarsi` grades as the reader did.
 # jsn: share of each pair of joint space narrowing (first medial, second lateral) given KL. At KL 3
 #   and 4 reweighted: lateral-dominant .230 and .315, where the patterns have .196 and .310, a
 #   larger sample of readings .26 and .32, and the narrower side in 748 radiographs .22 and .30.

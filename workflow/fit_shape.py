@@ -1,7 +1,8 @@
 """Fit the bone-shape modes of the phantom knee to landmarks of real radiographs.
 
-``python -m workflow.fit_shape LANDMARKS.csv`` writes `oacore/data/shape_modes.csv` and
-`oacore/data/shape_scores.csv` anew. The landmarks are those that
+``python -m workflow.fit_shape LANDMARKS.csv`` writes `oacore/instruments/phantom/shape_modes.csv`
+and
+`oacore/instruments/phantom/shape_scores.csv` anew. The landmarks are those that
 ``oacore fetch references`` downloads (Tiulpin et al. 2019, doi:10.1109/ICCVW.2019.00046).
 """
 
@@ -24,7 +25,7 @@ PLATEAU = [0, 1, 2, 6, 7, 8]  # without the two spines and the notch between the
 SPINES = [3, 5]
 # Among the femur's points the lowest of both condyles; among the tibia's those below them.
 CONDYLES, BELOW = [1, 5], [1, 7]
-DATA = Path(__file__).parent.parent / "oacore" / "data"
+DATA = Path(__file__).parent.parent / "oacore/instruments/phantom"
 
 SOURCE = """\
 # Bone shape of the knee in the frontal plane: {what}

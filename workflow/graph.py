@@ -6,16 +6,13 @@ import argparse
 import ast
 import hashlib
 import json
-import os
 import re
 import sys
-from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from oacore.errors import InputError
+from oacore.fingerprint import ROOT, code_files, imported_files
 from oacore.profile import load_profile
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def build_folder(profile: str, cohort: str = "") -> str:
@@ -90,55 +87,34 @@ def image_listing(cohort: str) -> str:
     return digest.hexdigest()
 
 
-def code_files(*entries: str, root: Path = ROOT, skip: Collection[str] = ()) -> list[str]:
-    """Files of the package that notebooks or modules need: the closure of their imports.
+def chapter_code(notebook: str, root: Path = ROOT) -> list[str]:
+    """Files of the package that a chapter needs: what its cells import, and the closure of that.
 
     Parameters
     ----------
-    *entries : str
-        Notebooks and modules, as paths below `root`.
+    notebook : str
+        As a path below `root`.
     root : Path
         Folder that holds ``oacore``.
-    skip : collection of str
-        Files to leave out, with what only they import.
 
     Returns
     -------
     list of str
-        Paths below `root`, sorted: modules of ``oacore`` (entries among them), and the data
-        files in it whose names stand in those modules.
+        Paths below `root`, as :func:`.fingerprint.code_files` gives them.
 
     Raises
     ------
     InputError
-        If a notebook holds a cell that is not Python.
+        If the notebook holds a cell that is not Python.
     """
-    found: set[str] = set()
-    waiting = list(entries)
-    # profiles.yml is left out: jobs depend on the settings they use, one by one.
-    data = {
-        path.name: str(path.relative_to(root))
-        for path in (root / "oacore").rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "profiles.yml"
-    }
-    while waiting:
-        entry = waiting.pop()
-        trees = _parse(root / entry)
-        names = {name for tree in trees for name in _imports(tree, entry)}
-        needed = {file for name in names for file in _files(name, root)}
-        if entry.endswith(".py"):
-            needed |= {data[word] for tree in trees for word in _words(tree) if word in data}
-        if entry.startswith("oacore/"):
-            found.add(entry)
-        new = needed - found - set(skip)
-        found |= new
-        waiting += [file for file in sorted(new) if file.endswith(".py")]
-    return sorted(found)
+    trees = _parse(root / notebook)
+    return code_files(
+        *{file for tree in trees for file in imported_files(tree, notebook, root)}, root=root
+    )
 
 
 def _parse(path: Path) -> list[ast.Module]:
-    if path.suffix == ".py":
-        return [ast.parse(path.read_text(encoding="utf-8"))]
+    """The code cells of a notebook, without magics."""
     trees = []
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for number, cell in enumerate(notebook["cells"], start=1):
@@ -151,38 +127,6 @@ def _parse(path: Path) -> list[ast.Module]:
         except SyntaxError as error:
             raise InputError(f"{path.name}, cell {number}: is not Python ({error.msg})") from None
     return trees
-
-
-def _imports(tree: ast.Module, entry: str) -> Iterator[str]:
-    """Dotted names that a file imports, each with the names taken from it."""
-    package = Path(entry).parent.parts
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def _files(name: str, root: Path) -> Iterator[str]:
-    """Files that importing a dotted name runs, if it lies in the package."""
-    parts = name.split(".")
-    if parts[0] != "oacore":
-        return
-    for length in range(1, len(parts) + 1):
-        stem = "/".join(parts[:length])
-        for file in (f"{stem}.py", f"{stem}/__init__.py"):
-            if (root / file).is_file():
-                yield file
-
-
-def _words(tree: ast.Module) -> Iterator[str]:
-    """File names among a module's string constants."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield os.path.basename(node.value)
 
 
 if __name__ == "__main__":

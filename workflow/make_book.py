@@ -11,11 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oacore.cohort import is_phantom
+from oacore.data.cohort import is_phantom
 from oacore.errors import InputError
+from oacore.instruments.published.published import missing_files
+from oacore.instruments.radiomics.table import missing_radiomics
 from oacore.profile import load_profile
-from oacore.published import missing_files
-from oacore.radiomics import missing_radiomics
 from workflow.graph import ROOT, build_folder
 
 # Files that only serve all together.

@@ -17,7 +17,9 @@ import pandas as pd
 import torch
 import yaml
 
-from oacore.claims import (
+from oacore.data.cohort import is_phantom, read_tables
+from oacore.data.download import PUBLISHED_COMMIT, PUBLISHED_SHA256, RECORD
+from oacore.instruments.evidence.claims import (
     ABSENT,
     FAILS,
     HOLDS,
@@ -29,13 +31,11 @@ from oacore.claims import (
     published_effects,
     run_effects,
 )
-from oacore.cohort import is_phantom, read_tables
-from oacore.fetch import PUBLISHED_COMMIT, PUBLISHED_SHA256, RECORD
+from oacore.instruments.radiomics.table import radiomics_table
 from oacore.profile import load_profile
 from oacore.provenance import provenance
-from oacore.radiomics import radiomics_table
 from oacore.results import kept
-from oacore.runs import run_records
+from oacore.training.runs import run_records
 from workflow.about import case_counts, in_words, recipe_table, run_table, table
 
 CHECKLIST = Path(__file__).with_name("checklist.yml")

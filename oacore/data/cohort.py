@@ -1,0 +1,238 @@
+"""A cohort on disk, in OAIZIB-CM's layout, as a tidy table of cases.
+
+The `scan` functions collect faults, for :mod:`.data.check`; the `read` functions raise the first.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree.ElementTree import ParseError
+
+import pandas as pd
+
+from oacore.errors import InputError
+from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
+
+SPLITS = {"train": "Tr", "test": "Ts"}
+#: Graded knees of KL 0 to 4 in each split, arXiv:2605.00718, section 3.2.
+PAPER_KL = {"train": (82, 46, 86, 111, 58), "test": (21, 12, 22, 28, 15)}
+SUBJECT = ["case_id", "split", "kl", "oa", "sex", "age", "bmi", "side"]
+SYNTHETIC = "synthetic"  # what a phantom has in place of MRBarCode
+OBTAIN = "download OAIZIB-CM with `oacore fetch oaizib-cm` or write a phantom with `oacore phantom`"
+_UNREADABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, ParseError)
+_BLANK = "correct it, or leave the cell empty"
+# column: lowest and highest value, whether whole, whether it may be empty, cure
+_RULES = {
+    "CMT-ID": (1, 99999, True, False, "give the number in the image's file name"),
+    "KLGrade": (0, N_GRADES - 1, True, True, f"{_BLANK} to keep the case out of training"),
+    "Gender": (1, 2, True, False, "write 1 for male, 2 for female"),
+    "Age": (1, 120, False, True, f"{_BLANK} (unit: years)"),
+    "BMI": (8, 100, False, True, f"{_BLANK} (unit: kg/m2)"),
+    "KneeSide": (1, 2, True, False, "write 1 for right, 2 for left"),
+}
+
+
+class Fault(NamedTuple):
+    """One thing wrong with a cohort; `where` is a file (and row) relative to its folder."""
+
+    severity: str
+    what: str
+    where: str
+    detail: str
+    cure: str
+
+    def message(self, folder: Path) -> str:
+        """One sentence that names the file, the fault and the cure."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{folder / self.where}: {self.what}{detail}; {self.cure}"
+
+
+Scan = tuple[pd.DataFrame, list[Fault]]
+
+
+def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
+    """One split's table under our column names, in the order of its rows."""
+    names = [f"{sub}subInfo_{split}{end}" for sub in ("", "info/") for end in (".xlsx", ".csv")]
+    where, *others = [name for name in names if (folder / name).is_file()] or [""]
+    if not where:
+        what = f"subInfo_{split}.xlsx (or .csv) is missing here and under info/"
+        faults.append(Fault("error", what, "", "", OBTAIN))
+        return pd.DataFrame()
+    if others:
+        what = f"a second table of the {split} split"
+        faults.append(Fault("error", what, others[0], f"beside {where}", "remove one of the two"))
+    try:
+        if where.endswith(".xlsx"):
+            raw = pd.read_excel(folder / where, dtype=object)
+        else:
+            raw = pd.read_csv(folder / where, dtype=object, skip_blank_lines=False, index_col=False)
+    except _UNREADABLE as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        faults.append(Fault("error", "cannot be read", where, why, "save or fetch it again"))
+        return pd.DataFrame()
+    raw.columns = [str(column).strip() for column in raw.columns]
+    missing = [column for column in _RULES if column not in raw]
+    if missing:
+        what, there = f"column {', '.join(missing)} is missing", f"it has {', '.join(raw.columns)}"
+        faults.append(Fault("error", what, where, there, "name it in row 1, the header"))
+        return pd.DataFrame()
+    raw.index += 2  # rows as a spreadsheet counts them, with the header in row 1
+    raw = raw.dropna(how="all")
+    values = pd.DataFrame({column: _numbers(raw[column], where, faults) for column in _RULES})
+    kl = values["KLGrade"].astype("Int64")
+    table = pd.DataFrame({"case_id": values["CMT-ID"], "split": split, "kl": kl})
+    table["oa"] = (kl >= FIRST_OA_GRADE).astype("Int64")
+    table["sex"] = values["Gender"].map({1: "male", 2: "female"})
+    table["age"], table["bmi"] = values["Age"], values["BMI"]
+    table["side"] = values["KneeSide"].map({1: "right", 2: "left"})
+    table["subject"] = raw.get("SubjectID", pd.Series(dtype=object)).map(str, na_action="ignore")
+    table["synthetic"] = raw["MRBarCode"].eq(SYNTHETIC) if "MRBarCode" in raw else False
+    table["where"] = [f"{where} row {row}" for row in raw.index]
+    return table[table["case_id"].notna()].astype({"case_id": int})
+
+
+def _numbers(cells: pd.Series, where: str, faults: list[Fault]) -> pd.Series:
+    """Read a column as numbers; what its rule does not allow becomes a fault and is left empty."""
+    low, high, whole, may_be_empty, cure = _RULES[str(cells.name)]
+    text = cells.map(lambda cell: str(cell).strip(), na_action="ignore")
+    numbers = pd.to_numeric(text, errors="coerce").astype(float)
+    good = numbers.between(low, high) & ((numbers % 1 == 0) | (not whole))
+    what = f"{cells.name} is not a {'whole ' if whole else ''}number from {low} to {high}"
+    for row in cells.index[~good & (text.notna() | (not may_be_empty))]:
+        detail = "empty" if pd.isna(text[row]) else f"found {text[row]}"
+        faults.append(Fault("error", what, f"{where} row {row}", detail, cure))
+    return numbers.where(good)
+
+
+def scan_tables(folder: Path) -> Scan:
+    """Both subject tables with all their faults, rows in the tables' order.
+
+    Adds to the columns of :func:`read_tables` `subject` (SubjectID) and `where` (file and row).
+    Rows without a usable CMT-ID are left out; other unusable cells are empty.
+    """
+    if not any(folder.glob("subInfo_*")) and not any(folder.glob("info/subInfo_*")):
+        what = "holds no cohort" if folder.is_dir() else "no such folder"
+        detail = "looked for subInfo_train and subInfo_test (.xlsx or .csv) here and under info/"
+        return pd.DataFrame(), [Fault("error", what, "", detail, OBTAIN)]
+    faults: list[Fault] = []
+    table = pd.concat([_read_table(folder, split, faults) for split in SPLITS], ignore_index=True)
+    for _, same in table.groupby("case_id") if len(table) else ():
+        first = same.iloc[0]
+        for case in same.iloc[1:].itertuples():
+            what = "appears twice" if case.split == first["split"] else "is in both splits"
+            detail, cure = f"{case.case_id}, also {first['where']}", "keep one row, or correct it"
+            faults.append(Fault("error", f"CMT-ID {what}", str(case.where), detail, cure))
+    return table, faults
+
+
+def scan_cohort(folder: Path) -> Scan:
+    """As :func:`scan_tables`, with `image` and `mask`; no volume is opened.
+
+    An image that is missing keeps the path where it was looked for.
+    """
+    cases, faults = scan_tables(folder)
+    images, masks = [], []
+    for case in cases.itertuples():
+        end, stem = SPLITS[str(case.split)], f"oaizib_{case.case_id:03d}"
+        image = _volume(folder, f"images{end}/{stem}_0000")
+        if image is None:
+            where = f"images{end}/{stem}_0000.nii.gz"
+            whose = ("warning", "an ungraded") if case.kl is pd.NA else ("error", "a graded")
+            what, cure = f"the image of {whose[1]} case is missing", "fetch it, or take its row out"
+            faults.append(Fault(whose[0], what, where, str(case.where), cure))
+        images.append(image or str(folder / where))
+        masks.append(_volume(folder, f"labels{end}/{stem}"))
+    cases["image"], cases["mask"] = images, pd.Series(masks, index=cases.index, dtype=object)
+    return cases, faults
+
+
+def _volume(folder: Path, name: str) -> str | None:
+    paths = [folder / f"{name}.nii.gz", folder / f"{name}.nii"]
+    return next((str(path) for path in paths if path.is_file()), None)
+
+
+def _tidy(scan: Scan, folder: str | Path, columns: list[str]) -> pd.DataFrame:
+    """Sort cases, or raise the first error."""
+    cases, errors = scan[0], [fault for fault in scan[1] if fault.severity == "error"]
+    if errors:
+        more = f" ({len(errors) - 1} more: see `oacore check {folder}`)" if errors[1:] else ""
+        raise InputError(errors[0].message(Path(folder)) + more)
+    cases = cases.assign(order=cases["split"].map(list(SPLITS).index))
+    return cases.sort_values(["order", "case_id"], ignore_index=True)[columns]
+
+
+def read_tables(folder: str | Path) -> pd.DataFrame:
+    """Subject tables of a cohort: the columns of :func:`read_cohort` up to `side`."""
+    return _tidy(scan_tables(Path(folder)), folder, SUBJECT)
+
+
+def read_cohort(folder: str | Path) -> pd.DataFrame:
+    """Cases of a cohort in OAIZIB-CM's layout, with its predefined split.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds subInfo_train and subInfo_test (.xlsx or .csv), itself or under info/, and
+        imagesTr/oaizib_001_0000.nii.gz and so on, imagesTs, and optionally masks,
+        labelsTr/oaizib_001.nii.gz and so on, labelsTs; `.nii` is read as well.
+
+    Returns
+    -------
+    DataFrame
+        One row a case, train before test, then by case_id (CMT-ID): case_id, split ("train",
+        "test"), kl (0 to 4 or <NA>), oa (0, 1 or <NA>), sex, age (years), bmi (kg/m2),
+        side ("right", "left"), image (path), mask (path, or None). Cases without a grade are
+        kept; see :func:`graded`.
+
+    Raises
+    ------
+    InputError
+        If a table is missing or unreadable, lacks a column or holds a value that it may not
+        hold, an ID comes twice, or the image of a graded case is missing.
+    """
+    return _tidy(scan_cohort(Path(folder)), folder, [*SUBJECT, "image", "mask"])
+
+
+def graded(cases: pd.DataFrame) -> pd.DataFrame:
+    """Cases that have a KL grade."""
+    return cases[cases["kl"].notna()].reset_index(drop=True)
+
+
+def training_faults(cases: pd.DataFrame) -> list[Fault]:
+    """List what rules out training (errors) or leaves metrics undefined (warnings)."""
+    known = graded(cases)
+    faults = []
+    for split in SPLITS:
+        there = set(known.loc[known["split"] == split, "kl"])
+        missing = ", ".join(str(grade) for grade in range(N_GRADES) if grade not in there)
+        if missing:
+            severity = "warning" if there and split == "test" else "error"
+            what = f"no {split} case of KL {missing}" if there else f"no graded {split} case"
+            detail = f"graded cases in the whole cohort: {len(known)}"
+            cure = "add such cases, or fill in their KLGrade: each grade is needed"
+            faults.append(Fault(severity, what, f"subInfo_{split}", detail, cure))
+    return faults
+
+
+def require_trainable(cases: pd.DataFrame) -> None:
+    """Raise an InputError if a split has no graded case or the train split lacks a grade."""
+    for fault in training_faults(cases):
+        if fault.severity == "error":
+            raise InputError(fault.message(Path()))
+
+
+def is_phantom(folder: str | Path) -> bool:
+    """Whether a cohort is synthetic: its subject tables say so in place of a bar code.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no cohort.
+    """
+    cases, faults = scan_tables(Path(folder))
+    if cases.empty:
+        raise InputError(faults[0].message(Path(folder)))
+    return bool(cases["synthetic"].any())

@@ -1,0 +1,388 @@
+"""Clients for downloads: the paper's prediction files, and OAIZIB-CM.
+
+Nothing here runs by itself: a build works without any of it. The clients check what
+they get against a SHA-256, go on where an interrupted run stopped, and say what to
+do when there is no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from importlib import resources
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pooch
+from tqdm.auto import tqdm
+
+from oacore.errors import InputError
+
+PUBLISHED_COMMIT = "9059db990bc3c636f9373db7fd617cb9390f9a45"
+PUBLISHED_URL = (
+    f"https://raw.githubusercontent.com/jukieCheung/coarse2fine-oa-mri/{PUBLISHED_COMMIT}/results/"
+)
+PUBLISHED_SHA256 = dict(
+    line.split()
+    for line in (resources.files("oacore.data") / "published_sha256.txt")
+    .read_text(encoding="utf-8")
+    .splitlines()
+    if not line.startswith("#")
+)
+
+OAIZIB_CM = "YongchengYAO/OAIZIB-CM"
+OAIZIB_CM_PATTERNS = ("*.zip", "*.xlsx", "*.csv")
+RECORD = "oaizib-cm.json"
+LICENCE = """\
+OAIZIB-CM: 507 knee MRI with bone and cartilage masks, about 12.6 GB.
+
+Licence CC-BY-NC 4.0: credit the authors, no commercial use. Work that uses it must
+cite CartiMorph (Yao et al. 2024, doi:10.1016/j.media.2023.103035). The images come
+from the Osteoarthritis Initiative, whose data-use terms apply as well
+(https://nda.nih.gov/oai): no attempt to identify a participant.
+"""
+
+
+def published_cache() -> Path:
+    """Folder in which `fetch_published` keeps the files unless given another one.
+
+    Returns
+    -------
+    Path
+        In the user's cache; need not exist.
+    """
+    return Path(pooch.os_cache("oacore")) / "published"
+
+
+def fetch_published(folder: Path | str | None = None, *, base_url: str = PUBLISHED_URL) -> Path:
+    """Download the paper's nine prediction files, unless they are there already.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where to; `published_cache` if not given. A file there with other content is replaced.
+    base_url : str
+        Where from; a mirror must hold the same bytes.
+
+    Returns
+    -------
+    Path
+        The folder that holds the nine files, each of the released SHA-256.
+
+    Raises
+    ------
+    InputError
+        If a file can't be downloaded, or is not the released one.
+    """
+    base = base_url.rstrip("/")
+    return fetch_files(
+        Path(folder) if folder is not None else published_cache(),
+        {name: (f"{base}/{name}", digest) for name, digest in PUBLISHED_SHA256.items()},
+        "run `oacore fetch published` again, or copy the nine *_preds.csv from another computer "
+        "and give their folder as `published`.",
+    )
+
+
+def fetch_files(folder: Path, files: Mapping[str, tuple[str, str]], again: str) -> Path:
+    """Download files whose content is known beforehand, unless they are there already.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to. A file there with other content is replaced.
+    files : mapping
+        From the name of a file to its address and SHA-256.
+    again : str
+        What to do once there is a network: the end of the error's text.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If a file can't be downloaded, or has another SHA-256.
+    """
+    # Trying again is pooch's: a transfer may break, or arrive damaged.
+    client = pooch.create(
+        folder,
+        base_url="",
+        registry={name: digest for name, (_, digest) in files.items()},
+        urls={name: url for name, (url, _) in files.items()},
+        retry_if_failed=2,
+    )
+    for name, (url, _) in files.items():
+        try:
+            client.fetch(name)
+        except ValueError as error:
+            raise InputError(
+                f"{url} is not the released file (its SHA-256 differs), so it was "
+                "not kept. Try again, or another network: a proxy may have changed it."
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"could not fetch {url} into {folder} ({error}). Connect to the network and {again}"
+            ) from error
+    return folder
+
+
+def fetch_oaizib_cm(
+    folder: Path | str,
+    *,
+    accept_licence: bool = False,
+    endpoint: str | None = None,
+) -> Path:
+    """Download OAIZIB-CM from the Hugging Face Hub and unpack it.
+
+    One archive at a time is downloaded, compared with the Hub's SHA-256, unpacked
+    and removed. Killed at any moment, the next call goes on where this one stopped,
+    with the same revision of the data set. What was fetched is recorded in
+    ``oaizib-cm.json`` in the folder: revision, SHA-256 and size of each file, and the
+    consent to the licence. Remove that file to start over.
+
+    Parameters
+    ----------
+    folder : path
+        Becomes a cohort folder (``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``, tables).
+    accept_licence : bool
+        Consent without being asked. Else the terminal asks, once for a folder.
+    endpoint : str, optional
+        Another Hub, or a mirror of it; by default the environment's ``HF_ENDPOINT`` or the Hub.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If the licence is not accepted, the Hub can't be reached, the disk is too small, or
+        a file is damaged.
+    """
+    # Read by huggingface_hub when it is imported, hence both here.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub.errors import HTTPError
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = _read_record(folder)
+    if "accepted_on" not in record:
+        _ask_consent(accept_licence)
+        record["accepted_on"] = datetime.now(UTC).isoformat(timespec="seconds")
+        _write_record(folder, record)
+    try:
+        record["revision"], files = _list_files(endpoint, record["revision"])
+    except (HTTPError, OSError) as error:
+        raise InputError(
+            f"can't list the data set {OAIZIB_CM} ({error}). Connect to the network and run the "
+            "same command again, or unpack its zips (also at doi:10.5281/zenodo.14934086) into "
+            f"{folder} yourself."
+        ) from error
+    _write_record(folder, record)
+    todo = [file for file in files if file.rfilename not in record["files"]]
+    _check_space(folder, todo)
+    for file in sorted(todo, key=lambda file: file.size):
+        try:
+            path = _download(folder, file, record["revision"], endpoint)
+            if path.suffix == ".zip":
+                _unpack(path, folder)
+                path.unlink()
+        except (HTTPError, OSError) as error:
+            raise InputError(
+                f"the download stopped at {file.rfilename} ({error}). Run the same command again: "
+                "it goes on where it stopped."
+            ) from error
+        record["files"][file.rfilename] = {"bytes": file.size, "digest": _expected_digest(file)}
+        _write_record(folder, record)
+    print(f"OAIZIB-CM, revision {record['revision']}, is in {folder}.")
+    print(f"Look it over before training: oacore check {folder}")
+    return folder
+
+
+def _ask_consent(accepted: bool) -> None:
+    print(LICENCE)
+    if not accepted and sys.stdin.isatty():
+        accepted = input("Do you accept these terms? [yes/no] ").strip().lower() in ("y", "yes")
+    if not accepted:
+        raise InputError(
+            "nothing was downloaded: OAIZIB-CM is only for those who accept its licence. "
+            "Answer yes when asked, or run the command with --accept-licence."
+        )
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    if not path.exists():
+        return {"dataset": OAIZIB_CM, "licence": "CC-BY-NC-4.0", "revision": None, "files": {}}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {"revision": None, "files": {}} | record
+    except (json.JSONDecodeError, TypeError) as error:
+        raise InputError(
+            f"{path} is not the record of a download ({error}): remove it and run again"
+        ) from error
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    beside = folder / f"{RECORD}.part"
+    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(beside, folder / RECORD)
+
+
+def _list_files(endpoint: str | None, revision: str | None) -> tuple[str, list[Any]]:
+    """Commit of the data set, and the Hub's entries (rfilename, size, digests) that we want."""
+    from huggingface_hub import HfApi
+
+    info = HfApi(endpoint=endpoint).dataset_info(OAIZIB_CM, revision=revision, files_metadata=True)
+    files = [
+        file
+        for file in info.siblings or []
+        if any(fnmatch(file.rfilename, pattern) for pattern in OAIZIB_CM_PATTERNS)
+    ]
+    if not files or info.sha is None:
+        raise OSError(f"no {', '.join(OAIZIB_CM_PATTERNS)} in the data set's listing")
+    return info.sha, files
+
+
+def _check_space(folder: Path, todo: list[Any]) -> None:
+    """Refuse before the download rather than after hours of it."""
+    zips = [file.size for file in todo if file.rfilename.endswith(".zip")]
+    # The volumes are compressed already, so they take as much room unpacked as zipped, and one
+    # archive at a time stands beside them.
+    at_peak = sum(file.size for file in todo) + max(zips, default=0)
+    need = int(1.05 * at_peak) - sum(_bytes_there(folder, file.rfilename) for file in todo)
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise InputError(
+            f"{folder}: {free / 1e9:.1f} GB are free, {need / 1e9:.1f} GB are needed to download "
+            "and unpack OAIZIB-CM. Make room, or give a folder on a larger disk."
+        )
+
+
+def _bytes_there(folder: Path, name: str) -> int:
+    """Bytes that an interrupted run left: a partial download, unpacked volumes."""
+    path = folder / name
+    left: Iterator[Path] = (folder / path.stem).rglob("*")
+    paths = [path, path.with_name(path.name + ".part"), *left]
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _download(folder: Path, file: Any, revision: str, endpoint: str | None) -> Path:
+    """Download one file of the data set, resuming a partial one.
+
+    snapshot_download would start each file anew after a kill (it removes partial
+    files, and one archive is 10 GB), so this calls the function beneath it.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    path = _inside(folder, file.rfilename, f"the listing of {OAIZIB_CM}")
+    part = path.with_name(path.name + ".part")
+    url = hf_hub_url(
+        OAIZIB_CM, file.rfilename, repo_type="dataset", revision=revision, endpoint=endpoint
+    )
+    if path.is_file() and _digest(path, file) == _expected_digest(file):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if part.exists() and part.stat().st_size > file.size:
+        part.unlink()
+    with part.open("ab") as out:
+        http_get(
+            url,
+            out,
+            resume_size=out.tell(),
+            headers=build_hf_headers(),
+            expected_size=file.size,
+            displayed_filename=file.rfilename,
+        )
+    if _digest(part, file) != _expected_digest(file):
+        part.unlink()
+        raise InputError(
+            f"{url} arrived damaged (its digest is not the one the Hub lists) and was removed. "
+            "Run the same command again."
+        )
+    os.replace(part, path)
+    return path
+
+
+def _expected_digest(file: Any) -> str:
+    # Large files are listed by SHA-256, small ones as git names its blobs.
+    return f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}"
+
+
+def _digest(path: Path, file: Any) -> str:
+    with path.open("rb") as content:
+        if file.lfs:
+            return f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+        data = content.read()
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+    return f"git:{blob.hexdigest()}"
+
+
+def _inside(folder: Path, name: str, source: str) -> Path:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{source}: the entry {name!r} would be written outside {folder}. Nothing of it was "
+            "unpacked; it is not the OAIZIB-CM that this client knows."
+        )
+    return path
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive; each member is written beside, checked, then renamed.
+
+    Members that are there already are compared by their CRC-32, so that on return
+    every one of them is known to be whole and the archive can go.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [
+                member
+                for member in opened.infolist()
+                if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+            ]
+            in_own_folder = all(m.filename.startswith(f"{archive.stem}/") for m in members)
+            base = folder if in_own_folder else folder / archive.stem
+            paths = [_inside(base, m.filename, str(archive)) for m in members]
+            for member, path in tqdm(
+                list(zip(members, paths, strict=True)), desc=f"Unpacking {archive.name}"
+            ):
+                if path.is_file() and _same(path, member):
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside = path.with_name(path.name + ".part")
+                # Reading a member to its end compares its CRC-32.
+                with opened.open(member) as source, beside.open("wb") as out:
+                    shutil.copyfileobj(source, out, 2**20)
+                os.replace(beside, path)
+    except zipfile.BadZipFile as error:
+        raise InputError(
+            f"{archive} is damaged ({error}): remove it and run the same command again"
+        ) from error
+
+
+def _same(path: Path, member: zipfile.ZipInfo) -> bool:
+    if path.stat().st_size != member.file_size:
+        return False
+    with path.open("rb") as content:
+        return _crc32(content) == member.CRC
+
+
+def _crc32(content: BinaryIO) -> int:
+    crc = 0
+    while block := content.read(2**20):
+        crc = zlib.crc32(block, crc)
+    return crc

@@ -1,0 +1,123 @@
+"""The code that a result follows from: a module, and all that it imports from this package.
+
+The build graph reruns what these files change; checkpoints, caches, explanations and cohorts keep
+their fingerprint, so that none is taken for the work of other code.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import oacore
+
+ROOT = Path(oacore.__file__).resolve().parent.parent
+
+
+def fingerprint(*modules: str) -> str:
+    """Digest of the source of some modules and of all that they import from this package.
+
+    Parameters
+    ----------
+    *modules : str
+        Dotted names, as "oacore.models.m3t". What is imported by name at run time, such as an
+        encoder, is to be given here too.
+
+    Returns
+    -------
+    str
+        Hexadecimal, 16 characters.
+    """
+    entries = [name.replace(".", "/") + ".py" for name in modules]
+    digest = hashlib.blake2b(digest_size=8)
+    for file in code_files(*entries):
+        digest.update(f"{file}\0".encode())
+        digest.update((ROOT / file).read_bytes())
+    return digest.hexdigest()
+
+
+def code_files(*entries: str, root: Path = ROOT) -> list[str]:
+    """Files of the package that modules need: the closure of their imports.
+
+    Parameters
+    ----------
+    *entries : str
+        Modules, as paths below `root`.
+    root : Path
+        Folder that holds ``oacore``.
+
+    Returns
+    -------
+    list of str
+        Paths below `root`, sorted: modules of ``oacore`` (entries among them), and the data
+        files in it whose names stand in those modules.
+    """
+    # profiles.yml is left out: jobs depend on the settings they use, one by one.
+    data = {
+        path.name: str(path.relative_to(root))
+        for path in (root / "oacore").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "profiles.yml"
+    }
+    found: set[str] = set()
+    waiting = list(entries)
+    while waiting:
+        entry = waiting.pop()
+        if entry in found:
+            continue
+        found.add(entry)
+        tree = ast.parse((root / entry).read_text(encoding="utf-8"))
+        needed = set(imported_files(tree, entry, root)) | set(_packages(entry, root))
+        found |= {data[word] for word in _words(tree) if word in data}
+        waiting += sorted(needed - found)
+    return sorted(found)
+
+
+def imported_files(tree: ast.Module, entry: str, root: Path = ROOT) -> Iterator[str]:
+    """Modules of the package that importing another one runs, as paths below `root`.
+
+    Parameters
+    ----------
+    tree : ast.Module
+    entry : str
+        Where `tree` was read, as a path below `root`.
+    root : Path
+        Folder that holds ``oacore``.
+    """
+    for name in _imports(tree, entry):
+        if name.split(".")[0] == "oacore":
+            stem = name.replace(".", "/")
+            for file in (f"{stem}.py", f"{stem.rpartition('/')[0]}.py", f"{stem}/__init__.py"):
+                if (root / file).is_file():
+                    yield file
+
+
+def _packages(entry: str, root: Path) -> Iterator[str]:
+    """What Python runs before a module: the ``__init__`` of each folder above it."""
+    for folder in Path(entry).parents:
+        if (root / folder / "__init__.py").is_file():
+            yield f"{folder}/__init__.py"
+
+
+def _imports(tree: ast.Module, entry: str) -> Iterator[str]:
+    """Dotted names that a file imports, each with the names taken from it."""
+    package = Path(entry).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _words(tree: ast.Module) -> Collection[str]:
+    """File names among a module's string constants."""
+    return {
+        os.path.basename(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }

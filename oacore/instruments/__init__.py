@@ -1,0 +1,1 @@
+"""What one chapter or one subject needs, a room each."""

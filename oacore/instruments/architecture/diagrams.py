@@ -1,0 +1,252 @@
+"""Drawings of the encoders: every shape on them is what the model itself makes of a volume.
+
+Boxes are tensors. Their height follows the resolution, their width the channels, both by
+logarithm; the words below tell channels x voxels, those above the arrows what is done.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from math import log2, prod
+from typing import Any
+
+import pandas as pd
+import plotly.express as px
+import plotly.graph_objects as go
+import torch
+from torch import nn
+
+from oacore.errors import InputError
+from oacore.instruments.architecture.attention import PLANES
+from oacore.instruments.architecture.drawing import GREY, INK, LINE, WIDTH, arrow, box, sheet, text
+from oacore.models.m3t import M3T
+from oacore.models.nnmamba import MambaBlock, NNMamba
+from oacore.models.resnet3d import ResNet3D
+from oacore.plots.style import COLOURS, OKABE_ITO, style_figure
+
+_TENSOR, _VECTOR, _CLASS = OKABE_ITO["sky blue"], OKABE_ITO["purple"], OKABE_ITO["vermilion"]
+_PLANE = dict(zip(PLANES, (OKABE_ITO[c] for c in ("blue", "orange", "green")), strict=True))
+_LAYERS = ("layer1", "layer2", "layer3", "layer4")  # as both residual networks name them
+Shape = tuple[int, ...]
+
+
+def shapes(encoder: nn.Module, grid: Sequence[int]) -> dict[str, Shape]:
+    """Shape of what each module of an encoder makes of one volume, by the module's name.
+
+    No number is computed: a copy of the encoder runs on tensors that have a shape and no
+    memory, so the paper's grid takes no longer than a small one.
+
+    Parameters
+    ----------
+    encoder : Module
+    grid : sequence of int
+        Shape of the volume.
+
+    Returns
+    -------
+    dict of tuple
+        Shapes, the batch first; "volume" is what goes in, "output" what comes out.
+    """
+    found: dict[str, Shape] = {"volume": (1, 1, *grid)}
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            found[name or "output"] = tuple(output.shape)
+
+        return hook
+
+    net = copy.deepcopy(encoder).to("meta").eval()
+    for name, module in net.named_modules():
+        module.register_forward_hook(note(name))
+        if isinstance(module, MambaBlock):  # the scan needs memory; it gives the shape it is given
+            module.forward = torch.empty_like  # type: ignore[assignment,method-assign]
+    with torch.no_grad():
+        net(torch.empty(found["volume"], device="meta"))
+    return found
+
+
+def architecture(encoder: nn.Module, grid: Sequence[int]) -> go.Figure:
+    """An encoder as a drawing: its tensors as boxes, what happens between them on the arrows.
+
+    Parameters
+    ----------
+    encoder : ResNet3D, M3T or NNMamba
+    grid : sequence of int
+        Shape of the volume that goes in.
+
+    Returns
+    -------
+    Figure
+        Boxes (shapes of the layout) and the words that tell their shapes (annotations) bear the
+        name of the module whose output they are.
+
+    Raises
+    ------
+    InputError
+        If there is no drawing of such an encoder.
+    """
+    for kind, draw in ((ResNet3D, _resnet3d), (M3T, _m3t), (NNMamba, _nnmamba)):
+        if isinstance(encoder, kind):
+            return draw(encoder, shapes(encoder, grid))
+    raise InputError(f"architecture: there is no drawing of a {type(encoder).__name__}")
+
+
+def lines(table: pd.DataFrame, x: str, y: str, by: str, **titles: str) -> go.Figure:
+    """A line for each group of a table, told apart by colour and dash.
+
+    Columns `x` and `y` hold numbers, `by` the group's name; `titles` name the axes by column.
+    """
+    look: Any = {"color": by, "line_dash": by, "color_discrete_sequence": COLOURS}
+    return style_figure(
+        px.line(table, x=x, y=y, labels=titles, **look).update_traces(line_width=2.5)
+    )
+
+
+def _resnet3d(encoder: Any, at: dict[str, Shape]) -> go.Figure:
+    fig = sheet(290)
+    pool = f"max-pool {encoder.maxpool.kernel_size}³<br>stride {encoder.maxpool.stride}"
+    steps = [("volume", ""), ("act", f"{_conv(encoder.conv1)}<br>BN, ReLU"), ("maxpool", pool)]
+    steps += [(name, _blocks(getattr(encoder, name))) for name in _LAYERS]
+    _row(fig, at, [*steps, ("output", "mean over<br>the voxels")], 0, WIDTH, y=160)
+    return fig
+
+
+def _m3t(encoder: Any, at: dict[str, Shape]) -> go.Figure:
+    fig, size, net = sheet(660), at["slices"][1] // 3, encoder.slices
+    convs = [module for module in encoder.stem if isinstance(module, nn.Conv3d)]
+    stem = f"{len(convs)} × [{_conv(convs[0])},<br>BN, ReLU]"
+    _row(fig, at, [("volume", ""), ("stem", stem)], 0, 206, y=154)
+
+    box(fig, "slices", 364, 154, 130, 290, _TENSOR)
+    image = "×".join(map(str, at["slices.layer4"][2:]))
+    counts = "+".join(str(len(getattr(net, name))) for name in _LAYERS)
+    words = f"<b>one 2D network</b><br><b>for all slices</b><br><br>{_conv(net.conv1)}<br>max-pool"
+    text(fig, 364, 78, f"{words}<br>{counts} blocks<br>to {image} pixels,<br>their mean")
+    text(fig, 543, 2, "linear, ReLU,<br>linear")
+    for i, (plane, colour) in enumerate(_PLANE.items()):
+        y = 54 + 100 * i
+        arrow(fig, 174, 154, 204, y)
+        for shift in (12, 6, 0, -6):
+            box(fig, plane, 238 + shift, y - shift, 40, 40, colour, 0.25)
+        text(fig, 240, y + 24, f"{size} {plane}")
+        for start, end in ((274, 298), (430, 452), (514, 572)):
+            arrow(fig, start, y, end, y)
+        for name, x in (("slices", 482), ("project", 604)):
+            box(fig, name, x, y, _size((1, at[name][2]))[0], 44, colour)
+            text(fig, x, y + 24, f"{size} × {at[name][2]}", name)
+
+    _, count, width = at["tokens"]
+    arrow(fig, 604, 300, 604, 350)
+    text(fig, 592, 306, "in one row; plane and position embeddings are added", anchor="right")
+    _strip(fig, "tokens", size, 370, faded=False)
+    text(fig, WIDTH / 2, 392, f"<b>{count} tokens × {width}</b>", "tokens")
+    first = encoder.transformer[0]
+    words = f"<b>{len(encoder.transformer)} transformer layers</b><br>attention among all tokens, "
+    words += f"{first.heads} heads; then {width} → {first.mlp[0].out_features} → {width} for each"
+    box(fig, "transformer", WIDTH / 2, 468, WIDTH - 40, 52, GREY, 0.12)
+    text(fig, WIDTH / 2, 450, words)
+    for x in (120, WIDTH // 2, WIDTH - 120):
+        arrow(fig, x, 414, x, 440)
+        arrow(fig, x, 496, x, 520)
+    _strip(fig, "transformer", size, 540, faded=True)
+    arrow(fig, 31, 562, 31, 598)
+    box(fig, "norm", 20 + _size(at["norm"])[0] / 2, 616, *_size(at["norm"]), _CLASS)
+    text(fig, 80, 599, f"class token: <b>{width} numbers</b>,<br>to the heads", "norm", "left")
+    return fig
+
+
+def _nnmamba(encoder: Any, at: dict[str, Shape]) -> go.Figure:
+    fig = sheet(530)
+    convs = [module for module in encoder.stem if isinstance(module, nn.Conv3d)]
+    stem = (
+        f"{len(convs)} × [{_conv(convs[0], 0)},<br>BN, ReLU],<br>first stride {convs[0].stride[0]}"
+    )
+    _row(fig, at, [("volume", ""), ("stem", stem)], 0, 202, y=270)
+
+    # The Mamba layer: up to a sequence, along it, and down again.
+    _, channels, length = at["mamba.block"]
+    inner, states = encoder.mamba.block.A_log.shape
+    text(fig, 248, 2, f"<b>{length:,} tokens × {channels}</b>, a voxel each", "mamba.block")
+    text(fig, 248, 2 + LINE, f"Mamba block: {inner} channels, {states} states each")
+    for i in range(16):
+        box(fig, "mamba.block", 112 + 17 * (i + 0.5), 66, 17, 40, OKABE_ITO["orange"], 0.2)
+    arrow(fig, 118, 66, 378, 66)
+    wide, high = _size(at["stem"])
+    arrow(fig, 156, 266 - high / 2, 156, 90)
+    text(fig, 164, 110, "conv 1³,<br>BN, ReLU,<br>flatten", anchor="left")
+    arrow(fig, 340, 90, 340, 256)
+    text(fig, 332, 110, "unflatten,<br>conv 1³,<br>BN, ReLU", anchor="right")
+    arrow(fig, 157 + wide / 2, 270, 326, 270)
+    box(fig, "mamba", 340, 270, 26, 26, INK, 0, "circle")
+    text(fig, 340, 260, "<b>+</b>")
+
+    steps = [(name, _blocks(getattr(encoder, name))) for name in ("stage2", "stage3", "stage4")]
+    arrow(fig, 356, 270, 424 - _size(at["stage2"])[0] / 2, 270)
+    _row(fig, at, steps, 382, 652, y=270)
+    for i, (name, _) in enumerate(steps):
+        x = 427 + 90 * i
+        arrow(fig, x, 386, x, 420)
+        box(fig, "pooled", x, 442, 90, 36, _VECTOR)
+        text(fig, x, 432, f"{at[name][1]}", name)
+    text(fig, 372, 386, "mean over<br>the voxels", anchor="right")
+    text(fig, 517, 464, f"joined: <b>{encoder.hidden[0].in_features} numbers</b>", "pooled")
+    wide, last = _size(at["hidden"])[0], at["hidden"][1]
+    arrow(fig, 380, 442, 216 + wide / 2, 442)
+    text(fig, 312, 450, "linear, ReLU,<br>dropout")
+    box(fig, "hidden", 212, 442, wide, 36, _VECTOR)
+    text(fig, 212, 464, f"hidden:<br><b>{last} numbers</b>", "hidden")
+    arrow(fig, 208 - wide / 2, 442, 124, 442)
+    text(fig, 116, 432, "to the heads", anchor="right")
+    return fig
+
+
+def _conv(conv: Any, stride: int = 1) -> str:
+    words = f"conv {conv.kernel_size[0]}{ {3: '³', 2: '²'}[len(conv.kernel_size)] }"
+    return f"{words}<br>stride {conv.stride[0]}" if stride and conv.stride[0] > 1 else words
+
+
+def _blocks(stage: Any) -> str:
+    convs = [module for module in stage.modules() if isinstance(module, nn.Conv3d)]
+    words = f"{len(stage)} residual<br>block{'s' * (len(stage) > 1)}"
+    for what in ("stride", "dilation"):
+        most = max(getattr(conv, what)[0] for conv in convs)
+        words += f"<br>{what} {most}" if most > 1 else ""
+    return words
+
+
+def _size(shape: Shape) -> tuple[float, float]:
+    """Width and height of the box for a tensor (batch, channels, voxels)."""
+    return 8 + 4 * log2(shape[1]), 14 + 16 * log2(prod(shape[2:])) / max(1, len(shape) - 2)
+
+
+def _row(fig: go.Figure, at: dict[str, Shape], steps: Any, left: int, right: int, y: int) -> None:
+    """Tensors side by side, from steps (module, operation before it): shapes below the boxes."""
+    told = ["×".join(map(str, at[name][2:])) for name, _ in steps]
+    rooms = [max(len(words), 8) for words in told]  # as wide as the words below need it
+    unit, end = (right - left) / sum(rooms), 0.0
+    for i, ((name, operation), voxels, room) in enumerate(zip(steps, told, rooms, strict=True)):
+        x, channels = left + unit * (sum(rooms[:i]) + room / 2), at[name][1]
+        wide, high = _size(at[name])
+        box(fig, name, x, y, wide, high, _TENSOR if voxels else _VECTOR)
+        words = f"<b>{channels}</b> ×<br>{voxels}" if voxels else f"<b>{channels}</b><br>numbers"
+        text(fig, x, y + 76, words, name)
+        if i:
+            arrow(fig, end + 3, y, x - wide / 2 - 1, y)
+        if operation:  # in the middle between the boxes
+            middle = x - unit * (rooms[max(i - 1, 0)] + room) / 4
+            text(fig, middle, y - 80 - LINE * (operation.count("<br>") + 1), operation)
+        end = x + wide / 2
+
+
+def _strip(fig: go.Figure, name: str, size: int, y: float, faded: bool) -> None:
+    """M3T's sequence of tokens: class, then S slices and a separator for each plane."""
+    single, plane = 22, (WIDTH - 40 - 4 * 22) / 3
+    parts: list[tuple[str, float, str]] = [("class", single, _CLASS)]
+    for kind, colour in _PLANE.items():
+        parts += [(f"{size} {kind}", plane, colour), ("sep", single, GREY)]
+    for i, (words, width, colour) in enumerate(parts):
+        x = 20 + sum(part[1] for part in parts[:i]) + width / 2
+        box(fig, name, x, y, width, 36, colour, 0.1 if faded and i else 0.4)
+        if not faded:
+            text(fig, x, y - (10 if width > single else 37), words)

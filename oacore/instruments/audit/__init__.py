@@ -1,0 +1,1 @@
+"""Printed tables, checked by their own arithmetic (chapter 10)."""

@@ -1,0 +1,1 @@
+"""The severity axis in a network's features (chapter 13)."""

@@ -1,0 +1,224 @@
+"""Where the paper's text and its released code differ, and what each difference changes.
+
+The list is ``data/deviations.yml``; the functions here measure. A difference that a model can be
+trained with is a variant of a profile, which changes one setting of a backbone.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from oacore.errors import InputError
+from oacore.metrics.seeds import compare_by_seed, seed_and_knee_interval
+from oacore.models.heads import encoder_class
+from oacore.models.resnet3d import STAGES
+from oacore.plots.page import Html
+from oacore.profile import Profile, Recipe
+
+#: Kinds of evidence in words, {} for the knees of the cohort.
+EVIDENCE = {
+    "runs": "models trained on {}",
+    "knees": "measured on {}",
+    "computed": "computed",
+    "published": "published figures",
+    "none": "none",
+}
+NOT_TRAINED = "Not measured: this build has no such runs."
+
+
+def deviations(effects: Mapping[str, str], phantom: bool) -> pd.DataFrame:
+    """The list of differences, each with what it changes.
+
+    Parameters
+    ----------
+    effects : mapping of a difference's name to a sentence
+        For each one that can be measured.
+    phantom : bool
+        Whether the cohort is synthetic, so that the evidence is called by its name.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by name: what, text, code, book, setting, evidence, effect.
+
+    Raises
+    ------
+    InputError
+        If an effect is missing, or there is one that is not in the list.
+    """
+    path = files("oacore.instruments.evidence") / "deviations.yml"
+    table = pd.DataFrame(yaml.safe_load(path.read_text(encoding="utf-8"))).T
+    measured = set(table.index[table["effect"].isna()])
+    if wrong := measured ^ set(effects):
+        raise InputError(
+            f"missing or unknown effect of {', '.join(sorted(wrong))}; give one sentence for each "
+            f"of {', '.join(sorted(measured))}"
+        )
+    table["effect"] = table["effect"].fillna(pd.Series(effects, dtype=object))
+    knees = "phantom knees, not a clinical result" if phantom else "the knees of this cohort"
+    kinds = table["evidence"].str.split(", ")
+    untrained = table["effect"].str.startswith(NOT_TRAINED)
+    table["evidence"] = [
+        ", ".join(EVIDENCE[kind].format(knees) for kind in each if not (absent and kind == "runs"))
+        or EVIDENCE["none"]
+        for each, absent in zip(kinds, untrained, strict=True)
+    ]
+    return table[["what", "text", "code", "book", "setting", "evidence", "effect"]]
+
+
+def readable(table: pd.DataFrame, below: str) -> Html:
+    """A table of sentences, which wraps in its columns and scrolls on a narrow screen.
+
+    Parameters
+    ----------
+    table : DataFrame
+    below : str
+        The column that stands in a row of its own, below the others.
+    """
+    columns = [str(name) for name in table if name != below]
+    style = (
+        "text-align:left;vertical-align:top;white-space:pre-line;overflow-wrap:anywhere;"
+        "padding:.3em .8em .3em 0"
+    )
+    first = f"{style};border-top:1px solid #999"
+    # Stays in sight while the columns above it scroll.
+    stay = "position:sticky;left:0;width:max-content;max-width:min(100%,75vw)"
+    rows, lines = "", []
+    for row in table.to_dict("records"):
+        cells = [str(row[name]) for name in columns]
+        rows += "<tr>" + "".join(f'<td style="{first}">{html.escape(c)}</td>' for c in cells)
+        rows += f'</tr><tr><td colspan="{len(cells)}" style="{style}"><div style="{stay}"><strong>'
+        rows += f"{html.escape(below)}:</strong> {html.escape(str(row[below]))}</div></td></tr>"
+        lines.append("; ".join([*cells, f"{below}: {row[below]}"]))
+    head = "".join(f'<th scope="col" style="{style}">{html.escape(c)}</th>' for c in columns)
+    fixed = f"font-size:.9em;table-layout:fixed;width:100%;min-width:{14 * len(columns)}ch"
+    page = f'<table style="{fixed}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', "\n".join(lines))
+
+
+def profile_differences(*profiles: Profile) -> pd.DataFrame:
+    """Settings of the backbones in which the first two of several profiles differ.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by backbone and setting, a column a profile; an encoder's own defaults are filled
+        in where a profile leaves them open.
+    """
+    flat = {}
+    for profile in profiles:
+        recipes = profile.backbones.items()
+        flat[profile.name] = {
+            (name, key): value for name, recipe in recipes for key, value in _flat(recipe).items()
+        }
+    table = pd.DataFrame(flat).rename_axis(["backbone", "setting"])
+    first, second = (table[profile.name].map(str) for profile in profiles[:2])
+    return table[first != second].sort_index()
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """All settings of a recipe that a single run has, those of the encoder with their defaults."""
+    parameters = inspect.signature(encoder_class(recipe.backbone)).parameters
+    encoder = {name: one.default for name, one in parameters.items()} | recipe.encoder
+    if recipe.backbone == "resnet3d":
+        encoder["shortcut"] = encoder["shortcut"] or STAGES[encoder["depth"]][2]
+    apart = ("backbone", "encoder", "supervisions", "seeds")
+    own = {key: value for key, value in vars(recipe).items() if key not in apart}
+    return {**own, **{f"encoder {key}": value for key, value in encoder.items()}}
+
+
+def reference_of(profile: Profile, variant: str) -> tuple[str, list[str]]:
+    """What a variant is to be compared with, and the settings in which the two differ.
+
+    Its backbone; or another variant, where that one is nearer: one that cuts the gradient of
+    shortcut A is compared with one that has shortcut A.
+    """
+    own = _flat(profile.variants[variant])
+    backbone = profile.variants[variant].backbone
+    others = [name for name in profile.variants if profile.variants[name].backbone == backbone]
+    differing = {}
+    for name in [backbone, *(name for name in others if name != variant)]:
+        theirs = _flat(profile.recipe(name))
+        differing[name] = [key for key in own if own[key] != theirs[key]]
+    nearest = min(differing, key=lambda name: len(differing[name]))
+    return nearest, differing[nearest]
+
+
+def variant_effects(
+    profile: Profile,
+    predictions: pd.DataFrame,
+    *,
+    n_resamples: int,
+    seed: int,
+    over_seeds: bool = False,
+) -> pd.DataFrame:
+    """Each variant minus what it is a variant of, as Dual models, with 95% intervals.
+
+    Parameters
+    ----------
+    profile : Profile
+    predictions : DataFrame
+        Tidy predictions of one split by `model`, of backbones and variants.
+    n_resamples, seed, over_seeds
+        As in :func:`.compare.compare_supervisions`.
+
+    Returns
+    -------
+    DataFrame
+        Six rows for each variant (and seed): variant, reference, changes, knees, and the columns
+        of :func:`.seeds.compare_by_seed` or :func:`.seeds.seed_and_knee_interval`;
+        no row where the profile has no variant.
+    """
+    dual = predictions[predictions["supervision"] == "dual"]
+    compare = seed_and_knee_interval if over_seeds else compare_by_seed
+    tables = [pd.DataFrame(columns=["variant", "reference", "changes", "knees", "seed"])]
+    for variant in profile.variants:
+        reference, changes = reference_of(profile, variant)
+        models = [dual[dual["model"] == name] for name in (reference, variant)]
+        table = compare(*models, n_resamples=n_resamples, seed=seed)
+        table.insert(0, "knees", models[0]["case_id"].nunique())
+        table.insert(0, "changes", ", ".join(changes))
+        table.insert(0, "reference", reference)
+        table.insert(0, "variant", variant)
+        tables.append(table)
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def in_words(effects: pd.DataFrame, setting: str) -> str:
+    """What the variants of one setting change, a sentence for each.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        Of :func:`variant_effects`, over seeds.
+    setting : str
+        The setting that they change, such as "heads" or "encoder shortcut".
+    """
+    names = {"oa_auc": "OA AUC", "kl_auc": "KL macro-AUC"}
+    chosen = effects[effects["changes"].map(lambda keys: setting in keys.split(", ")).astype(bool)]
+    sentences = []
+    for variant, table in chosen.groupby("variant", sort=False):
+        rows = table.set_index("metric")
+        parts = [
+            f"{name} {row['delta']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+            for name, row in ((name, rows.loc[key]) for key, name in names.items())
+        ]
+        beyond = int(((rows["ci_low"] > 0) | (rows["ci_high"] < 0)).sum())
+        first = rows.iloc[0]
+        seeds = f"{first['n_seeds']} seeds"
+        if first["n_seeds"] == 1:
+            seeds = "1 seed, so without the spread between seeds"
+        also = "" if first["changes"] == setting else f" (with {first['changes']})"
+        found = f"{beyond or 'none'} of {len(rows)} differences distinguishable from zero"
+        sentences.append(
+            f"{variant} minus {first['reference']}{also}: {', '.join(parts)}; {found} on "
+            f"{first['knees']} knees and {seeds}."
+        )
+    return "\n".join(sentences) or NOT_TRAINED

@@ -1,0 +1,1 @@
+"""Synthetic knees with a known truth, and real knees' figures beside them (chapter 2)."""

@@ -1,0 +1,1 @@
+"""The paper's released predictions and its statistical protocol (chapter 9)."""

@@ -1,0 +1,245 @@
+"""Figures of the published record: confusion, calibration, p-values, failures, agreement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.express as px
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from sklearn.metrics import confusion_matrix
+
+from oacore.names import METRIC_NAMES, SUPERVISION_NAMES
+from oacore.plots.style import (
+    COLOURS,
+    GRADES,
+    OKABE_ITO,
+    SUPERVISION_COLOURS,
+    SYMBOLS,
+    require_columns,
+    style_figure,
+)
+
+#: Columns of the paper's Figs. 4 and 5: a supervision, and the level that its head answers.
+HEADS = {
+    "Single-OA": ("single_oa", "oa"),
+    "Single-KL": ("single_kl", "kl"),
+    "Dual-OA": ("dual", "oa"),
+    "Dual-KL": ("dual", "kl"),
+}
+
+
+def printed_vs_recomputed(table: pd.DataFrame) -> go.Figure:
+    """Printed against recomputed metrics: agreement lies on the line.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``backbone``, ``supervision``, ``metric``, ``printed``, ``recomputed``.
+    """
+    require_columns(table, "backbone", "supervision", "metric", "printed", "recomputed")
+    both = table[["printed", "recomputed"]].to_numpy(float)
+    fig = px.scatter(
+        table.replace({"supervision": SUPERVISION_NAMES, "metric": METRIC_NAMES}),
+        x="printed", y="recomputed", color="backbone", symbol="backbone", opacity=0.8,
+        hover_data=["supervision", "metric"], symbol_sequence=SYMBOLS,
+        color_discrete_sequence=COLOURS,
+    )  # fmt: skip
+    fig.update_traces(marker_size=10)
+    fig.add_scatter(
+        x=[np.nanmin(both), np.nanmax(both)], y=[np.nanmin(both), np.nanmax(both)], mode="lines",
+        name="agreement", hoverinfo="skip", line={"color": "#1A1A1A", "width": 1, "dash": "dot"},
+    )  # fmt: skip
+    return style_figure(
+        fig, height=460, xaxis_title="printed in the paper", yaxis_title="recomputed"
+    )
+
+
+def confusion_grid(predictions: pd.DataFrame, names: dict[str, str]) -> go.Figure:
+    """Confusion matrices of all models and heads: rows are backbones, columns heads (Fig. 5).
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split, one seed of each model.
+    names : dict
+        Backbones in the order of the rows, with the words for them.
+    """
+    require_columns(predictions, "backbone", "supervision", "oa", "pred_oa", "kl", "pred_kl")
+    fig = make_subplots(
+        rows=len(names), cols=len(HEADS), horizontal_spacing=0.045, vertical_spacing=0.09,
+        subplot_titles=[f"{name} {head}" for name in names.values() for head in HEADS],
+    )  # fmt: skip
+    for row, backbone in enumerate(names, start=1):
+        for col, (supervision, level) in enumerate(HEADS.values(), start=1):
+            part = predictions[
+                (predictions["backbone"] == backbone) & (predictions["supervision"] == supervision)
+            ]
+            ticks = ["no", "OA"] if level == "oa" else [str(grade) for grade in GRADES]
+            label, given = part[level].astype(int), part[f"pred_{level}"].astype(int)
+            counts = confusion_matrix(label, given, labels=range(len(ticks)))
+            share = counts / counts.sum(1, keepdims=True).clip(min=1)
+            fig.add_heatmap(
+                z=share, x=ticks, y=ticks, text=counts, texttemplate="%{text}", xgap=1, ygap=1,
+                coloraxis="coloraxis", row=row, col=col,
+                hovertemplate="labelled %{y}, predicted %{x}: %{text} (%{z:.0%} of the row)"
+                "<extra></extra>",
+            )  # fmt: skip
+    bar = {
+        "title": {"text": "share of the row", "side": "top"}, "tickformat": ".0%", "thickness": 12,
+        "orientation": "h", "y": -0.1, "yanchor": "top", "x": 0, "xanchor": "left", "len": 0.4,
+    }  # fmt: skip
+    scale = {"colorscale": "Blues", "cmin": 0, "cmax": 1, "colorbar": bar}
+    style_figure(fig, height=140 + 240 * len(names), margin_t=40, margin_b=130, coloraxis=scale)
+    fig.update_annotations(font_size=13)
+    fig.update_xaxes(type="category", showgrid=False, title_standoff=4)
+    fig.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    fig.update_xaxes(title="predicted", row=len(names))
+    return fig.update_yaxes(title="labelled", col=1)
+
+
+def reliability(points: pd.DataFrame, names: dict[str, str]) -> go.Figure:
+    """Reliability curves: predicted against observed shares of OA, a panel for each backbone.
+
+    Parameters
+    ----------
+    points : DataFrame
+        ``backbone``, ``supervision``, ``predicted``, ``observed``, ``low``, ``high``, ``n``.
+    names : dict
+        Backbones in the order of the panels, with the words for them.
+    """
+    require_columns(points, "backbone", "supervision", "predicted", "observed", "low", "high", "n")
+    height = 110 + 330 * len(names)
+    fig = make_subplots(
+        rows=len(names), shared_xaxes=True, subplot_titles=list(names.values()),
+        vertical_spacing=60 / height,
+    )  # fmt: skip
+    for row, backbone in enumerate(names, start=1):
+        fig.add_scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line={"color": "#555555", "dash": "dot", "width": 1},
+            name="calibrated", hoverinfo="skip", legendgroup="line", showlegend=row == 1,
+            row=row, col=1,
+        )  # fmt: skip
+        for i, (supervision, name) in enumerate(SUPERVISION_NAMES.items()):
+            part = points[(points["backbone"] == backbone) & (points["supervision"] == supervision)]
+            fig.add_scatter(
+                x=part["predicted"], y=part["observed"], mode="lines+markers", name=name,
+                error_y={
+                    "array": part["high"] - part["observed"], "thickness": 1,
+                    "arrayminus": part["observed"] - part["low"],
+                },
+                marker={
+                    "size": 9, "symbol": SYMBOLS[i], "color": SUPERVISION_COLOURS[supervision],
+                },
+                line={"width": 1.5}, legendgroup=name, showlegend=row == 1,
+                customdata=part[["n", "low", "high"]], row=row, col=1,
+                hovertemplate="predicted %{x:.2f}, observed %{y:.2f} "
+                "[%{customdata[1]:.2f}, %{customdata[2]:.2f}], %{customdata[0]} knees",
+            )  # fmt: skip
+    style_figure(fig, height=height, margin_t=90, legend_y=1 + 30 / height)
+    fig.update_annotations(font_size=14)
+    fig.update_xaxes(range=[-0.02, 1.02], showticklabels=True)
+    fig.update_xaxes(title="predicted probability of OA", row=len(names))
+    return fig.update_yaxes(title="observed share", range=[-0.04, 1.04])
+
+
+def ranked_p(table: pd.DataFrame, level: float = 0.05) -> go.Figure:
+    """P-values from the least to the greatest, with the lines that three rules draw.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``name``, ``p_value``, a row a test.
+    level : float
+        Of a single test, of Holm's family-wise error, of Benjamini and Hochberg's rate.
+    """
+    require_columns(table, "name", "p_value")
+    ranked = table.sort_values("p_value", kind="stable").reset_index(drop=True)
+    n = len(ranked)
+    rank = list(range(1, n + 1))
+    lines = {
+        "each alone": ([level] * n, "dot", OKABE_ITO["orange"]),
+        "Benjamini-Hochberg": ([level * k / n for k in rank], "solid", OKABE_ITO["green"]),
+        "Holm": ([level / (n - k + 1) for k in rank], "dash", OKABE_ITO["purple"]),
+    }
+    fig = go.Figure()
+    fig.add_scatter(
+        x=rank, y=ranked["p_value"], mode="markers", name="p-value", text=ranked["name"],
+        marker={"size": 10, "color": OKABE_ITO["blue"]},
+        hovertemplate="%{text}: p = %{y:.4f}<extra></extra>",
+    )  # fmt: skip
+    for name, (y, dash, colour) in lines.items():
+        fig.add_scatter(
+            x=rank, y=y, mode="lines", name=f"limit: {name}", hoverinfo="skip",
+            line={"dash": dash, "color": colour, "width": 2},
+        )  # fmt: skip
+    style_figure(fig, height=480, margin_t=110, xaxis_title="rank of the p-value")
+    fig.update_xaxes(range=[0.3, n + 0.7], tickvals=rank[::3])
+    ticks = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1]
+    return fig.update_yaxes(
+        title="p-value (logarithmic)",
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"{t:g}" for t in ticks],
+    )
+
+
+def right_and_wrong(right: pd.DataFrame, names: list[str]) -> go.Figure:
+    """Every knee as a column, every model as a row: filled where the model is right.
+
+    Parameters
+    ----------
+    right : DataFrame of bool
+        From :func:`.failures.right_by_case`; within a grade, knees are put in the order of
+        how many models are right, so that no place tells which knee it is.
+    names : list of str
+        Words for the columns of `right`.
+    """
+    grade = right.index.get_level_values("kl").to_numpy()
+    order = np.lexsort((-right.sum(axis=1).to_numpy(), grade))
+    values = right.to_numpy()[order].T.astype(int)
+    fig = go.Figure()
+    fig.add_heatmap(
+        z=values, y=names, x=list(range(values.shape[1])), zmin=0, zmax=1, xgap=0.5, ygap=2,
+        colorscale=[[0, OKABE_ITO["vermilion"]], [1, "#DCE9F5"]], showscale=False,
+        customdata=[[f"KL {g}" for g in grade[order]]] * len(names),
+        text=[["right" if v else "wrong" for v in row] for row in values],
+        hovertemplate="%{y}, a knee of %{customdata}: %{text}<extra></extra>",
+    )  # fmt: skip
+    edges = [(g, (grade[order] == g).nonzero()[0]) for g in sorted(set(grade))]
+    style_figure(fig, height=110 + 34 * len(names), margin_t=16)
+    for _, at in edges[1:]:
+        fig.add_vline(at[0] - 0.5, line_color="#1A1A1A", line_width=2)
+    fig.update_xaxes(
+        tickvals=[at.mean() for _, at in edges], ticktext=[f"KL {g}" for g, _ in edges],
+        title="the test knees, by grade", showgrid=False,
+    )  # fmt: skip
+    return fig.update_yaxes(autorange="reversed", showgrid=False)
+
+
+def agreement_matrix(
+    pairs: pd.DataFrame, names: dict[tuple, str], value: str = "kappa"
+) -> go.Figure:
+    """A number for each two models, written into a square.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``first``, ``second``, and the column `value`.
+    names : dict
+        Models in their order, with the words for them.
+    """
+    require_columns(pairs, "first", "second", value)
+    words = list(names.values())
+    square = pd.DataFrame(index=words, columns=words, dtype=float)
+    for row in pairs.to_dict("records"):
+        square.loc[names[row["second"]], names[row["first"]]] = row[value]
+    fig = go.Figure()
+    fig.add_heatmap(
+        z=square.iloc[1:, :-1], x=words[:-1], y=words[1:], texttemplate="%{z:.2f}", xgap=2, ygap=2,
+        colorscale="Blues", zmin=0, zmax=1, showscale=False, hoverongaps=False,
+        hovertemplate=f"%{{y}} and %{{x}}: {value} %{{z:.2f}}<extra></extra>",
+    )  # fmt: skip
+    style_figure(fig, height=200 + 44 * len(words), margin_t=16)
+    fig.update_xaxes(showgrid=False, tickangle=-40)
+    return fig.update_yaxes(autorange="reversed", showgrid=False)

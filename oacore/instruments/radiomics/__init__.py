@@ -1,0 +1,1 @@
+"""Numbers of the same knees, and models on them (chapter 11)."""

@@ -1,0 +1,1 @@
+"""Where a network looks, and what else such a map follows (chapter 14)."""

@@ -1,0 +1,205 @@
+"""Overlaps of many knees and seeds as Table 3 has them, with intervals, and their contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from oacore.errors import InputError
+from oacore.metrics.resampling import resample_counts
+from oacore.metrics.seeds import draw_seeds
+from oacore.metrics.significance import benjamini_hochberg, bootstrap_p, percentile_interval
+
+#: What an overlap is of, besides its knee and the seed of the model.
+KEYS = (*("backbone", "supervision", "head", "method", "weights", "mask", "region", "measure"),)
+
+
+def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int) -> pd.DataFrame:
+    """Mean over knees and seeds, with 95% intervals over both.
+
+    Parameters
+    ----------
+    overlaps : DataFrame
+        Rows of :func:`.explain.read_explained`, each seed with the same knees.
+    n_resamples, seed : int
+        Of the bootstrap, which draws knees and, apart from that, seeds.
+
+    Returns
+    -------
+    DataFrame
+        `KEYS`; `value`, `low`, `high`; `chance`, `ceiling`, means over the same knees;
+        `enrichment`, mean value over mean chance, with `enrichment_low`, `enrichment_high`;
+        `knees`, `seeds`. A knee is left out where the value is undefined, as the mass of a map
+        that is zero everywhere; NaN where no knee is left.
+
+    Notes
+    -----
+    The mean of ratios would give a knee with little cartilage the most say; so here it is the
+    ratio of the means.
+    """
+    rows = []
+    for keys, group in overlaps.groupby(list(KEYS), sort=False):
+        value, chance, ceiling = _matrices(group, "value", "chance", "ceiling")
+        counts, drawn = _resamples(value.shape, n_resamples, seed)
+        means, by_chance = _means(value, counts, drawn), _means(chance, counts, drawn)
+        ratio = means / by_chance
+        rows.append(
+            {
+                **dict(zip(KEYS, keys, strict=True)),
+                **_interval("value", "", means),
+                **{"chance": by_chance[0], "ceiling": _means(ceiling, counts, drawn)[0]},
+                **_interval("enrichment", "enrichment_", ratio),
+                **{"knees": value.shape[1], "seeds": value.shape[0]},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def beside_limits(means: pd.DataFrame, rows: str, columns: str = "measure") -> pd.DataFrame:
+    """Values as a table to read, each backbone's followed by chance and ceiling.
+
+    Parameters
+    ----------
+    means : DataFrame
+        Rows of :func:`overlap_means`, of one method and region, with `panel`, the backbone's name.
+    rows, columns : str
+        Names of the columns whose values become rows (below the panel) and columns.
+    """
+    parts = []
+    for panel, own in means.groupby("panel", sort=False):
+        wide = own.pivot(index=rows, columns=columns, values="value")
+        limits = own.groupby(columns)[["chance", "ceiling"]].mean().T
+        both = pd.concat([wide.loc[own[rows].unique()], limits])
+        parts.append(pd.concat({panel: both[own[columns].unique()]}))
+    return pd.concat(parts)
+
+
+def contrast(
+    overlaps: pd.DataFrame,
+    column: str,
+    one: str,
+    other: str,
+    *,
+    measured: str = "value",
+    n_resamples: int = 2000,
+    seed: int,
+) -> pd.DataFrame:
+    """Mean difference between two kinds of maps of the same knees and seeds: `one` minus `other`.
+
+    Parameters
+    ----------
+    overlaps : DataFrame
+        As for :func:`overlap_means`.
+    column : str
+        One of `KEYS`, such as "weights", in which the two differ.
+    one, other : str
+        Its two values.
+    measured : str
+        What is compared, such as "value".
+    n_resamples, seed : int
+        Of the bootstrap over knees and seeds.
+
+    Returns
+    -------
+    DataFrame
+        The other `KEYS`; `delta`, `low`, `high`, `p_value`; `knees`, `seeds`; `q_value` by
+        Benjamini and Hochberg over all rows.
+
+    Raises
+    ------
+    InputError
+        If nothing is there twice.
+    """
+    by = [key for key in KEYS if key != column]
+    rows = []
+    for keys, group in overlaps.groupby(by, sort=False):
+        pair = [group[group[column] == name] for name in (one, other)]
+        if pair[0].empty or pair[1].empty:
+            continue
+        at = ["seed", "case_id"]
+        joined = pair[0].merge(pair[1], on=at, suffixes=("", "_other"), validate="one_to_one")
+        joined["delta"] = joined[measured] - joined[f"{measured}_other"]
+        (delta,) = _matrices(joined, "delta")
+        means = _means(delta, *_resamples(delta.shape, n_resamples, seed))
+        rows.append(
+            {
+                **dict(zip(by, keys, strict=True)),
+                **_interval("delta", "", means),
+                **{"p_value": bootstrap_p(means[1:])},
+                **{"knees": delta.shape[1], "seeds": delta.shape[0]},
+            }
+        )
+    if not rows:
+        raise InputError(f"contrast: no row has both {one!r} and {other!r} in column {column!r}")
+    table = pd.DataFrame(rows)
+    return table.assign(q_value=benjamini_hochberg(table["p_value"]))
+
+
+def dual_minus_single(
+    overlaps: pd.DataFrame, *, measured: str = "value", n_resamples: int = 2000, seed: int
+) -> pd.DataFrame:
+    """Dual's head minus the network that has this head alone; columns as of :func:`contrast`."""
+    single = overlaps["supervision"] == "single_" + overlaps["head"]
+    named = overlaps.assign(supervision=np.where(single, "single", overlaps["supervision"]))
+    words = {"measured": measured, "n_resamples": n_resamples, "seed": seed}
+    return contrast(named, "supervision", "dual", "single", **words)  # type: ignore[arg-type]
+
+
+def profile_means(profiles: pd.DataFrame, *, n_resamples: int = 2000, seed: int) -> pd.DataFrame:
+    """Mean enrichment of the gradient's maps by the distance from cartilage.
+
+    Parameters
+    ----------
+    profiles : DataFrame
+        Table "profile" of :func:`.explain.read_explained`.
+    n_resamples, seed : int
+        Of the bootstrap over knees and seeds.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`overlap_means`: `region` is the band, `value` its share of the mass, `chance`
+        its share of the voxels.
+    """
+    bands = zip(profiles["above"], profiles["up_to"], strict=True)
+    as_overlaps = profiles.assign(
+        method="gradient", mask="own", region=[_band(*ends) for ends in bands], measure="mass",
+        value=profiles["mass"], chance=profiles["voxels"], ceiling=1.0,
+    )  # fmt: skip
+    return overlap_means(as_overlaps, n_resamples=n_resamples, seed=seed)
+
+
+def _band(above: float, up_to: float) -> str:
+    if np.isnan(above):
+        return "cartilage"
+    return f"over {above:g} mm" if np.isinf(up_to) else f"{above:g} to {up_to:g} mm"
+
+
+def _matrices(rows: pd.DataFrame, *columns: str) -> list[np.ndarray]:
+    """Values (seeds, knees) of the knees whose first column is defined under every seed."""
+    wide = [rows.pivot(index="seed", columns="case_id", values=column) for column in columns]
+    known = wide[0].notna().all()
+    return [values.loc[:, known].to_numpy(dtype=float) for values in wide]
+
+
+def _resamples(shape: Sequence[int], n_resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of knees (1 + B, n) and weights of seeds (1 + B, S); the first row takes each once."""
+    rng = np.random.default_rng(seed)
+    n_seeds, n = shape
+    knees = resample_counts(n, n_resamples, rng) if n else np.ones((n_resamples, 0))
+    counts = np.vstack([np.ones((1, n)), knees])
+    return counts, draw_seeds(n_seeds, n_resamples, rng)
+
+
+def _means(values: np.ndarray, counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Mean of values (S, n) in each resample, (1 + B,); NaN without a knee."""
+    if not values.size:
+        return np.full(len(counts), np.nan)
+    return ((counts / counts.sum(axis=1, keepdims=True)) @ values.T * drawn).sum(axis=1)
+
+
+def _interval(name: str, prefix: str, resampled: np.ndarray) -> dict[str, float]:
+    low, high = percentile_interval(resampled[1:])
+    return {name: float(resampled[0]), f"{prefix}low": low, f"{prefix}high": high}

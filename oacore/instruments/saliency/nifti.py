@@ -1,0 +1,108 @@
+"""Maps as NIfTI over the image they belong to, so that a viewer shows the one upon the other.
+
+A network sees a case on canonical axes and on its own grid; a map of it goes back to the voxels
+and the axes of the image as stored.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    io_orientation,
+    ornt_transform,
+)
+
+from oacore.data.volumes import grid_gap, read_canonical, resize
+from oacore.errors import InputError
+
+KINDS = {"float32": np.float32, "uint8": np.uint8}
+
+
+def write_map(
+    values: np.ndarray, image: str | Path, path: str | Path, kind: str = "float32"
+) -> Path:
+    """Write a map on the voxels of its image, with the image's affine.
+
+    The header holds the grid and nothing of the image's own, such as a name, a date or a device.
+
+    Parameters
+    ----------
+    values : ndarray, shape (D, H, W)
+        Of one case, on the network's grid or any other that covers the image, canonical axes; not
+        negative, finite. Between voxels it is interpolated trilinearly.
+    image : path-like
+        The image as stored, in any orientation.
+    path : path-like
+        Ends in ``.nii.gz``; appears whole or not at all.
+    kind : {"float32", "uint8"}
+        How a voxel is stored; "uint8" has 256 steps from 0 to the greatest value.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read, or values are negative, not finite or not three-dimensional.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise InputError(f"write_map: kind is {kind!r}; choose one of {', '.join(KINDS)}")
+    if not path.name.endswith(".nii.gz"):
+        raise InputError(f"{path}: give a name that ends in .nii.gz")
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != 3 or not np.isfinite(values).all() or values.min() < 0:
+        raise InputError(
+            f"{path}: a map of shape {values.shape}; give three dimensions and finite values >= 0"
+        )
+    array, _ = read_canonical(image)
+    stored: Any = nib.load(image)
+    full = resize(values, array.shape, "trilinear")  # canonical axes, the image's voxels
+    back = ornt_transform(axcodes2ornt("RAS"), io_orientation(stored.affine))
+    data = apply_orientation(full, back)  # axes as stored
+    slope = 1.0
+    if kind == "uint8":
+        slope = float(data.max()) / 255 or 1.0
+        data = np.rint(data / slope)
+    nifti = nib.Nifti1Image(np.ascontiguousarray(data, dtype=KINDS[kind]), stored.affine)
+    nifti.header.set_xyzt_units("mm")
+    nifti.header.set_slope_inter(slope, 0)
+    # Both forms, as some viewers read the one and some the other; an affine that shears has one.
+    nifti.set_sform(stored.affine, code="scanner")
+    nifti.set_qform(stored.affine, code="scanner")
+    if not np.allclose(nifti.get_qform(), stored.affine, atol=1e-3):
+        nifti.set_qform(None, code="unknown")
+    # Python's gzip would note the file's name and the time in its own header.
+    packed = gzip.compress(nifti.to_bytes(), compresslevel=6, mtime=0)
+    part = path.with_name(f"part-{path.name}")
+    try:
+        part.write_bytes(packed)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read_map(path: str | Path, image: str | Path) -> np.ndarray:
+    """Read a map that lies over an image, on canonical axes and the image's voxels.
+
+    Raises
+    ------
+    InputError
+        If one of the files cannot be read, or they don't share a grid.
+    """
+    values, affine = read_canonical(path)
+    array, own = read_canonical(image)
+    if gap := grid_gap((array.shape, own), (values.shape, affine)):
+        raise InputError(f"{path}: does not lie over {image} ({gap}); write the map again")
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,149 @@
+"""Saliency of finished runs: what :mod:`.saliency.explain` left, as tables and maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from oacore.data.volumes import preprocess
+from oacore.errors import InputError
+from oacore.instruments.saliency.controls import agreement
+from oacore.instruments.saliency.methods import METHODS, saliency_map
+from oacore.profile import Recipe
+from oacore.training.runs import load_trained
+
+
+def read_explained(explained: str | Path, table: str) -> pd.DataFrame:
+    """One tidy table over all runs of a folder that were explained.
+
+    Parameters
+    ----------
+    explained : path-like
+        Holds ``<backbone>/<supervision>/seed<number>``.
+    table : {"overlap", "profile", "cascade"}
+
+    Returns
+    -------
+    DataFrame
+        `backbone`, `supervision`, `seed`, and the columns of the table.
+    """
+    tables = []
+    for folder in explained_folders(explained):
+        backbone, supervision, seed = folder.parts[-3:]
+        rows = pd.read_csv(folder / f"{table}.csv", keep_default_na=False, na_values=[""])
+        rows.insert(0, "seed", int(seed.removeprefix("seed")))
+        rows.insert(0, "supervision", supervision)
+        rows.insert(0, "backbone", backbone)
+        tables.append(rows)
+    return pd.concat(tables, ignore_index=True)
+
+
+def explained_folders(explained: str | Path) -> list[Path]:
+    """Folders of all runs that were explained, in order.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    found = sorted(done.parent for done in Path(explained).glob("*/*/seed*/done.json"))
+    if not found:
+        raise InputError(f"{explained}: no run was explained; use `make book` or `oacore explain`")
+    return found
+
+
+def read_maps(folder: str | Path) -> dict[tuple[int, str, str], np.ndarray]:
+    """Maps that one run's folder keeps, by case, head and method.
+
+    Returns
+    -------
+    dict of (case_id, head, method) to ndarray of float32, shape (D, H, W)
+        On the network's grid, in [0, 1], to three figures.
+    """
+    with np.load(Path(folder) / "maps.npz") as file:
+        return {
+            (int(case), *name.split("/")): one.astype(np.float32)
+            for name in file.files
+            if name != "case_id"
+            for case, one in zip(file["case_id"], file[name], strict=True)
+        }
+
+
+def seeds_agree(explained: str | Path, method: str = "gradient") -> pd.DataFrame:
+    """How alike the maps are that several seeds of one model give of one knee.
+
+    Parameters
+    ----------
+    explained : path-like
+    method : str
+        One whose maps every seed kept.
+
+    Returns
+    -------
+    DataFrame
+        `backbone`, `supervision`, `head`; `spearman` and `ssim`, means over all pairs of seeds and
+        the knees whose maps are kept (:func:`.controls.agreement`); `pairs`,
+        `knees`. Models of one seed are left out.
+    """
+    maps: dict[tuple[str, str, str, int], dict[int, np.ndarray]] = {}
+    for folder in explained_folders(explained):
+        backbone, supervision, seed = folder.parts[-3:]
+        for (case, head, kept), values in read_maps(folder).items():
+            if kept == method:
+                one = maps.setdefault((backbone, supervision, head, case), {})
+                one[int(seed.removeprefix("seed"))] = values
+    found = [
+        agreement(list(by_seed.values()), list(by_seed)).assign(
+            backbone=backbone, supervision=supervision, head=head, case_id=case
+        )
+        for (backbone, supervision, head, case), by_seed in maps.items()
+        if len(by_seed) > 1
+    ]
+    columns = ["backbone", "supervision", "head", "spearman", "ssim", "pairs", "knees"]
+    if not found:
+        return pd.DataFrame(columns=columns)
+    pairs = pd.concat(found, ignore_index=True)
+    pairs["pair"] = list(zip(pairs["seed"], pairs["other"], strict=True))
+    by = pairs.groupby(columns[:3], sort=False)
+    return by.agg(
+        spearman=("spearman", "mean"),
+        ssim=("ssim", "mean"),
+        pairs=("pair", "nunique"),
+        knees=("case_id", "nunique"),
+    ).reset_index()
+
+
+def one_knee(
+    run: str | Path, case: pd.Series, recipe: Recipe, head: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """One knee as a trained network sees it, and the maps of one answer by every method.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder of a finished run.
+    case : Series
+        A row of the cohort.
+    recipe : Recipe
+        Of the run.
+    head : {"oa", "kl"}
+
+    Returns
+    -------
+    image : ndarray of float32, shape (D, H, W)
+    labels : ndarray of uint8, shape (D, H, W)
+        The mask; 0 everywhere if the case has none.
+    spacing : ndarray, shape (3,)
+        Voxel sizes in mm.
+    maps : dict of str to ndarray of float32, shape (D, H, W)
+        By the methods of :data:`.methods.METHODS`.
+    """
+    model = load_trained(run)
+    mask = None if pd.isna(case["mask"]) else case["mask"]
+    image, labels, spacing, _ = preprocess(case["image"], mask, recipe.grid, recipe.resample)
+    volume = torch.from_numpy(image.astype(np.float32))[None, None]
+    maps = {method: saliency_map(model, volume, head, method)[0] for method in METHODS}
+    return volume[0, 0].numpy(), labels, spacing, maps

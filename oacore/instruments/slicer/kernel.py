@@ -1,0 +1,161 @@
+"""What the kernel computes for the slicer: finished runs, a case's picture, a map with progress."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from nibabel.affines import voxel_sizes
+
+from oacore.data.volumes import LABELS, grid_gap, preprocess, read_canonical
+from oacore.errors import InputError
+from oacore.hierarchy import SUPERVISIONS
+from oacore.instruments.saliency.controls import BONES, LESIONS, read_lesions
+from oacore.instruments.saliency.methods import METHODS, saliency_map
+from oacore.instruments.slicer.slicer import grey_levels, mask_bits
+from oacore.profile import Recipe, load_profile
+from oacore.training.runs import load_trained
+
+#: What a run's record and the recipe that it was trained by have in common.
+TRAINED_BY = ("backbone", "encoder", "heads", "epochs", "batch_size", "lr", "precision")
+
+CARTILAGE = tuple(label for label, name in LABELS.items() if "cartilage" in name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, how it was trained, its predictions by case_id."""
+
+    folder: Path
+    model: str
+    supervision: str
+    recipe: Recipe
+    predictions: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Knee:
+    """What is seen of a case: uint8 (X, Y, Z), canonical axes; masks are bits, in their order."""
+
+    grey: np.ndarray
+    bits: np.ndarray
+    masks: list[str]
+    spacing: list[float]  # mm
+
+
+def finished_runs(runs: str | Path, profile: str, seed: int) -> list[Run]:
+    """Finished runs of one seed, backbones in the profile's order.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one was trained by other settings than the profile's.
+    """
+    settings, found = load_profile(profile), []
+    for done in Path(runs).glob(f"*/*/seed{seed}/done.json"):
+        model, supervision = done.parents[2].name, done.parents[1].name
+        recipe, record = settings.recipe(model), json.loads(done.read_text())
+        if differ := [key for key in TRAINED_BY if record[key] != getattr(recipe, key)]:
+            raise InputError(
+                f"{done.parent}: was not trained by profile {profile} ({', '.join(differ)} "
+                "differ); name the profile that it was trained by"
+            )
+        predictions = pd.read_csv(done.parent / "predictions.csv").set_index("case_id")
+        found.append(Run(done.parent, model, supervision, recipe, predictions))
+    if not found:
+        raise InputError(f"{runs}: holds no finished run of seed {seed}; train with `make book`")
+    models, supervisions = [*settings.backbones, *settings.variants], list(SUPERVISIONS)
+    found.sort(key=lambda run: (models.index(run.model), supervisions.index(run.supervision)))
+    return found
+
+
+def read_knee(case: pd.Series, phantom: bool) -> Knee:
+    """A case as stored, in 8 bits, with cartilage, bones and, on the phantom, its lesions.
+
+    Parameters
+    ----------
+    case : Series
+        A row of the table of cases.
+    phantom : bool
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or image and mask do not share a grid.
+    """
+    array, affine = read_canonical(case["image"])
+    if not np.isfinite(array).all():
+        raise InputError(f"{case['image']}: holds values that are not finite; fetch it again")
+    masks: dict[str, np.ndarray] = {}
+    if not pd.isna(case["mask"]):
+        labels, mask_affine = read_canonical(case["mask"])
+        if gap := grid_gap((array.shape, affine), (labels.shape, mask_affine)):
+            raise InputError(f"{case['mask']}: does not share its image's grid ({gap})")
+        masks["cartilage"] = np.isin(labels, CARTILAGE)
+        masks |= {LABELS[label]: labels == label for label in BONES}
+    if phantom:
+        drawn = read_lesions(case["image"], array.shape)
+        masks |= {name: np.isin(drawn, labels) for name, labels in LESIONS.items()}
+    return Knee(
+        grey=grey_levels(array, (1.0, 99.7)),
+        bits=mask_bits(masks, array.shape),
+        masks=list(masks),
+        spacing=[float(side) for side in voxel_sizes(affine)],
+    )
+
+
+def passes(head: str, method: str, grid: tuple[int, int, int]) -> int:
+    """How often a method sends a volume through the network, with its default settings."""
+    default = {name: one.default for name, one in signature(METHODS[method]).parameters.items()}
+    first = 1 if head == "kl" else 0  # asks which grade is predicted
+    if "parts" in default:
+        blocks = [max(1, side // default["parts"]) for side in grid]
+        steps = [max(1, block // 2) for block in blocks]
+        places = [
+            -(-(side - block) // step) + 1
+            for side, block, step in zip(grid, blocks, steps, strict=True)
+        ]
+        return first + 1 + math.prod(places)
+    return first + default.get("samples", default.get("steps", 1))
+
+
+def compute_map(
+    run: Run, image: str, head: str, method: str, report: Callable[[int, int], None]
+) -> np.ndarray:
+    """Saliency of one case, on the volume that the run saw.
+
+    Parameters
+    ----------
+    run : Run
+    image : str
+        Path of the image as stored.
+    head, method : str
+        See :func:`.methods.saliency_map`.
+    report : function of passes done and their number
+        Is called before the first pass and at each; what it raises ends the computation.
+
+    Returns
+    -------
+    ndarray of float32, shape (D, H, W)
+        In [0, 1], on the network's grid.
+    """
+    model, total, done = load_trained(run.folder), passes(head, method, run.recipe.grid), 0
+    report(done, total)
+    small, *_ = preprocess(image, None, run.recipe.grid, run.recipe.resample)  # float16, as cached
+    volumes = torch.from_numpy(small)[None, None].float()
+    volumes = volumes.contiguous(memory_format=torch.channels_last_3d)  # as in training
+
+    def count(*_: object) -> None:
+        nonlocal done
+        done += 1
+        report(done, total)
+
+    model.register_forward_hook(count)
+    return saliency_map(model, volumes, head, method)[0]

@@ -1,0 +1,1 @@
+"""Predictions, what they score, and how sure that is."""

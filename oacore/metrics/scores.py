@@ -1,0 +1,317 @@
+"""Table 1's metrics and their paired bootstrap, written once for both.
+
+Every metric takes ``counts`` of shape (B, n): how often each of the n cases
+occurs in each of B resamples. Counts of one give the value on the cases
+themselves, so the point estimate and its interval come from the same lines, and
+B resamples cost a few matrix products rather than B calls.
+
+What happens when a resample lacks a class, or scores do not differ:
+
+- an AUC compares cases with non-cases, so it is undefined (NaN) where one of the
+  two is absent; scikit-learn warns and gives NaN;
+- the macro AUC averages over the grades that occur among the cases, the same
+  grades in every resample; where a resample lacks one of them it is NaN.
+  scikit-learn's ``roc_auc_score(multi_class="ovr")`` stops with an error there;
+- F1 is 0 where no case is a true positive, and macro-F1 averages over the grades
+  that a resample has as label or prediction: scikit-learn's defaults;
+- a tie between a positive and a negative counts one half, so a constant score has
+  an AUC of 1/2. A resample repeats cases, and so ties, but a case is never compared
+  with itself: it has one label;
+- scores are compared as they are: those of single precision tie where they are equal
+  in single precision;
+- an interval leaves the undefined resamples out, and says how many they were. Where
+  all others are equal (two models that answer alike), both limits are that value.
+
+An AUC, accuracy or F1 here is one division of exact sums, so that two models which tie
+differ by exactly 0. scikit-learn adds up the steps of a ROC curve, which rounds: a tie
+can come out as 1e-16 there, and a p-value that counts ties can differ by as many.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from oacore.metrics.predictions import (
+    GRADES,
+    MODEL,
+    PROB_KL,
+    check_columns,
+    check_one_model,
+    has_kl,
+    pair,
+)
+from oacore.metrics.resampling import resample_counts
+from oacore.metrics.significance import bca_interval, bootstrap_p, percentile_interval
+
+OA_METRICS = ("oa_auc", "oa_acc", "oa_f1")
+KL_METRICS = ("kl_auc", "kl_acc", "kl_f1")
+METRICS = OA_METRICS + KL_METRICS
+
+
+def auc(counts: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve: how often a positive outscores a negative, ties half.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+        Occurrences of each case in each resample.
+    label : (n,) bool array
+        True for the positives.
+    score : (n,) float array
+        Higher means more positive.
+
+    Returns
+    -------
+    (B,) float array
+        NaN where a resample has no positive or no negative.
+
+    Notes
+    -----
+    Mann and Whitney, doi:10.1214/aoms/1177730491: the sum over pairs is
+    ``c_pos @ K @ c_neg`` with K[i, j] = 1, 1/2 or 0.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    label = np.asarray(label, dtype=bool)
+    pos, neg = score[label][:, None], score[~label][None, :]
+    kernel = (pos > neg) + 0.5 * (pos == neg)
+    c_pos, c_neg = counts[:, label], counts[:, ~label]
+    wins = ((c_pos @ kernel) * c_neg).sum(axis=1)
+    return _ratio(wins, c_pos.sum(axis=1) * c_neg.sum(axis=1), np.nan)
+
+
+def accuracy(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Share of cases whose predicted class is their label.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+    label, predicted : (n,) int arrays
+
+    Returns
+    -------
+    (B,) float array in [0, 1]
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    right = counts @ (label == predicted).astype(np.float64)
+    return _ratio(right, counts.sum(axis=1), np.nan)
+
+
+def f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """F1 of one class: 2 TP / (2 TP + FP + FN); 0 where that is 0 / 0.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+    label, predicted : (n,) bool arrays
+
+    Returns
+    -------
+    (B,) float array in [0, 1]
+    """
+    true_positive, total = _f1_parts(counts, label, predicted)
+    return _ratio(2 * true_positive, total, 0.0)
+
+
+def macro_auc(counts: np.ndarray, label: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Mean of the one-versus-rest AUCs over the grades that occur in `label`.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+    label : (n,) int array of grades
+    scores : (n, 5) float array, probability of each grade
+
+    Returns
+    -------
+    (B,) float array in [0, 1], NaN where a resample lacks one of those grades
+    """
+    per_grade = [auc(counts, label == grade, scores[:, grade]) for grade in np.unique(label)]
+    return np.mean(per_grade, axis=0)
+
+
+def macro_f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean F1 over the grades that a resample has as label or prediction.
+
+    Parameters
+    ----------
+    counts : (B, n) array
+    label, predicted : (n,) int arrays of grades
+
+    Returns
+    -------
+    (B,) float array in [0, 1]
+    """
+    parts = [_f1_parts(counts, label == grade, predicted == grade) for grade in GRADES]
+    values = np.array([_ratio(2 * true_positive, total, 0.0) for true_positive, total in parts])
+    present = np.array([total > 0 for _, total in parts])
+    return _ratio((values * present).sum(axis=0), present.sum(axis=0), np.nan)
+
+
+def metric_values(predictions: pd.DataFrame, metric: str, counts: np.ndarray) -> np.ndarray:
+    """One of Table 1's metrics of one model, for B resamples at once.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one model, n rows, already checked.
+    metric : str
+        One of `METRICS`; those of KL only for a model that predicts a grade.
+    counts : (B, n) array
+        Occurrences of each row in each resample.
+
+    Returns
+    -------
+    (B,) float array
+    """
+    if metric in OA_METRICS:
+        oa = predictions["oa"].to_numpy() == 1
+        if metric == "oa_auc":
+            return auc(counts, oa, predictions["prob_oa"].to_numpy(dtype=float))
+        pred_oa = predictions["pred_oa"].to_numpy() == 1
+        return accuracy(counts, oa, pred_oa) if metric == "oa_acc" else f1(counts, oa, pred_oa)
+    kl = predictions["kl"].to_numpy(dtype=int)
+    if metric == "kl_auc":
+        return macro_auc(counts, kl, predictions[PROB_KL].to_numpy(dtype=float))
+    pred_kl = predictions["pred_kl"].to_numpy(dtype=int)
+    return accuracy(counts, kl, pred_kl) if metric == "kl_acc" else macro_f1(counts, kl, pred_kl)
+
+
+def metrics_of(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Names of the metrics that a model has: `METRICS`, or those of OA if it grades no knee."""
+    return METRICS if has_kl(predictions) else OA_METRICS
+
+
+def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """All of Table 1's metrics that one model has, for B resamples at once.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one model, n rows.
+    counts : (B, n) array
+        Occurrences of each row in each resample.
+
+    Returns
+    -------
+    dict of str to (B,) float array
+        OA metrics, and KL metrics where the model predicts a grade.
+
+    Raises
+    ------
+    InputError
+        On a table that is not one model's complete predictions of one split.
+    """
+    check_one_model(predictions)
+    return {
+        metric: metric_values(predictions, metric, counts) for metric in metrics_of(predictions)
+    }
+
+
+def table1(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Compute the paper's Table 1 from tidy predictions.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split, any number of models and seeds.
+
+    Returns
+    -------
+    DataFrame
+        One row per backbone, supervision and seed, in the order of `predictions`:
+        `oa_auc`, `oa_acc`, `oa_f1`, `kl_auc`, `kl_acc`, `kl_f1` in [0, 1] (macro
+        averages for KL; NaN where a model predicts no grade).
+
+    Raises
+    ------
+    InputError
+        If columns or values are missing, or the rows are of several splits.
+    """
+    check_columns(predictions)
+    rows = []
+    for model, rows_of_model in predictions.groupby(MODEL, sort=False):
+        values = model_metrics(rows_of_model, np.ones((1, len(rows_of_model))))
+        row = dict(zip(MODEL, model, strict=True))
+        rows.append(row | {metric: value.item() for metric, value in values.items()})
+    return pd.DataFrame(rows, columns=[*MODEL, *METRICS])
+
+
+def paired_bootstrap(
+    reference: pd.DataFrame,
+    other: pd.DataFrame,
+    *,
+    n_resamples: int = 2000,
+    seed: int | np.random.Generator,
+) -> pd.DataFrame:
+    """Difference between two models on the same cases, with 95% intervals and p-values.
+
+    Both models see the same resamples of cases (Efron and Tibshirani,
+    doi:10.1201/9780429246593): what makes a knee hard for both cancels out of the
+    difference.
+
+    Parameters
+    ----------
+    reference, other : DataFrame
+        Tidy predictions of one model each, of the same cases in any order.
+    n_resamples : int
+        Number of resamples B.
+    seed : int or Generator
+        Of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        One row per `metric` that both models have: `value_reference`, `value_other`,
+        `delta` (other minus reference), `ci_low`, `ci_high` of delta (percentiles),
+        `bca_low`, `bca_high` (:func:`.significance.bca_interval`), two-sided `p_value`
+        (:func:`.significance.bootstrap_p`), and `n_undefined`, the resamples left out
+        because the metric is undefined there (NaN limits and p-value if all are).
+
+    Raises
+    ------
+    InputError
+        If the two tables don't hold the same cases with the same labels.
+    """
+    reference, other = pair(reference, other)
+    n = len(reference)
+    drawn = resample_counts(n, n_resamples, seed)
+    # Row 0: the sample itself; B resamples; n samples that leave one case out, for BCa.
+    counts = np.vstack([np.ones((1, n)), drawn, np.ones((n, n)) - np.eye(n)])
+    rows = []
+    for metric in (m for m in metrics_of(reference) if m in metrics_of(other)):
+        of_reference = metric_values(reference, metric, counts)
+        of_other = metric_values(other, metric, counts)
+        delta, resampled, left_out = np.split(of_other - of_reference, [1, 1 + n_resamples])
+        low, high = percentile_interval(resampled)
+        bca_low, bca_high = bca_interval(delta.item(), resampled, left_out)
+        rows.append(
+            {
+                "metric": metric,
+                "value_reference": of_reference[0],
+                "value_other": of_other[0],
+                "delta": delta.item(),
+                "ci_low": low,
+                "ci_high": high,
+                "bca_low": bca_low,
+                "bca_high": bca_high,
+                "p_value": bootstrap_p(resampled),
+                "n_undefined": int(np.isnan(resampled).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:
+    out = np.full(numerator.shape, undefined)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+
+
+def _f1_parts(
+    counts: np.ndarray, label: np.ndarray, predicted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count true positives, and label plus predicted positives, of each resample."""
+    counts = np.asarray(counts, dtype=np.float64)
+    masks = np.stack([label & predicted, label, predicted], axis=1).astype(np.float64)
+    true_positive, labelled, positive = (counts @ masks).T
+    return true_positive, labelled + positive

@@ -1,0 +1,1 @@
+"""The encoders, one file each, and the heads that read them."""

@@ -1,0 +1,347 @@
+"""M3T: slices of three planes through one 2D network, then a transformer.
+
+Jang and Hwang, CVPR 2022, doi 10.1109/CVPR52688.2022.02006, written from the paper's
+description; there is no official code. Equation numbers are the paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torch.utils.checkpoint
+from monai.networks.nets.resnet import ResNet
+from safetensors.torch import load_file
+from torch import nn
+
+from oacore.errors import InputError
+
+#: As it is written in prose and figures.
+NAME = "M3T"
+
+# depth of the 2D network: (block, blocks in each stage, channels out per channel of the block)
+STAGES_2D: dict[int, tuple[str, list[int], int]] = {
+    18: ("basic", [2, 2, 2, 2], 1),
+    50: ("bottleneck", [3, 4, 6, 3], 4),
+}
+VARIANTS = ("as described", "as released")
+SMALLEST = 16  # voxels along an axis: the 2D network divides by up to 32
+
+
+class M3T(nn.Module):
+    """Volume to feature vector: ``(batch, 1, S, S, S) -> (batch, n_features)``.
+
+    Axes 2, 3, 4 of the input are sagittal, coronal and axial slice index, the axes of a volume
+    in canonical (RAS) orientation.
+
+    Parameters
+    ----------
+    size : int
+        S, voxels along each axis, at least 16. The paper's is 128.
+    channels : int
+        Of the 3D stem.
+    depth2d : {18, 50}
+        Of the 2D residual network.
+    width2d : int
+        Channels of its first stage; 64 is the standard network.
+    width : int
+        Length of a token.
+    layers, heads : int
+        Of the transformer.
+    mlp : int, optional
+        Hidden units of each transformer layer's perceptron; twice the width by default. The
+        paper writes "hidden size and MLP size 768". Its count of 29.2 million parameters fits
+        an MLP of 512; with 768 there are 30.3 million. 768 = 3 x 256 is then the width of
+        query, key and value together.
+    variant : {"as described", "as released"}
+        "as described" is the paper's. "as released" has two traits of the code released with
+        arXiv:2605.00718: the stem's features are squared before slicing, and attention is
+        divided by sqrt(width) after the softmax, instead of scaled by 1/sqrt(width/heads)
+        before it.
+    weights2d : path-like, optional
+        ImageNet weights of the 2D network, see :func:`load_imagenet`.
+    checkpoint : bool
+        Keep only what stands between the network's stages for the backward pass, and compute
+        the rest again. Results are the same; it saves memory and costs time.
+
+    Attributes
+    ----------
+    n_features : int
+        Length of the feature vector, equal to the width.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int = 32,
+        depth2d: int = 50,
+        width2d: int = 64,
+        width: int = 256,
+        layers: int = 8,
+        heads: int = 8,
+        mlp: int | None = None,
+        variant: str = "as described",
+        weights2d: str | Path | None = None,
+        checkpoint: bool = False,
+    ) -> None:
+        if size < SMALLEST:
+            raise InputError(f"M3T needs at least {SMALLEST} voxels along each axis, not {size}")
+        if variant not in VARIANTS:
+            raise InputError(f"M3T has the variants {', '.join(VARIANTS)}, not {variant!r}")
+        if width % heads:
+            raise InputError(f"M3T's width {width} must be a multiple of its {heads} heads")
+        super().__init__()
+        self.size = size
+        self.square = variant == "as released"
+        self.checkpoint = checkpoint
+        self.n_features: int = width
+        self.stem = nn.Sequential(
+            nn.Conv3d(1, channels, 5, padding=2),
+            nn.BatchNorm3d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(channels, channels, 5, padding=2),
+            nn.BatchNorm3d(channels),
+            nn.ReLU(inplace=True),
+        )
+        self.slices = SliceNet(depth2d, channels, width2d, checkpoint)
+        self.project = nn.Sequential(
+            nn.Linear(self.slices.n_features, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+        )
+        self.tokens = Tokens(size, width)
+        self.transformer = nn.Sequential(
+            *(Layer(width, heads, mlp or 2 * width, variant) for _ in range(layers))
+        )
+        self.norm = nn.LayerNorm(width)
+        # Channels last in memory: a training step takes two thirds of the time on a CPU.
+        self.stem.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.slices.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if weights2d is not None:
+            load_imagenet(self.slices, weights2d)
+
+    def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The vector that the heads read: ``{"cls": (batch, width)}``."""
+        S = self.size
+        if x.ndim != 5 or x.shape[1:] != (1, S, S, S):
+            raise InputError(
+                f"this M3T reads volumes of shape (batch, 1, {S}, {S}, {S}), not "
+                f"{tuple(x.shape)}; give a cubic grid in the profile, and its side as M3T's size"
+            )
+        # x: (B, 1, S, S, S)
+        x = run(self.stem, self.stem, x, self.checkpoint)  # (B, C, S, S, S), Eq. 1: X = D3d(I)
+        if self.square:
+            x = x * x
+        s = self.slices(x)  # (B, 3S, C2d), slicing and Eq. 4: D2d of each slice
+        t = self.project(s)  # (B, 3S, width)
+        z = self.tokens(t)  # (B, 3S + 4, width), Eq. 6
+        z = self.transformer(z)  # (B, 3S + 4, width), Eq. 7 and 8
+        return {"cls": self.norm(z[:, 0])}  # (B, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The class token of volumes of shape (batch, 1, S, S, S)."""
+        return self.features(x)["cls"]
+
+
+class SliceNet(ResNet):
+    """One 2D ResNet for the slices of all planes: ``(B, C, S, S, S) -> (B, 3S, n_features)``.
+
+    MONAI's network with torchvision's geometry and names: the first convolution is 7 x 7 with
+    stride 2, each later stage but the first halves the resolution, shortcuts are 1 x 1
+    convolutions without bias.
+    """
+
+    def __init__(self, depth: int, channels: int, width: int, checkpoint: bool) -> None:
+        if depth not in STAGES_2D:
+            raise InputError(f"M3T's 2D ResNet comes in depths {sorted(STAGES_2D)}, not {depth}")
+        block, stages, expansion = STAGES_2D[depth]
+        super().__init__(
+            block=block,
+            layers=stages,
+            block_inplanes=[width, 2 * width, 4 * width, 8 * width],
+            spatial_dims=2,
+            n_input_channels=channels,
+            conv1_t_size=7,
+            conv1_t_stride=2,
+            shortcut_type="B",
+            bias_downsample=False,
+            feed_forward=False,
+        )
+        self.n_features = 8 * width * expansion
+        self.checkpoint = checkpoint
+
+    def first(self, x: torch.Tensor) -> torch.Tensor:
+        """Slices and the layers before layer1: ``(B, C, S, S, S) -> (B 3S, width, S/4, S/4)``."""
+        x = three_planes(x).flatten(0, 1)  # (B 3S, C, S, S)
+        x = self.act(self.bn1(self.conv1(x)))  # (B 3S, width, S/2, S/2)
+        return self.maxpool(x)  # (B 3S, width, S/4, S/4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A vector for each slice of each plane: coronal, sagittal, axial."""
+        batch = len(x)
+        # Batch normalisation takes its mean over all slices of all planes, so they go together.
+        x = run(self, self.first, x, self.checkpoint)  # (B 3S, width, S/4, S/4)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = run(stage, stage, x, self.checkpoint)  # at last (B 3S, n_features, S/32, S/32)
+        return self.avgpool(x).reshape(batch, -1, self.n_features)  # (B, 3S, n_features)
+
+
+def three_planes(x: torch.Tensor) -> torch.Tensor:
+    """All slices of a volume: ``(B, C, S, S, S) -> (B, 3S, C, S, S)``.
+
+    First S coronal slices, then S sagittal, then S axial. Rows and columns of a
+    slice are the two axes left, in their order in the volume.
+    """
+    sagittal = x.permute(0, 2, 3, 4, 1)  # (B, S, coronal, axial, C)
+    coronal = x.permute(0, 3, 2, 4, 1)  # (B, S, sagittal, axial, C)
+    axial = x.permute(0, 4, 2, 3, 1)  # (B, S, sagittal, coronal, C)
+    # Channels stay last in memory, as the 2D network wants them: this is the only copy.
+    return torch.cat([coronal, sagittal, axial], dim=1).permute(0, 1, 4, 2, 3)
+
+
+class Tokens(nn.Module):
+    """Class token, separators and embeddings (Eq. 6): ``(B, 3S, width) -> (B, 3S + 4, width)``.
+
+    One learned separator stands at all three places.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.cls = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.sep = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.plane = nn.Parameter(0.02 * torch.randn(3, width))  # coronal, sagittal, axial
+        self.position = nn.Parameter(0.02 * torch.randn(3 * size + 4, width))
+
+    def forward(self, t: torch.Tensor) -> torch.Tensor:
+        """The transformer's input from the projected slices."""
+        coronal, sagittal, axial = t.chunk(3, dim=1)  # each (B, S, width)
+        cls, sep = (token.expand(len(t), 1, -1) for token in (self.cls, self.sep))
+        z = torch.cat([cls, coronal, sep, sagittal, sep, axial, sep], dim=1)
+        S = coronal.shape[1]
+        spans = (S + 2, S + 1, S + 1)  # tokens of a plane; the class token goes with the first
+        plane = torch.cat([p.expand(n, -1) for p, n in zip(self.plane, spans, strict=True)])
+        return z + plane + self.position
+
+
+class Layer(nn.Module):
+    """Pre-norm transformer layer: ``(B, T, width) -> (B, T, width)``."""
+
+    def __init__(self, width: int, heads: int, mlp: int, variant: str) -> None:
+        super().__init__()
+        self.heads = heads
+        self.after_softmax = variant == "as released"
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, mlp), nn.GELU(), nn.Linear(mlp, width))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def attention(self, z: torch.Tensor) -> torch.Tensor:
+        """Every token's mean of all tokens' values, weighted by softmax(q k)."""
+        B, T, width = z.shape
+        qkv = self.qkv(z).reshape(B, T, 3, self.heads, -1)  # (B, T, 3, heads, width/heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, width/heads)
+        if self.after_softmax:
+            a = F.scaled_dot_product_attention(q, k, v, scale=1.0) / math.sqrt(width)
+        else:
+            a = F.scaled_dot_product_attention(q, k, v)  # scaled by 1/sqrt(width/heads)
+        return self.out(a.transpose(1, 2).reshape(B, T, width))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Attention, then the perceptron, each added to its input."""
+        z = z + self.attention(self.norm1(z))  # Eq. 7
+        return z + self.mlp(self.norm2(z))  # Eq. 8
+
+
+def run(
+    net: nn.Module, stage: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, again: bool
+) -> torch.Tensor:
+    """``stage(x)``, a stage of `net`; with `again`, the backward pass computes it once more.
+
+    Then only x is kept, and nothing of what the stage computes on the way.
+    """
+    if not again or not torch.is_grad_enabled():
+        return stage(x)
+    # The second time, running statistics have already seen this batch.
+    return torch.utils.checkpoint.checkpoint(
+        stage,
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,  # no stage draws random numbers
+        context_fn=lambda: (nullcontext(), _statistics_kept(net)),
+    )
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batch normalisation computes as ever, but leaves its running statistics alone."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def load_imagenet(net: SliceNet, path: str | Path) -> None:
+    """Load torchvision's ImageNet weights (``resnet18`` or ``resnet50``), strictly.
+
+    The classification layer `fc` is left out. The first convolution reads 3 colours, ours as
+    many channels as the stem has: each channel gets the mean of the 3 colours' kernels times
+    3/channels, so that equal channels give what equal colours gave.
+
+    Parameters
+    ----------
+    net : SliceNet
+    path : path-like
+        torchvision's ``.pth``, opened as tensors only so that no code from the file can run, or
+        the same tensors as ``.safetensors``.
+
+    Raises
+    ------
+    InputError
+        If the file is no such weight file, or of another depth or width.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a torchvision resnet weight file") from None
+    except Exception as error:  # torch raises many kinds for a file that is not a checkpoint
+        raise InputError(f"{path}: not a weight file ({error})") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"{path}: is no dictionary of tensors, so it is no torchvision file")
+    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    own = net.state_dict()
+    colours = state.get("conv1.weight")
+    if colours is not None and colours.ndim == 4 and colours.shape[1] == 3:
+        channels = own["conv1.weight"].shape[1]
+        mean = colours.mean(dim=1, keepdim=True)  # (width, 1, 7, 7)
+        state["conv1.weight"] = mean.repeat(1, channels, 1, 1) * 3 / channels
+    # Files saved by early PyTorch have no batch counters; nothing in evaluation uses them.
+    for key in own:
+        if key.endswith("num_batches_tracked"):
+            state.setdefault(key, own[key])
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [k for k in sorted(own.keys() & state.keys()) if own[k].shape != state[k].shape]
+    if missing or unknown or shapes:
+        raise InputError(
+            f"{path} does not fit this 2D network: {len(missing)} tensors missing {missing[:2]}, "
+            f"{len(unknown)} unknown {unknown[:2]}, {len(shapes)} of another shape {shapes[:2]}; "
+            "build M3T with the file's depth2d and width2d 64"
+        )
+    net.load_state_dict(state, strict=True)
+
+
+ENCODER = M3T

@@ -1,0 +1,1 @@
+"""One recurrence, three ways to compute it, and the function that chooses among them."""

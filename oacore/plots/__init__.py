@@ -1,0 +1,1 @@
+"""Figures and page elements that several chapters share, all in one look."""

@@ -1,0 +1,378 @@
+"""What makes an output work without a kernel: plots, slice viewers, tables, banners.
+
+Every function here gives HTML that asks no other host for anything, so that a built page works
+from disk. Plots rely on one ``Plotly`` global, which the book loads once a page; the slice viewer
+and the banners need nothing at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+from IPython.display import display
+from PIL import Image
+
+from oacore.data.cohort import is_phantom
+from oacore.errors import InputError
+from oacore.plots.style import OKABE_ITO
+
+PLANES = ("sagittal", "coronal", "axial")
+"""The plane that fixes axis 0, 1 and 2 of a volume in canonical (RAS) orientation."""
+
+_PLOTLY_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
+}
+_HEIGHT = 440  # px, of a plot that sets none: "100%" of an output cell would be nothing
+_PANEL = 165  # px, the least width of a panel; narrower screens scroll inside the figure
+TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
+_VIEWER = files("oacore.plots").joinpath("viewer.html").read_text(encoding="utf-8")
+_shown: Counter[str] = Counter()
+
+
+@dataclass(frozen=True)
+class Html:
+    """A piece of self-contained HTML that a notebook shows, and the text that stands for it."""
+
+    html: str
+    alt: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.alt
+
+
+def show(fig: go.Figure, alt: str) -> None:
+    """Display a plotly figure so that it is interactive in JupyterLab and in the built book.
+
+    The output carries plotly's own mimetype (JupyterLab, VS Code) and HTML that draws the same
+    figure with the page's ``Plotly`` (the book). Ids follow from the content, so that a rerun
+    gives the same bytes.
+
+    Parameters
+    ----------
+    fig : plotly.graph_objects.Figure
+        The figure; it is not changed.
+    alt : str
+        What the figure shows, for who cannot see it: one sentence with the main finding.
+
+    Raises
+    ------
+    InputError
+        If `alt` is empty.
+    """
+    if not alt.strip():
+        raise InputError("show: the text alternative is empty: say in a sentence what is seen.")
+    fig = go.Figure(fig)
+    # The theme's dark mode would show through a transparent figure and hide its dark text.
+    fig.update_layout(paper_bgcolor="white", plot_bgcolor="white")
+    if pio.renderers.default == "colab":  # Colab draws neither of the two
+        fig.show(config=_PLOTLY_CONFIG)
+        return
+    spec = json.loads(fig.to_json())
+    digest = hashlib.sha256(json.dumps([spec, alt], sort_keys=True).encode()).hexdigest()[:12]
+    _shown[digest] += 1  # the same figure twice on a page still needs two ids
+    plot = pio.to_html(
+        fig,
+        config=_PLOTLY_CONFIG,
+        full_html=False,
+        include_plotlyjs=False,
+        include_mathjax=False,
+        default_height=f"{_HEIGHT}px",
+        div_id=f"plot-{digest}-{_shown[digest]}",
+    )
+    columns = {axis.domain[0] for axis in fig.select_xaxes() if axis.domain}
+    least = _PANEL * len(columns) if len(columns) > 1 else 0
+    page = (
+        f'<figure class="oa-plot" role="img" aria-label="{html.escape(alt)}" '
+        'style="margin:0;background:#fff;overflow-x:auto;overflow-y:hidden">'
+        f'<div style="min-width:{least}px">{plot}</div></figure>'
+    )
+    bundle = {
+        "application/vnd.plotly.v1+json": {**spec, "config": _PLOTLY_CONFIG},
+        "text/html": page,
+        "text/plain": alt,
+    }
+    display(bundle, raw=True)
+
+
+def table(frame: pd.DataFrame, decimals: int = 2) -> Html:
+    """A table to read: rounded numbers, blanks for what is missing; scrolls on a narrow screen.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Underscores in the names of rows and columns are shown as spaces; the names of the
+        levels of the index are left out.
+    decimals : int
+        Of numbers that are not whole.
+    """
+
+    def cell(value: Any) -> str:
+        if pd.isna(value):
+            return ""
+        whole = isinstance(value, str) or float(value).is_integer() and not isinstance(value, float)
+        return str(value) if whole else f"{float(value):.{decimals}f}"
+
+    def words(name: Any) -> Any:
+        return name.replace("_", " ") if isinstance(name, str) else name
+
+    shown = frame.astype(object).map(cell).rename(index=words, columns=words)
+    shown.index.names = [None] * shown.index.nlevels
+    page = shown.to_html(border=0, justify="right")
+    return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', shown.to_string())
+
+
+SINGLE_KNEES = "Single knees are shown: the one who built this book asked for it (IMAGES=yes)."
+_EVIDENCE = {
+    "published": (
+        "◆",
+        OKABE_ITO["blue"],
+        "solid",
+        "Published predictions: real knees, somebody else's networks",
+        "Recomputed from the test-set predictions that the authors of arXiv:2605.00718 released. "
+        "No network was trained for this page.",
+    ),
+    "radiomics": (
+        "●",
+        OKABE_ITO["green"],
+        "double",
+        "Public radiomics: real knees, numbers instead of images",
+        "Computed from the PyRadiomics features that Chen et al. (arXiv:2603.02367) published for "
+        "the OAIZIB-CM knees. No image was read for this page.",
+    ),
+    "phantom": (
+        "▲",
+        OKABE_ITO["orange"],
+        "dashed",
+        "Synthetic phantom knees: not a clinical result",
+        "Every image, mask and grade behind this page was drawn by a program with a known truth. "
+        "What is measured here tests the method; it says nothing about patients.",
+    ),
+    "oaizib-cm": (
+        "■",
+        OKABE_ITO["purple"],
+        "solid",
+        "Real knee MRI: OAIZIB-CM, or the local cohort given in its layout",
+        "Computed on the images, masks and grades of the cohort that this build was given. For "
+        "OAIZIB-CM: cite CartiMorph; CC-BY-NC 4.0 and the OAI's data-use terms apply.",
+    ),
+}
+
+
+def evidence(kind: str, but: str = "") -> Html:
+    """Banner that says what kind of evidence a page shows.
+
+    Parameters
+    ----------
+    kind : {"published", "radiomics", "phantom", "oaizib-cm"}
+        The four kinds differ in sign, border and words, not in colour alone.
+    but : str
+        What on the page is an exception, in a sentence.
+
+    Raises
+    ------
+    InputError
+        If `kind` is none of the four.
+    """
+    if kind not in _EVIDENCE:
+        raise InputError(f"evidence: unknown kind {kind!r}: use one of {', '.join(_EVIDENCE)}.")
+    sign, colour, line, head, body = _EVIDENCE[kind]
+    body = f"{body} {but}".strip()
+    return Html(
+        f'<aside class="oa-evidence" role="note" data-evidence="{kind}" style="display:flex;'
+        f"gap:.8em;align-items:flex-start;border:1px solid {colour};"
+        f"border-left:10px {line} {colour};border-radius:4px;background:#fff;color:#1a1a1a;"
+        'padding:.7em 1em;margin:.5em 0;font-size:.95rem;line-height:1.45">'
+        f'<span aria-hidden="true" style="color:{colour};font-size:1.5em;line-height:1">{sign}'
+        f"</span><span><strong>{head}.</strong> {html.escape(body)}</span></aside>",
+        f"{head}. {body}",
+    )
+
+
+def cohort_evidence(cohort: str | Path, images: str) -> Html:
+    """Banner of a chapter that shows a cohort, and single knees of it where that is allowed.
+
+    Parameters
+    ----------
+    cohort : path-like
+    images : str
+        Empty where single knees of a real cohort are not shown.
+    """
+    if is_phantom(cohort):
+        return evidence("phantom")
+    return evidence("oaizib-cm", SINGLE_KNEES if images else "")
+
+
+def slice_viewer(
+    volume: np.ndarray | Mapping[str, np.ndarray],
+    overlays: Mapping[str, Any] | None = None,
+    *,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    title: str = "Slices",
+    alt: str = "",
+    window: tuple[float, float] = (1.0, 99.5),
+    together: bool = False,
+) -> Html:
+    """Slices of one or several volumes, with masks on top, to walk through without a kernel.
+
+    The result is one iframe with everything in it: for each plane a JPEG sheet of all slices
+    and a transparent PNG sheet of the masks. Superior is up; anterior is on the left of sagittal
+    slices and up on axial ones; the patient's right is on the left of coronal and axial ones.
+    Each plane opens where most of the labels are well seen, without masks in the middle.
+
+    Parameters
+    ----------
+    volume : ndarray (X, Y, Z), or mapping of a case's name to one
+        Intensities, canonical orientation: the axes run to the right, anterior and superior.
+        Several cases share one shape; each gets a button, or, if `together`, a panel.
+    overlays : mapping of a label's name to a mask (X, Y, Z), optional
+        At most seven; where masks overlap the later one shows. For several cases, a mapping of
+        the case's name to such a mapping.
+    spacing : three floats
+        Voxel size in mm.
+    title, alt : str
+        Heading, and what the pictures show, for who cannot see them.
+    window : two floats
+        Percentiles of the volume's intensities shown black and white.
+    together : bool
+        Show the same slice of all cases side by side, instead of one case at a time.
+
+    Raises
+    ------
+    InputError
+        If a volume is not three-dimensional or not finite, shapes differ, a spacing is not
+        positive, or there are more labels than colours.
+    """
+    if not isinstance(volume, Mapping):
+        volume, overlays = {title: volume}, {title: overlays or {}}
+    overlays = overlays or {}
+    if not volume or set(overlays) - set(volume):
+        raise InputError(
+            f"slice_viewer: overlays are given for {sorted(overlays)} but the volumes are "
+            f"{sorted(volume)}: name each set of overlays after its volume."
+        )
+    if len(spacing) != 3 or not all(s > 0 and np.isfinite(s) for s in spacing):
+        raise InputError(f"slice_viewer: spacing {spacing} is not three lengths in mm above 0.")
+    shape = np.shape(next(iter(volume.values())))
+    labels = list(dict.fromkeys(name for masks in overlays.values() for name in masks))
+    if len(labels) > len(OKABE_ITO):
+        raise InputError(
+            f"slice_viewer: {len(labels)} labels but {len(OKABE_ITO)} colours: join some."
+        )
+    cases: list[dict[str, Any]] = []
+    worth = [np.zeros(n) for n in shape]
+    for case, values in volume.items():
+        grey = _grey(np.asarray(values), shape, window, case)
+        codes = np.zeros(shape, np.uint8)
+        for name, mask in overlays.get(case, {}).items():
+            if np.shape(mask) != shape:
+                raise InputError(
+                    f"slice_viewer: overlay {name!r} of {case!r} has shape {np.shape(mask)}, the "
+                    f"volume {shape}: bring both to one grid."
+                )
+            codes[np.asarray(mask) > 0] = labels.index(name) + 1
+        for code in np.unique(codes[codes > 0]):
+            for axis in range(3):
+                area = (codes == code).sum(tuple({0, 1, 2} - {axis}))
+                worth[axis] += area / area.max()  # a small label counts as much as a large one
+        sheets = [[_jpeg(sheet(grey, axis)), _png(sheet(codes, axis))] for axis in range(3)]
+        cases.append({"name": case, "sheets": sheets})
+    start = [int(np.argmax(w)) if w.any() else n // 2 for w, n in zip(worth, shape, strict=True)]
+    data = {
+        "cases": cases,
+        "shape": shape,
+        "spacing": [float(s) for s in spacing],
+        "start": start,
+        "columns": [_columns(n) for n in shape],
+        "tile": TILE,
+        "together": together,
+        "alt": alt or title,
+    }
+    legend = "".join(
+        f'<li><span style="background:{colour}"></span>{html.escape(name)}</li>'
+        for name, colour in zip(labels, OKABE_ITO.values(), strict=False)
+    )
+    page = (
+        _VIEWER.replace("@TITLE@", html.escape(title))
+        .replace("@LEGEND@", legend)
+        .replace("@DATA@", json.dumps(data).replace("<", "\\u003c"))
+    )
+    frame = (
+        f'<iframe class="oa-slices" title="{html.escape(alt or title)}" '
+        'style="display:block;width:100%;height:640px;border:0;border-radius:6px" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+    )
+    return Html(frame, alt or title)
+
+
+def _grey(
+    values: np.ndarray, shape: tuple[int, ...], window: tuple[float, float], case: str
+) -> np.ndarray:
+    """Intensities as bytes, black and white at two percentiles."""
+    if values.ndim != 3 or values.size == 0 or values.shape != shape:
+        raise InputError(
+            f"slice_viewer: volume {case!r} has shape {values.shape}: give three-dimensional "
+            f"arrays of one shape (the first has {shape})."
+        )
+    if not np.isfinite(values).all():
+        raise InputError(f"slice_viewer: volume {case!r} has values that are not finite.")
+    black, white = np.percentile(values, window)
+    scaled = (values.astype(np.float32) - black) / max(white - black, 1e-12)
+    return (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _columns(slices: int) -> int:
+    """Slices in a row of the sheet: about as many as there are rows."""
+    return int(np.ceil(np.sqrt(slices)))
+
+
+def sheet(array: np.ndarray, axis: int) -> np.ndarray:
+    """All slices across one axis, as seen on the screen, side by side in one picture.
+
+    Superior is up and anterior on the left; slices are padded to multiples of `TILE`.
+    """
+    slices = np.moveaxis(array, axis, 0).transpose(0, 2, 1)[:, ::-1, ::-1]
+    n, columns = len(slices), _columns(len(slices))
+    rows = -(-n // columns)
+    pad = [(0, rows * columns - n), *((0, -size % TILE) for size in slices.shape[1:])]
+    tiles = np.pad(slices, pad, mode="edge")
+    _, height, width = tiles.shape
+    grid = tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
+    return grid.reshape(rows * height, columns * width)
+
+
+def _uri(image: Image.Image, kind: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, optimize=True, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _jpeg(sheet: np.ndarray) -> str:
+    return _uri(Image.fromarray(sheet), "jpeg", quality=72)
+
+
+def _png(codes: np.ndarray) -> str:
+    if not codes.any():
+        return ""
+    image = Image.fromarray(codes).convert("P")
+    colours = [bytes.fromhex(colour[1:]) for colour in OKABE_ITO.values()]
+    image.putpalette(b"\0\0\0" + b"".join(colours))
+    return _uri(image, "png", transparency=b"\0" + b"\xff" * len(colours))

@@ -1,0 +1,1 @@
+"""One loop, its objective, one run folder; finished runs as tables."""

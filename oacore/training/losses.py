@@ -1,0 +1,44 @@
+"""The training objective: equation (3) of arXiv:2605.00718, section 3.1."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from oacore.hierarchy import FIRST_OA_GRADE
+
+
+def hierarchical_loss(
+    logits: dict[str, torch.Tensor],
+    kl: torch.Tensor,
+    weights: dict[str, float] | None = None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Training objective, equation (3), over the heads that are there.
+
+    Binary cross-entropy with logits for OA and cross-entropy for KL (section 3.4).
+    With one head this is the loss of Single-OA or of Single-KL.
+
+    Parameters
+    ----------
+    logits : dict of str to Tensor
+        "oa" of shape (batch,), "kl" of shape (batch, 5), equation (2).
+    kl : Tensor of int64, shape (batch,)
+        Grades, 0 to 4; the OA target follows from them.
+    weights : dict of str to float, optional
+        The two lambdas; 1 where not given, as in the released code.
+
+    Returns
+    -------
+    total : Tensor, scalar
+    parts : dict of str to Tensor
+        The unweighted loss of each head.
+    """
+    parts: dict[str, torch.Tensor] = {}
+    if "oa" in logits:
+        target = (kl >= FIRST_OA_GRADE).to(logits["oa"].dtype)
+        parts["oa"] = F.binary_cross_entropy_with_logits(logits["oa"], target)
+    if "kl" in logits:
+        parts["kl"] = F.cross_entropy(logits["kl"], kl)
+    weights = weights or {}
+    total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+    return total, parts

@@ -1,0 +1,213 @@
+"""Reading a cohort in OAIZIB-CM's layout, and what each bad input is answered with."""
+
+import re
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from oacore.data import cohort
+from oacore.data.cohort import graded, is_phantom, read_cohort, read_tables, require_trainable
+from oacore.errors import InputError
+from tests.helpers import GRADES, SHAPE, table, write_cohort, write_tables
+
+
+@pytest.mark.parametrize("kind", [".xlsx", ".csv"])
+@pytest.mark.parametrize("tables", ["", "info"])
+@pytest.mark.parametrize("end", [".nii", ".nii.gz"])
+def test_every_form_of_the_layout_is_read(tmp_path, end, tables, kind):
+    write_cohort(tmp_path, end=end, tables=tables, kind=kind)
+    cases = read_cohort(tmp_path)
+    assert list(cases) == [
+        "case_id", "split", "kl", "oa", "sex", "age", "bmi", "side", "image", "mask",
+    ]  # fmt: skip
+    assert cases["case_id"].tolist() == list(range(1, 11))
+    assert cases["split"].tolist() == ["train"] * 5 + ["test"] * 5
+    assert cases["kl"].tolist() == [*GRADES, *GRADES]
+    assert cases["oa"].tolist() == [0, 1, 0, 1, 1] * 2
+    assert cases["kl"].dtype == cases["oa"].dtype == "Int64"
+    assert cases["sex"].tolist()[:2] == ["male", "female"]
+    assert set(cases["side"]) == {"right"} and cases["age"][1] == 51 and cases["bmi"][0] == 25.5
+    assert cases["image"][5] == str(tmp_path / f"imagesTs/oaizib_006_0000{end}")
+    assert nib.load(cases["mask"][0]).shape == SHAPE
+
+
+def test_cases_come_train_first_and_by_id_whatever_the_order_of_rows(tmp_path):
+    train, test = write_cohort(tmp_path)
+    write_tables(tmp_path, train[::-1], test.sample(frac=1, random_state=0))
+    cases = read_cohort(tmp_path)
+    assert cases["case_id"].tolist() == list(range(1, 11))
+    assert cases["kl"].tolist() == [*GRADES, *GRADES]
+
+
+def test_missing_grades_bmi_and_masks_are_kept_as_missing(tmp_path):
+    train, test = write_cohort(tmp_path)
+    train.loc[1, "KLGrade"] = np.nan
+    train.loc[2, "BMI"] = np.nan
+    write_tables(tmp_path, train, test)
+    (tmp_path / "labelsTr/oaizib_004.nii.gz").unlink()
+    cases = read_cohort(tmp_path)
+    assert cases["kl"][1] is pd.NA and cases["oa"][1] is pd.NA
+    assert np.isnan(cases["bmi"][2])
+    assert cases["mask"][3] is None
+    assert graded(cases)["case_id"].tolist() == [1, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_an_image_may_be_missing_only_without_a_grade(tmp_path):
+    train, test = write_cohort(tmp_path)
+    (tmp_path / "imagesTr/oaizib_002_0000.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"imagesTr/oaizib_002_0000\.nii\.gz: .*row 3.*fetch"):
+        read_cohort(tmp_path)
+    train.loc[1, "KLGrade"] = np.nan
+    write_tables(tmp_path, train, test)
+    assert len(read_cohort(tmp_path)) == 10
+
+
+def test_blank_rows_are_skipped_and_still_counted(tmp_path):
+    train, test = table((0, 1, 9), 1), table((2,), 4)
+    blank = pd.DataFrame([[None] * len(train.columns)], columns=train.columns)
+    for kind in (".xlsx", ".csv"):
+        rows = pd.concat([train[:1].astype(object), blank, train[1:].astype(object)])
+        write_tables(tmp_path / kind, rows, test, kind)
+        with pytest.raises(InputError, match=rf"subInfo_train{kind} row 5: .*found 9"):
+            read_tables(tmp_path / kind)
+    path = tmp_path / ".csv/subInfo_train.csv"
+    path.write_text(path.read_text().replace("\n,,,,,,,,\n", "\n\n"))
+    assert "\n\n" in path.read_text()
+    with pytest.raises(InputError, match=r"subInfo_train\.csv row 5: .*found 9"):
+        read_tables(tmp_path / ".csv")
+
+
+BAD_CELLS = [
+    ("KLGrade", 7.0, "found 7.0", "leave the cell empty"),
+    ("KLGrade", 2.5, "found 2.5", "leave the cell empty"),
+    ("KLGrade", "two", "found two", "leave the cell empty"),
+    ("KLGrade", -1, "found -1", "leave the cell empty"),
+    ("CMT-ID", 2.5, "found 2.5", "image's file name"),
+    ("CMT-ID", "x2", "found x2", "image's file name"),
+    ("CMT-ID", None, "empty", "image's file name"),
+    ("Gender", 0, "found 0", "1 for male, 2 for female"),
+    ("Gender", None, "empty", "1 for male, 2 for female"),
+    ("KneeSide", 3, "found 3", "1 for right, 2 for left"),
+    ("Age", "old", "found old", "leave the cell empty"),
+    ("Age", 999, "found 999", "years"),
+    ("BMI", 0, "found 0", "kg/m2"),
+]
+
+
+@pytest.mark.parametrize("kind", [".xlsx", ".csv"])
+@pytest.mark.parametrize(("column", "value", "found", "cure"), BAD_CELLS)
+def test_a_bad_cell_is_named_by_file_and_row(tmp_path, column, value, found, cure, kind):
+    train, test = table(GRADES, 1), table(GRADES, 6)
+    test[column] = test[column].astype(object)
+    test.loc[2, column] = value
+    write_tables(tmp_path, train, test, kind)
+    with pytest.raises(InputError) as caught:
+        read_tables(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/subInfo_test{kind} row 4: {column} is not ")
+    assert found.removesuffix(".0") in message and cure in message
+
+
+def test_an_id_may_come_once(tmp_path):
+    train, test = table(GRADES, 1), table(GRADES, 6)
+    train.loc[3, "CMT-ID"] = 2
+    write_tables(tmp_path, train, test)
+    with pytest.raises(InputError, match=r"train\.xlsx row 5: CMT-ID appears twice \(2, .* row 3"):
+        read_tables(tmp_path)
+    write_tables(tmp_path, table(GRADES, 1), table(GRADES, 5))
+    with pytest.raises(InputError, match=r"test\.xlsx row 2: .*both splits \(5, .*train\.xlsx row"):
+        read_tables(tmp_path)
+
+
+def test_a_missing_column_is_named_with_those_there(tmp_path):
+    write_tables(tmp_path, table(GRADES, 1).rename(columns={"KLGrade": "KL"}), table(GRADES, 6))
+    with pytest.raises(InputError, match=r"train\.xlsx: column KLGrade .*Side, KL, Gender.*row 1"):
+        read_tables(tmp_path)
+
+
+def test_folders_without_a_cohort_say_how_to_get_one(tmp_path):
+    for folder, what in ((tmp_path, "holds no cohort"), (tmp_path / "none", "no such folder")):
+        with pytest.raises(InputError, match=what) as caught:
+            read_cohort(folder)
+        message = str(caught.value)
+        assert message.startswith(f"{folder}: ") and "subInfo_train" in message
+        assert "`oacore fetch oaizib-cm`" in message and "`oacore phantom`" in message
+
+
+def test_a_missing_unreadable_or_second_table_is_named(tmp_path):
+    write_tables(tmp_path, table(GRADES, 1), table(GRADES, 6))
+    whole = (tmp_path / "subInfo_test.xlsx").read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"no spreadsheet"):
+        (tmp_path / "subInfo_test.xlsx").write_bytes(broken)
+        with pytest.raises(InputError, match=r"subInfo_test\.xlsx: cannot be read .*again"):
+            read_tables(tmp_path)
+    (tmp_path / "subInfo_test.xlsx").unlink()
+    with pytest.raises(InputError, match=r"subInfo_test\.xlsx \(or \.csv\) is missing.*oacore"):
+        read_tables(tmp_path)
+    (tmp_path / "subInfo_test.csv").write_text("")
+    with pytest.raises(InputError, match=r"subInfo_test\.csv: cannot be read"):
+        read_tables(tmp_path)
+    shutil.copy(tmp_path / "subInfo_train.xlsx", tmp_path / "subInfo_test.xlsx")
+    with pytest.raises(InputError, match=r"subInfo_test\.csv: a second table .*remove one"):
+        read_tables(tmp_path)
+
+
+def test_one_message_says_how_many_more_there_are(tmp_path):
+    write_tables(tmp_path, table((7, 8, 9), 1), table(GRADES, 6))
+    with pytest.raises(InputError, match=re.escape(f"(2 more: see `oacore check {tmp_path}`)")):
+        read_tables(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ((0, 1, 2, 4), GRADES, "subInfo_train: no train case of KL 3 "),
+        ((), GRADES, "subInfo_train: no graded train case"),
+        (GRADES, (), "subInfo_test: no graded test case"),
+        (GRADES, (np.nan,), "subInfo_test: no graded test case"),
+        ((2,), (), "subInfo_train: no train case of KL 0, 1, 3, 4 .*whole cohort: 1"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(tmp_path, train, test, message):
+    write_tables(tmp_path, table(train, 1), table(test, 11))
+    cases = read_tables(tmp_path)
+    with pytest.raises(InputError, match=f"^{message}.*add such cases"):
+        require_trainable(cases)
+    with pytest.raises(InputError):
+        require_trainable(graded(cases))
+
+
+def test_a_grade_may_lack_in_the_test_split(tmp_path):
+    write_tables(tmp_path, table(GRADES, 1), table((0, 4), 6))
+    require_trainable(read_tables(tmp_path))
+
+
+def test_a_phantom_is_known_by_its_tables(tmp_path):
+    with pytest.raises(InputError, match="holds no cohort"):
+        is_phantom(tmp_path)
+    row = {"CMT-ID": 1, "KneeSide": 1, "KLGrade": 0, "Gender": 1, "Age": 60, "BMI": 25}
+    for code, expected in (("01661202104", False), ("synthetic", True)):
+        for case, split in enumerate(("train", "test"), start=1):
+            table = pd.DataFrame([{**row, "CMT-ID": case, "MRBarCode": code}])
+            table.to_csv(tmp_path / f"subInfo_{split}.csv", index=False)
+        (tmp_path / "truth.csv").touch()  # a file of that name proves nothing
+        assert is_phantom(tmp_path) is expected
+
+
+def test_the_real_tables_give_the_papers_counts(tmp_path, shared):
+    for split in ("train", "test"):
+        name = f"subInfo_{split}.xlsx"
+        shutil.copy(shared / "real/radiomics" / name, tmp_path / name)
+    cases = read_tables(tmp_path)
+    assert cases.groupby("split").size().to_dict() == {"train": 404, "test": 103}
+    known = graded(cases)
+    counts = known.groupby(["split", "kl"]).size()
+    assert tuple(counts["train"]) == (82, 46, 86, 111, 58) == cohort.PAPER_KL["train"]
+    assert tuple(counts["test"]) == (21, 12, 22, 28, 15) == cohort.PAPER_KL["test"]
+    assert known.groupby("split")["oa"].sum().to_dict() == {"train": 255, "test": 65}
+    ages = known.groupby("split")["age"].agg(["mean", "std"]).round(1)
+    assert ages.loc["train"].tolist() == [61.8, 9.5] and ages.loc["test"].tolist() == [61.8, 8.6]
+    assert set(cases["side"]) == {"right"} and cases["bmi"].isna().sum() == 1

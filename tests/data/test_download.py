@@ -1,0 +1,366 @@
+"""The download clients against servers on loopback; any other host is refused."""
+
+import hashlib
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from oacore.__main__ import main
+from oacore.data import download as fetch
+from oacore.errors import InputError
+from oacore.instruments.phantom import template as references
+from oacore.instruments.published import published
+from tests.server import CDN, SHA
+
+pytestmark = pytest.mark.usefixtures("loopback_only")
+
+
+# The paper's prediction files
+
+
+@pytest.fixture
+def release(server, shared):
+    folder = shared / "real" / "published_predictions"
+    server.files = {p.name: p.read_bytes() for p in folder.glob("*.csv")}
+    return server
+
+
+def test_published_files_arrive_and_are_kept(release, tmp_path):
+    folder = fetch.fetch_published(tmp_path / "new", base_url=release.url)
+    assert published.missing_files(folder) == []
+    assert len(release.requests) == 9
+    fetch.fetch_published(folder, base_url=release.url)
+    assert len(release.requests) == 9
+    # A file damaged on disk is fetched again, alone.
+    (folder / "m3t_dual_preds.csv").write_text("damaged")
+    fetch.fetch_published(folder, base_url=release.url)
+    assert [path for path, _ in release.requests[9:]] == ["/m3t_dual_preds.csv"]
+    assert (folder / "m3t_dual_preds.csv").read_bytes() == release.files["m3t_dual_preds.csv"]
+
+
+def test_default_folder_is_the_users_cache(release, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch.pooch, "os_cache", lambda name: tmp_path / name)
+    assert fetch.fetch_published(base_url=release.url) == fetch.published_cache()
+    assert fetch.published_cache().is_relative_to(tmp_path / "oacore")
+
+
+def test_a_file_that_is_not_the_released_one_is_rejected(server, tmp_path):
+    server.files = {name: b"CMT_ID,prob_oa\n405,1\n" for name in published.FILES.values()}
+    with pytest.raises(InputError, match="not the released file"):
+        fetch.fetch_published(tmp_path, base_url=server.url)
+    assert published.missing_files(tmp_path) == list(published.FILES.values())
+
+
+def test_a_damaged_transfer_is_tried_again(release, tmp_path):
+    release.break_after["mamba_dual_preds.csv"] = 1000
+    fetch.fetch_published(tmp_path, base_url=release.url)
+    assert published.missing_files(tmp_path) == []
+    assert [path for path, _ in release.requests].count("/mamba_dual_preds.csv") == 2
+
+
+def test_published_offline_says_what_to_do(closed_url, tmp_path):
+    with pytest.raises(InputError, match="Connect to the network.*or copy the nine"):
+        fetch.fetch_published(tmp_path, base_url=closed_url)
+
+
+def test_registry_names_the_files_that_are_read(release, tmp_path):
+    fetch.fetch_published(tmp_path, base_url=release.url)
+    assert {path.name for path in tmp_path.iterdir()} == set(published.FILES.values())
+    assert fetch.PUBLISHED_COMMIT in fetch.PUBLISHED_URL
+
+
+# Reference data
+
+
+TABLE = references.references_table().set_index("file")
+ADDRESSES = TABLE["repository"] + "/" + TABLE["commit"] + "/" + TABLE["path"]
+REAL = {
+    "CLAIR-Knee-103R_template_64x128x128.nii.gz": "knee_template",
+    "CLAIR-Knee-103R_segmentation_64x128x128.nii.gz": "knee_template",
+    "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd": "knee_labels/knee_right_dess_labels.nrrd",
+}
+
+
+@pytest.fixture
+def sources(server, shared, monkeypatch):
+    """The three real files that lie here, and stand-ins for the two that name participants."""
+    table = TABLE.copy()
+    for name, address in ADDRESSES.items():
+        if name in REAL:
+            path = shared / "real" / REAL[name]
+            data = (path / name if path.is_dir() else path).read_bytes()
+        else:
+            data = b"stand-in for " + name.encode()
+            table.loc[name, "sha256"] = hashlib.sha256(data).hexdigest()
+        server.files[address] = data
+    monkeypatch.setattr(references, "references_table", lambda: table.reset_index())
+    return server
+
+
+def test_reference_files_arrive_after_their_terms_were_shown(sources, tmp_path, capsys):
+    folder = references.fetch_references(tmp_path / "new", base_url=sources.url)
+    shown = capsys.readouterr().out
+    for words in ("CC-BY-NC 4.0", "MIT", "not for commercial use", "OAI data", "CartiMorph"):
+        assert words in shown
+    assert {path.name for path in folder.iterdir()} == set(TABLE.index)
+    for name, address in ADDRESSES.items():
+        assert (folder / name).read_bytes() == sources.files[address]
+    assert [path for path, _ in sources.requests] == [f"/{address}" for address in ADDRESSES]
+    assert references.has_template(folder)
+    references.read_template(folder)
+    # Again: nothing but a damaged one is downloaded.
+    (folder / references.TEMPLATE).write_bytes(b"damaged")
+    references.fetch_references(folder, base_url=sources.url)
+    assert [path for path, _ in sources.requests[5:]] == [f"/{ADDRESSES[references.TEMPLATE]}"]
+
+
+def test_terms_come_before_the_first_request(closed_url, tmp_path, capsys):
+    with pytest.raises(InputError, match="Connect to the network and run `oacore fetch ref"):
+        references.fetch_references(tmp_path, base_url=closed_url)
+    assert "CC-BY-NC 4.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", TABLE.index)
+def test_a_reference_file_of_other_content_is_not_kept(sources, tmp_path, name):
+    sources.files[ADDRESSES[name]] += b"?"
+    with pytest.raises(InputError, match=f"{name} is not the released file"):
+        references.fetch_references(tmp_path, base_url=sources.url)
+    assert not (tmp_path / name).exists()
+
+
+def test_the_command_line_fetches_references(sources, tmp_path, monkeypatch, capsys):
+    fetch_references = references.fetch_references
+    monkeypatch.setattr(
+        references, "fetch_references", lambda to: fetch_references(to, base_url=sources.url)
+    )
+    monkeypatch.setattr(references.pooch, "os_cache", lambda name: tmp_path / name)
+    assert main(["fetch", "references"]) == 0
+    assert capsys.readouterr().out.endswith(f"{references.references_cache()}\n")
+    assert references.has_template(tmp_path / "oacore" / "references")
+    assert main(["fetch", "references", str(tmp_path / "given")]) == 0
+    assert references.has_template(tmp_path / "given")
+
+
+def test_every_reference_is_pinned_to_one_commit_and_credited():
+    table = references.references_table()
+    assert not table.isna().any(axis=None)
+    assert table["file"].is_unique and len(table) == 5
+    assert table["commit"].str.fullmatch("[0-9a-f]{40}").all()
+    assert table["sha256"].str.fullmatch("[0-9a-f]{64}").all()
+    assert [path.rsplit("/")[-1] for path in table["path"]] == list(table["file"])
+    for name in (references.TEMPLATE, references.TEMPLATE_LABELS,
+                 references.LANDMARKS, references.GRADES):  # fmt: skip
+        assert name in set(table["file"])
+
+
+# OAIZIB-CM
+
+
+def zipped(members):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, data in members.items():
+            opened.writestr(name, data)
+    return archive.getvalue()
+
+
+@pytest.fixture
+def hub(server):
+    noise = np.random.default_rng(0)
+    server.members = {
+        "imagesTr/oaizib_001_0000.nii.gz": noise.bytes(3000),
+        "imagesTr/oaizib_002_0000.nii.gz": noise.bytes(2000),
+        "labelsTr/oaizib_001.nii.gz": noise.bytes(500),
+        "info/subInfo_train.xlsx": noise.bytes(400),
+    }
+    images = {k: v for k, v in server.members.items() if k.startswith("imagesTr")}
+    server.files = {
+        "imagesTr.zip": zipped(images | {"__MACOSX/imagesTr/._x": b"junk"}),
+        # One archive without a folder of its own name: its members go into one.
+        "labelsTr.zip": zipped({"oaizib_001.nii.gz": server.members["labelsTr/oaizib_001.nii.gz"]}),
+        "info.zip": zipped({"info/subInfo_train.xlsx": server.members["info/subInfo_train.xlsx"]}),
+        "subInfo_test.csv": b"CMT-ID\n405\n",
+        "README.md": b"not wanted",
+    }
+    server.list_hub()
+    return server
+
+
+def requested(server, name):
+    return [byte_range for path, byte_range in server.requests if path == CDN + name]
+
+
+def assert_complete(server, folder):
+    for name, data in server.members.items():
+        assert (folder / name).read_bytes() == data
+    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert there == {*server.members, "subInfo_test.csv", fetch.RECORD}
+
+
+def test_data_set_arrives_unpacked_with_its_provenance(hub, tmp_path, capsys):
+    folder = tmp_path / "oaizib-cm"
+    assert fetch.fetch_oaizib_cm(folder, accept_licence=True, endpoint=hub.url) == folder
+    assert_complete(hub, folder)
+    printed = capsys.readouterr().out
+    assert "CC-BY-NC 4.0" in printed and "CartiMorph" in printed
+    assert f"oacore check {folder}" in printed
+    record = json.loads((folder / fetch.RECORD).read_text())
+    assert record["revision"] == SHA
+    assert record["accepted_on"]
+    digest = hashlib.sha256(hub.files["imagesTr.zip"]).hexdigest()
+    assert record["files"]["imagesTr.zip"]["digest"] == f"sha256:{digest}"
+    # Again: neither asked nor downloaded, not even shown the licence.
+    hub.requests.clear()
+    fetch.fetch_oaizib_cm(folder, endpoint=hub.url)
+    assert "CC-BY-NC" not in capsys.readouterr().out
+    assert [path for path, _ in hub.requests] == [f"/api/datasets/{fetch.OAIZIB_CM}/revision/{SHA}"]
+
+
+def test_nothing_is_requested_without_consent(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(InputError, match="--accept-licence"):
+        fetch.fetch_oaizib_cm(tmp_path, endpoint=hub.url)
+    assert hub.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("answer", "consents"), [("yes", True), ("no", False), ("", False)])
+def test_a_terminal_is_asked_once(hub, tmp_path, monkeypatch, answer, consents):
+    asked = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: asked.append(prompt) or answer)
+    if consents:
+        fetch.fetch_oaizib_cm(tmp_path, endpoint=hub.url)
+        fetch.fetch_oaizib_cm(tmp_path, endpoint=hub.url)
+        assert_complete(hub, tmp_path)
+    else:
+        with pytest.raises(InputError, match="nothing was downloaded"):
+            fetch.fetch_oaizib_cm(tmp_path, endpoint=hub.url)
+        assert hub.requests == []
+    assert len(asked) == 1
+
+
+def test_a_cut_connection_goes_on_by_itself(hub, tmp_path):
+    hub.break_after["imagesTr.zip"] = 1500
+    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert_complete(hub, tmp_path)
+    assert len(requested(hub, "imagesTr.zip")) == 2
+
+
+def test_killed_in_a_download_it_resumes_where_it_stopped(hub, tmp_path):
+    # huggingface_hub writes blocks of 10 MiB: kill in the third one.
+    hub.members["imagesTr/oaizib_002_0000.nii.gz"] = np.random.default_rng(1).bytes(25 * 2**20)
+    images = {k: v for k, v in hub.members.items() if k.startswith("imagesTr")}
+    hub.files["imagesTr.zip"] = zipped(images)
+    hub.list_hub()
+    hub.stall_after["imagesTr.zip"] = 22 * 2**20
+    call = (
+        "import sys; from oacore.data.download import fetch_oaizib_cm; "
+        "fetch_oaizib_cm(sys.argv[1], accept_licence=True, endpoint=sys.argv[2])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", call, tmp_path, hub.url])
+    part = tmp_path / "imagesTr.zip.part"
+    try:
+        assert hub.stalled.wait(60)
+        while process.poll() is None and part.stat().st_size < 2 * 10 * 2**20:
+            threading.Event().wait(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kept = part.stat().st_size
+    assert kept >= 2 * 10 * 2**20
+    hub.stall_after.clear()
+    hub.requests.clear()
+    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert_complete(hub, tmp_path)
+    assert requested(hub, "imagesTr.zip") == [f"bytes={kept}-"]
+    assert requested(hub, "labelsTr.zip") == []
+
+
+def test_interrupted_unpacking_is_made_whole(hub, tmp_path, monkeypatch):
+    def full(source, out, length):
+        out.write(source.read(10))
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(InputError, match="No space left on device.*Run the same command"):
+            fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    # And one volume from before, damaged at its full length.
+    damaged = tmp_path / "imagesTr" / "oaizib_002_0000.nii.gz"
+    damaged.parent.mkdir()
+    damaged.write_bytes(bytes(2000))
+    fetch.fetch_oaizib_cm(tmp_path, endpoint=hub.url)
+    assert_complete(hub, tmp_path)
+    assert len(requested(hub, "info.zip")) == 1
+
+
+@pytest.mark.parametrize("name", ["imagesTr.zip", "subInfo_test.csv"])
+def test_a_damaged_file_is_not_kept(hub, tmp_path, name):
+    hub.files[name] = hub.files[name][:-1] + b"?"
+    with pytest.raises(InputError, match=f"{name} arrived damaged"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert not list(tmp_path.rglob(f"{name}*"))
+
+
+@pytest.mark.parametrize("name", ["../outside.nii.gz", "imagesTr/../../outside.nii.gz", "/outside"])
+def test_nothing_is_unpacked_outside_the_folder(hub, tmp_path, name):
+    hub.files["imagesTr.zip"] = zipped({"imagesTr/a.nii.gz": b"a", name: b"out"})
+    hub.list_hub()
+    with pytest.raises(InputError, match="imagesTr.zip: the entry .* outside"):
+        fetch.fetch_oaizib_cm(tmp_path / "folder", accept_licence=True, endpoint=hub.url)
+    assert not (tmp_path / "folder" / "imagesTr").exists()
+    assert not list(tmp_path.rglob("outside*"))
+
+
+def test_a_listing_cannot_write_outside_either(hub, tmp_path):
+    hub.files["../outside.csv"] = b"x"
+    hub.list_hub()
+    with pytest.raises(InputError, match="outside"):
+        fetch.fetch_oaizib_cm(tmp_path / "folder", accept_licence=True, endpoint=hub.url)
+    assert not (tmp_path / "outside.csv").exists()
+
+
+def test_an_archive_that_is_none_is_named(hub, tmp_path):
+    hub.files["info.zip"] = b"not a zip"
+    hub.list_hub()
+    with pytest.raises(InputError, match=r"info\.zip is damaged"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+
+
+def test_a_full_disk_is_noticed_before_the_download(hub, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    peak = sum(len(hub.files[name]) for name in hub.files if name != "README.md")
+    peak += len(hub.files["imagesTr.zip"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, peak))
+    with pytest.raises(InputError, match="GB are free"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert not any(path.startswith(CDN) for path, _ in hub.requests)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, int(1.06 * peak)))
+    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+
+
+def test_offline_says_what_to_do(closed_url, tmp_path):
+    with pytest.raises(InputError, match="Connect to the network.*zenodo"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=closed_url)
+
+
+def test_a_hub_that_refuses_is_one_clear_error(server, tmp_path):
+    server.listing = {"id": fetch.OAIZIB_CM, "sha": SHA, "siblings": []}
+    with pytest.raises(InputError, match="in the data set's listing"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=server.url)
+
+
+def test_a_broken_record_is_named(tmp_path):
+    (tmp_path / fetch.RECORD).write_text("{")
+    with pytest.raises(InputError, match=f"{fetch.RECORD} is not the record"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True)

@@ -1,0 +1,83 @@
+"""Figures of the published record show the numbers they are given."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from oacore.errors import InputError
+from oacore.instruments.published import figures
+from oacore.metrics.clinical import reliability
+from oacore.metrics.failures import failed_together, pairwise_agreement, right_by_case
+from oacore.names import BACKBONE_NAMES
+from tests.helpers import model
+
+
+def nine(n=60):
+    kl = np.arange(n) % 5
+    tables = [
+        model(i, n, supervision, kl=kl).assign(backbone=backbone, seed=0)
+        for i, (backbone, supervision) in enumerate(
+            (b, s) for b in BACKBONE_NAMES for s in ("single_oa", "single_kl", "dual")
+        )
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_twelve_confusion_matrices_are_scikit_learns():
+    table = nine()
+    fig = figures.confusion_grid(table, BACKBONE_NAMES)
+    assert len(fig.data) == 12
+    panels = iter(fig.data)
+    for backbone in BACKBONE_NAMES:
+        for supervision, level in figures.HEADS.values():
+            own = (table["backbone"] == backbone) & (table["supervision"] == supervision)
+            rows = table[own]
+            expected = confusion_matrix(rows[level], rows[f"pred_{level}"].astype(int))
+            assert np.array_equal(next(panels).text, expected)
+    with pytest.raises(InputError, match="lacks the column 'pred_kl'"):
+        figures.confusion_grid(table.drop(columns="pred_kl"), BACKBONE_NAMES)
+
+
+def test_reliability_draws_every_point_with_its_interval():
+    points = reliability(nine()).query("of == 'OA probability'")
+    fig = figures.reliability(points, BACKBONE_NAMES)
+    curves = [trace for trace in fig.data if trace.mode == "lines+markers"]
+    assert len(curves) == 9
+    assert sum(len(curve.x) for curve in curves) == len(points)
+    first = points.query("backbone == 'resnet3d' and supervision == 'single_oa'")
+    assert np.allclose(curves[0].y, first["observed"])
+    assert np.allclose(curves[0].y + np.array(curves[0].error_y.array), first["high"])
+
+
+def test_limits_of_three_rules_in_the_order_of_the_p_values():
+    table = pd.DataFrame({"name": list("abcd"), "p_value": [0.5, 0.001, 0.03, 0.2]})
+    points, alone, fdr, family = figures.ranked_p(table).data
+    assert list(points.text) == ["b", "c", "d", "a"]
+    assert list(alone.y) == [0.05] * 4
+    assert np.allclose(fdr.y, [0.0125, 0.025, 0.0375, 0.05])
+    assert np.allclose(family.y, [0.05 / 4, 0.05 / 3, 0.05 / 2, 0.05])
+
+
+def test_right_and_wrong_keeps_counts_and_tells_no_order_of_knees():
+    right = right_by_case(nine(), "kl")
+    fig = figures.right_and_wrong(right, [str(i) for i in range(6)])
+    drawn = np.asarray(fig.data[0].z)
+    assert drawn.shape == (6, 60)
+    assert np.array_equal(drawn.sum(axis=1), right.sum().to_numpy())
+    assert list(failed_together(right)["knees"]) == [12] * 5
+    # Within a grade the columns fall from most models right to fewest, whatever the case numbers.
+    for grade in range(5):
+        assert (np.diff(drawn[:, 12 * grade : 12 * (grade + 1)].sum(axis=0)) <= 0).all()
+    assert "405" not in fig.to_json()
+
+
+def test_each_pair_of_models_has_its_square():
+    table = nine()
+    pairs = pairwise_agreement(table, "kl")
+    models = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
+    fig = figures.agreement_matrix(pairs, {m: f"{m[0]} {m[1]}" for m in models})
+    square = np.asarray(fig.data[0].z, dtype=float)
+    assert np.isfinite(square).sum() == len(pairs) == 15
+    row = pairs.iloc[-1]
+    assert square[-1, -1] == pytest.approx(row["kappa"])

@@ -1,0 +1,76 @@
+"""The closure of imports, against what Python loads, and the digest of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oacore import fingerprint as module
+from oacore.fingerprint import code_files, fingerprint
+from tests.helpers import ROOT, copy_project
+
+
+def test_code_files_follow_every_form_of_import(tmp_path):
+    package = tmp_path / "oacore"
+    (package / "room").mkdir(parents=True)
+    for name, source in {
+        "__init__": "",
+        "a": "from oacore import b\nfrom .c import thing",
+        "b": "from importlib.resources import files\nfiles('oacore.room') / 'table.csv'",
+        "c": "def thing():\n    import oacore.d as d\n    return d",
+        "d": "import numpy",
+        "e": "import oacore.a",
+        "room/__init__": "",
+        "room/f": "from .g import one\nfrom ..d import two",
+        "room/g": "",
+    }.items():
+        (package / f"{name}.py").write_text(source)
+    (package / "room/table.csv").touch()
+    (package / "room/other.csv").touch()
+
+    def found(entry: str) -> list[str]:
+        return [name.removeprefix("oacore/") for name in code_files(entry, root=tmp_path)]
+
+    assert found("oacore/a.py") == ["__init__.py", "a.py", "b.py", "c.py", "d.py", "room/table.csv"]
+    assert found("oacore/d.py") == ["__init__.py", "d.py"]
+    assert found("oacore/room/f.py") == [
+        "__init__.py", "d.py", "room/__init__.py", "room/f.py", "room/g.py",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["training.loop", "instruments.phantom.cohort", "data.cohort", "plots.page"]
+)
+def test_code_files_hold_all_that_python_loads(name):
+    code = (
+        f"import sys, oacore.{name}\n"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'oacore'))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    found = code_files(f"oacore/{name.replace('.', '/')}.py")
+    assert {str(Path(file).relative_to(ROOT)) for file in loaded} <= set(found)
+
+
+def test_pictures_are_no_part_of_training():
+    training = set(code_files("oacore/training/loop.py", "oacore/data/cohort.py"))
+    assert {"oacore/models/heads.py", "oacore/hierarchy.py", "oacore/data/volumes.py"} <= training
+    assert not [file for file in training if file.startswith(("oacore/plots", "oacore/instr"))]
+
+
+def test_an_edited_kernel_is_other_code(tmp_path, monkeypatch):
+    # An interrupted nnMamba run must not go on under another kernel.
+    project = copy_project(tmp_path / "project")
+    monkeypatch.setattr(module, "ROOT", project)
+    monkeypatch.setattr(code_files, "__kwdefaults__", {"root": project})
+    runs = {name: ("oacore.training.loop", f"oacore.models.{name}") for name in ("nnmamba", "m3t")}
+    before = {name: fingerprint(*modules) for name, modules in runs.items()}
+    assert before == {name: fingerprint(*modules) for name, modules in runs.items()}
+    for kernel in ("cpu", "gpu", "reference"):
+        file = project / f"oacore/models/scan/{kernel}.py"
+        file.write_text(file.read_text() + "\n# edited\n")
+        after = {name: fingerprint(*modules) for name, modules in runs.items()}
+        assert after["nnmamba"] != before["nnmamba"] and after["m3t"] == before["m3t"]
+        before = after

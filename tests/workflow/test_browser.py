@@ -1,0 +1,365 @@
+"""The built book in a browser: nothing asked from another host, and everything moves.
+
+The book is the folder in OACORE_BOOK_HTML, else the smoke build (fixture ``built_book``).
+"""
+
+import functools
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import FLAGS, PHONE
+
+if os.environ.get("OACORE_REQUIRE_CHROMIUM") == "1":
+    from playwright import sync_api
+else:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+COHORT = "notebooks/03-cohort.html"
+KNEE = "notebooks/02-building-a-knee.html"
+PUBLISHED = "notebooks/09-published-record.html"
+AUDIT = "notebooks/10-printed-tables.html"
+RADIOMICS = "notebooks/11-radiomics.html"
+AXIS = "notebooks/13-severity-axis.html"
+SALIENCY = "notebooks/14-saliency.html"
+FIGURES = "notebooks/15-tables-and-figures.html"
+REPORT = "book/report.html"
+
+
+@pytest.fixture(scope="session")
+def book(request: pytest.FixtureRequest) -> Path:
+    """Folder of the built pages."""
+    folder = os.environ.get("OACORE_BOOK_HTML")
+    path = Path(folder) if folder else request.getfixturevalue("built_book")
+    assert (path / "index.html").is_file(), f"{path} holds no built book"
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def served(book: Path) -> Iterator[str]:
+    """Address of the book on a plain file server on loopback."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Keep the test's output to the test."""
+
+    handler = functools.partial(Quiet, directory=str(book))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser(
+    chromium: str, playwright: "sync_api.Playwright", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["sync_api.BrowserContext"]:
+    """Headless Chromium with a profile of its own."""
+    context = playwright.chromium.launch_persistent_context(
+        str(tmp_path_factory.mktemp("chromium")),
+        executable_path=chromium,
+        headless=True,
+        args=FLAGS,
+        viewport={"width": 1280, "height": 900},
+    )
+    yield context
+    context.close()
+
+
+class Watched:
+    """A page that remembers what went wrong on it and what it asked for."""
+
+    def __init__(self, context: "sync_api.BrowserContext", url: str, home: str) -> None:
+        """Open `url`; `home` is where the book's own files lie."""
+        self.trouble: list[str] = []
+        self.foreign: list[str] = []
+        self.page = context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.trouble.append(f"page error: {error}"))
+        self.page.on("requestfailed", lambda r: self.trouble.append(f"failed: {r.url[:200]}"))
+        self.page.on("response", self._response)
+        self.page.on("request", lambda request: self._request(request.url, home))
+        self.page.goto(url, wait_until="load")
+        self.page.wait_for_selector("main")  # index.html only leads to the first page
+        # Plots and formulas are drawn after the load event.
+        self.page.wait_for_function(
+            "() => [...document.querySelectorAll('.plotly-graph-div')]"
+            ".every(plot => plot.querySelector('.main-svg'))"
+            " && (!window.MathJax?.startup || [...document.querySelectorAll('.math')]"
+            ".every(math => math.querySelector('mjx-container')))",
+            timeout=20_000,
+        )
+
+    def _console(self, message: "sync_api.ConsoleMessage") -> None:
+        if message.type == "error":
+            self.trouble.append(f"console: {message.text}")
+
+    def _response(self, response: "sync_api.Response") -> None:
+        if response.status >= 400:
+            self.trouble.append(f"{response.status}: {response.url}")
+
+    def _request(self, url: str, home: str) -> None:
+        if not url.startswith((home, "data:", "blob:")):
+            self.foreign.append(url)
+
+
+def pages(book: Path) -> list[str]:
+    """Every page a reader can reach, by its path in the book."""
+    found = [path.relative_to(book).as_posix() for path in sorted(book.rglob("*.html"))]
+    return [name for name in found if not name.startswith(("_static/", "_sources/"))]
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+def test_every_page_is_whole_and_asks_no_other_host(browser, book, served, way):
+    home = book.as_uri() if way == "from disk" else served
+    names = [*pages(book), "search.html?q=knee"]
+    assert len(names) > 5, "the book has hardly a page"
+    wrong = []
+    plots = 0
+    for name in names:
+        watched = Watched(browser, f"{home}/{name}", home)
+        page = watched.page
+        wrong += [f"{name}: {trouble}" for trouble in watched.trouble]
+        wrong += [f"{name}: asked for {url[:200]}" for url in watched.foreign]
+        # Pictures below the fold may be lazy: what is asserted is that none is broken.
+        broken = page.evaluate(
+            "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        )
+        wrong += [f"{name}: picture {source[:200]} is broken" for source in broken]
+        plots += page.locator(".plotly-graph-div").count()
+        page.close()
+    assert not wrong, "\n".join(wrong)
+    assert plots > 0, "no page has a plot"
+
+
+def viewer(page: "sync_api.Page", title: str = "") -> "sync_api.Frame":
+    """The first slice viewer of a page, or the first with a title, drawn."""
+    inside = f'[srcdoc*="<h1>{title}"]' if title else ""
+    handle = page.locator(f"iframe.oa-slices{inside}").first
+    handle.scroll_into_view_if_needed()
+    frame = handle.element_handle().content_frame()
+    assert frame is not None
+    frame.wait_for_function(DRAWN)
+    return frame
+
+
+PIXELS = "() => document.getElementById('picture').toDataURL()"
+# Of each quarter of the picture, row by row: pixels that are not black, and that are not grey.
+QUARTERS = """() => {
+  const c = document.getElementById("picture"), w = c.width >> 1, h = c.height >> 1;
+  return [[0, 0], [1, 0], [0, 1], [1, 1]].map(([i, j]) => {
+    const p = c.getContext("2d").getImageData(i * (c.width - w), j * (c.height - h), w, h).data;
+    let seen = 0, coloured = 0;
+    for (let k = 0; k < p.length; k += 4) {
+      const low = Math.min(p[k], p[k + 1], p[k + 2]), high = Math.max(p[k], p[k + 1], p[k + 2]);
+      seen += high > 20;
+      coloured += high - low > 60;
+    }
+    return [seen, coloured];
+  });
+}"""
+DRAWN = """() => {
+  const c = document.getElementById("picture");
+  return c.width && c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v > 0);
+}"""
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+def test_the_slice_slider_changes_the_picture(browser, book, served, way):
+    home = book.as_uri() if way == "from disk" else served
+    watched = Watched(browser, f"{home}/{COHORT}", home)
+    frame = viewer(watched.page)
+    seen = [frame.evaluate(PIXELS)]
+    words = [frame.locator("#where").inner_text()]
+    frame.locator("#slice").focus()
+    watched.page.keyboard.press("ArrowLeft")
+    seen.append(frame.evaluate(PIXELS))
+    words.append(frame.locator("#where").inner_text())
+    frame.get_by_role("button", name="coronal").click()
+    frame.wait_for_function(DRAWN)
+    seen.append(frame.evaluate(PIXELS))
+    words.append(frame.locator("#where").inner_text())
+    frame.locator("#opacity").fill("0")
+    seen.append(frame.evaluate(PIXELS))
+    frame.locator("#stage").focus()
+    watched.page.keyboard.press("ArrowUp")
+    seen.append(frame.evaluate(PIXELS))
+    words.append(frame.locator("#where").inner_text())
+    assert len(set(seen)) == 5, "a control left the picture as it was"
+    assert len(set(words)) == 4 and "coronal slice" in words[2]
+    assert not watched.trouble
+    watched.page.close()
+
+
+def test_a_plot_answers_to_the_pointer(browser, book):
+    watched = Watched(browser, f"{book.as_uri()}/{COHORT}", book.as_uri())
+    plot = watched.page.locator(".plotly-graph-div:has(.legendtoggle)").first
+    plot.scroll_into_view_if_needed()
+    handle = plot.element_handle()
+    assert not plot.locator(".hoverlayer text").count()
+    mark = plot.locator(".point path, path.point, path.box").first.bounding_box()
+    assert mark is not None
+    # The mark lies under plotly's own drag area, so the pointer goes to the place, not the mark.
+    middle = mark["x"] + mark["width"] / 2, mark["y"] + mark["height"] / 2
+    watched.page.mouse.move(*middle, steps=3)
+    watched.page.wait_for_function(
+        "plot => plot.querySelector('.hoverlayer text')?.textContent", arg=handle
+    )
+    plot.locator(".legendtoggle").first.click()
+    watched.page.wait_for_function(
+        "plot => plot._fullData.some(trace => trace.visible === 'legendonly')", arg=handle
+    )
+    assert not watched.trouble
+    watched.page.close()
+
+
+def test_four_grades_stand_side_by_side_and_their_lesions_can_be_hidden(browser, book):
+    watched = Watched(browser, f"{book.as_uri()}/{KNEE}", book.as_uri())
+    frame = viewer(watched.page, "One knee, four grades")
+    assert frame.locator("#cases").is_hidden()
+    for plane in ("coronal", "sagittal"):
+        frame.get_by_role("button", name=plane).click()
+        frame.wait_for_function(DRAWN)
+        colours = {}
+        for opacity in ("100", "0"):
+            frame.locator("#opacity").fill(opacity)
+            colours[opacity] = frame.evaluate(QUARTERS)
+        assert len(colours["100"]) == 4, "there are four knees in two rows"
+        assert all(grey > 0 for grey, _ in colours["0"]), "a panel is empty"
+        assert [coloured for _, coloured in colours["0"]] == [0] * 4
+        healthy, *_, worst = [coloured for _, coloured in colours["100"]]
+        assert healthy == 0 < worst, "lesions are where there is none, or the other way round"
+    assert not watched.trouble and not watched.foreign
+    watched.page.close()
+
+
+def test_the_real_mean_knee_stands_beside_the_phantom_or_the_page_says_how(browser, book):
+    watched = Watched(browser, f"{book.as_uri()}/{KNEE}", book.as_uri())
+    said = watched.page.locator(".cell_output", has_text="oacore fetch references").count()
+    if not (book.parent / "references").exists():
+        assert said
+    else:
+        assert not said
+        frame = viewer(watched.page, "A real mean knee and a phantom")
+        seen = frame.evaluate(PIXELS)
+        frame.locator("#slice").focus()
+        watched.page.keyboard.press("ArrowLeft")
+        assert frame.evaluate(PIXELS) != seen
+    watched.page.close()
+
+
+def test_the_chapter_with_the_most_pictures_stays_light(book):
+    assert (book / KNEE).stat().st_size < 3e6
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["index.html", COHORT, KNEE, PUBLISHED, AUDIT, RADIOMICS, AXIS, SALIENCY, FIGURES, REPORT],
+)
+def test_a_phone_needs_no_sideways_scroll(browser, book, name):
+    page = browser.new_page()
+    page.set_viewport_size(PHONE)
+    page.goto(f"{book.as_uri()}/{name}", wait_until="load")
+    page.wait_for_selector("main")
+    page.wait_for_timeout(500)  # plots settle to the new width
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]
+    page.close()
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_link_opens_the_slicer_on_a_case_slice_and_model(browser, book, served, way, alone):
+    home = book.as_uri() if way == "from disk" else served
+    place = "_static/14-saliency/slicer/index.html" if alone else SALIENCY
+    assert (book / place).stat().st_size < 1e6, "a page is light before it is touched"
+    link = f"{home}/{place}#slicer=case-2,s9,c20,a31,m3t-dual-kl-gradient"
+    watched = Watched(browser, link, home)
+    page = watched.page
+    slicer = page.locator(".oa-slicer")
+    page.wait_for_function("() => document.querySelector('.oa-slicer').dataset.ready === 'true'")
+    where = [slicer.locator(f"[data-slice={plane}]") for plane in ("sagittal", "coronal", "axial")]
+    assert [one.input_value() for one in where] == ["9", "20", "31"]
+    assert slicer.locator("[data-set=case] option:checked").inner_text() == "Case 2"
+    assert slicer.locator("[data-model=backbone0]").input_value() == "m3t"
+    canvas = slicer.locator("canvas").first
+    before = canvas.evaluate("c => c.toDataURL()")
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    sync_api.expect(where[0]).to_have_value("10")  # in the next frame
+    page.wait_for_function("() => document.querySelector('.oa-slicer').dataset.ready === 'true'")
+    assert canvas.evaluate("c => c.toDataURL()") != before
+    assert "KL" in slicer.locator(".oas-table").inner_text()
+    assert not watched.trouble and not watched.foreign
+    page.close()
+
+
+def test_a_case_of_the_slicer_is_small(book):
+    folder = book / "_static/14-saliency/slicer"
+    cases = [json.loads(path.read_text()) for path in folder.glob("case-*.json")]
+    assert len(cases) == 5
+    for case in cases:
+        parts = [case["image"], case["outline"], *case["maps"]]
+        assert sum((folder / part["file"]).stat().st_size for part in parts) < 2e6
+
+
+def test_figures_for_print_lie_beside_their_page(browser, book, served):
+    watched = Watched(browser, f"{served}/{FIGURES}", served)
+    page = watched.page
+    links = page.locator("article a[href*='_static/15-tables-and-figures/']")
+    targets = {links.nth(i).get_attribute("href") for i in range(links.count())}
+    names = {Path(target).name for target in targets}
+    assert {f"fig{k}.{end}" for k in range(1, 6) for end in ("svg", "pdf")} <= names
+    assert {f"table{k}.{end}" for k in range(1, 4) for end in ("csv", "tex")} <= names
+    for target in targets:
+        assert page.request.get(f"{served}/notebooks/{target}").status == 200, target
+    pictures = page.locator("article figure img")
+    assert pictures.count() >= 5
+    for i in range(pictures.count()):
+        assert pictures.nth(i).evaluate("i => i.complete && i.naturalWidth > 100")
+        assert len(pictures.nth(i).get_attribute("alt")) > 40
+    page.close()
+
+
+def test_findings_of_the_audit_are_chosen_by_verdict_and_paper(browser, book, served):
+    watched = Watched(browser, f"{served}/{AUDIT}", served)
+    page = watched.page
+    rows = page.locator("tbody tr[data-verdict]")
+    everything = rows.count()
+    label = page.locator("label", has_text="inconsistent (")
+    number = int(label.inner_text().split("(")[1].rstrip(")"))
+    assert 0 < number < everything
+    label.click()
+    shown = page.locator("tbody tr[data-verdict]:visible")
+    assert shown.count() == number
+    page.locator("label", has_text="arXiv:2605.00718 (").click()
+    assert 0 < shown.count() < number
+    page.close()
+
+
+def test_the_report_leads_to_the_cells_and_prints(browser, book, served):
+    watched = Watched(browser, f"{served}/{REPORT}", served)
+    page = watched.page
+    links = page.locator("article a[href*='#cell-']")
+    targets = {links.nth(i).get_attribute("href") for i in range(links.count())}
+    assert len(targets) >= 3
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        assert f'id="{anchor}"' in (book / "book" / path).resolve().read_text(encoding="utf-8")
+
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
+    for furniture in (".bd-sidebar-primary", ".bd-header", ".prev-next-footer"):
+        assert not page.locator(furniture).first.is_visible(), furniture
+    beyond = page.evaluate(
+        "() => [...document.querySelectorAll('article table, article p, article h3')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(e => e.textContent.slice(0, 80))"
+    )
+    assert beyond == []
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.close()

@@ -1,0 +1,509 @@
+"""The machinery between `make book` and the pages: graph, notebook runner, rendering."""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from oacore.errors import InputError
+from oacore.profile import Profile, load_profile
+from tests.helpers import ROOT, copy_project, make
+from workflow import make_book
+from workflow import run_notebook as runner
+from workflow.build_book import check_pages, contents, github_url, swap
+from workflow.graph import build_folder, chapter_code, cohort_tables, image_listing, place
+
+CHAPTERS = [page for page in contents(ROOT / "_toc.yml") if page.startswith("notebooks/")]
+
+
+def trained(profile: Profile, backbones: Collection[str]) -> int:
+    """Runs of a profile, variants among them, whose encoder is one of these."""
+    recipes = [profile.recipe(name) for name in (*profile.backbones, *profile.variants)]
+    return sum(len(r.supervisions) * len(r.seeds) for r in recipes if r.backbone in backbones)
+
+
+def explained(profile: Profile) -> int:
+    """How many runs have their saliency measured."""
+    return sum(
+        len(recipe.seeds) * len(recipe.supervisions) for recipe in profile.backbones.values()
+    )
+
+
+def write_notebook(path: Path, *cells: str, defaults: str = "word = 'default'") -> Path:
+    """A notebook of a title, a parameters cell and some code cells."""
+    notebook = new_notebook(
+        cells=[
+            new_markdown_cell("# Title"),
+            new_code_cell(defaults, metadata={"tags": ["parameters"]}),
+            *map(new_code_cell, cells),
+        ],
+    )
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def snakemake(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--nocolor", *words],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def counted(output: str) -> dict[str, int]:
+    """Jobs by rule, from the first table that Snakemake prints."""
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+# Running a notebook
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory, as Snakemake's is the project's root."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_cli(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "workflow.run_notebook", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_notebook_gets_its_parameters_and_runs_in_its_folder(folder):
+    write_notebook(
+        folder / "notebooks/good.ipynb",
+        "import os, pathlib\nprint(word, pathlib.Path.cwd().name)",
+        "print(os.environ['IPYTHONDIR'])",
+        "import oacore",
+    )
+    done = run_cli("notebooks/good.ipynb", "built/good.ipynb", "word=given")
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read("built/good.ipynb", as_version=4)
+    texts = [cell.outputs[0].text.strip() for cell in notebook.cells if cell.get("outputs")]
+    assert texts[0] == "given notebooks"
+    assert not Path(texts[1]).is_relative_to(Path.home() / ".ipython")
+    record = notebook.metadata.papermill
+    assert (record.exception, record.duration > 0) == (None, True)
+    assert str(folder) not in Path("built/good.ipynb").read_text().replace(texts[1], "")
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    assert tags[1:3] == [["parameters", "remove-cell"], ["injected-parameters"]]
+    assert not list(Path("built").glob("*/*"))
+
+
+def test_a_failing_notebook_says_where_and_leaves_what_ran(folder):
+    cells = ["print('ran')", "\nratio = 1 / 0\nprint(ratio)", "print('not reached')"]
+    write_notebook(folder / "notebooks/bad.ipynb", *cells)
+    done = run_cli("notebooks/bad.ipynb", "built/bad.ipynb", "word=given")
+    assert done.returncode == 1
+    message = "notebooks/bad.ipynb, cell 4 (ratio = 1 / 0): ZeroDivisionError: division by zero"
+    assert done.stderr.count(message) == 1
+    # A kernel that is shut down may complain of its sockets; that is neither ours nor papermill's.
+    assert "run_notebook.py" not in done.stderr
+    assert "papermill" not in done.stderr
+    assert not Path("built/bad.ipynb").exists()
+    left = nbformat.read("built/failed/bad.ipynb", as_version=4)
+    texts = [out.text for cell in left.cells for out in cell.get("outputs", []) if "text" in out]
+    assert texts == ["ran\n"]
+    assert any(o.output_type == "error" for c in left.cells for o in c.get("outputs", []))
+
+    write_notebook(folder / "notebooks/bad.ipynb", "print('mended')")
+    assert run_cli("notebooks/bad.ipynb", "built/bad.ipynb", "word=given").returncode == 0
+    assert Path("built/bad.ipynb").exists()
+    assert not Path("built/failed/bad.ipynb").exists()
+
+
+def test_a_parameter_that_the_notebook_lacks_is_an_error(folder):
+    write_notebook(folder / "notebooks/good.ipynb", "print(word)")
+    with pytest.raises(InputError, match=r"good\.ipynb: has no parameter wrod; .* sets word"):
+        runner.run_notebook(
+            Path("notebooks/good.ipynb"), Path("built/good.ipynb"), {"wrod": "given"}
+        )
+    assert not Path("built").exists()
+
+
+def test_cells_that_need_absent_files_are_left_out_with_a_note(folder):
+    path = write_notebook(folder / "notebooks/n.ipynb", "print('ran')", "1 / 0", "print(word)")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source = "word = ''\nradiomics = ''"
+    notebook.cells[3].metadata["tags"] = ["needs-word", "needs-radiomics"]
+    nbformat.write(notebook, path)
+    done = run_cli("notebooks/n.ipynb", "built/n.ipynb", "word=given")
+    assert done.returncode == 0, done.stderr
+    ran = nbformat.read("built/n.ipynb", as_version=4)
+    left_out = ran.cells[4]
+    assert left_out.source == "1 / 0"
+    assert left_out.metadata["tags"] == ["needs-word", "needs-radiomics"]
+    [note] = left_out.outputs
+    assert "`oacore fetch radiomics`" in note.data["text/markdown"]
+    assert "fetch word" not in note.data["text/markdown"]
+    assert [cell.outputs[0].text for cell in (ran.cells[3], ran.cells[5])] == ["ran\n", "given\n"]
+
+    for tag, said in {"images": "IMAGES=yes", "masks": "masks", "lab": "JupyterLab"}.items():
+        notebook.cells[3].metadata["tags"] = [f"needs-{tag}"]
+        nbformat.write(notebook, path)
+        assert run_cli("notebooks/n.ipynb", f"built/{tag}.ipynb", "word=given").returncode == 0
+        [note] = nbformat.read(f"built/{tag}.ipynb", as_version=4).cells[4].outputs
+        assert said in note.data["text/markdown"] and "fetch" not in note.data["text/markdown"]
+
+    notebook.cells[3].metadata["tags"] = ["needs-word", "needs-radiomics"]
+    nbformat.write(notebook, path)
+    failed = run_cli("notebooks/n.ipynb", "built/n.ipynb", "word=given", "radiomics=there")
+    assert failed.returncode == 1 and "ZeroDivisionError" in failed.stderr
+
+
+def test_a_cell_that_never_ends_is_named(folder, monkeypatch):
+    monkeypatch.setattr(runner, "CELL_TIMEOUT", 1)
+    write_notebook(folder / "notebooks/slow.ipynb", "import time\ntime.sleep(600)", "print(1)")
+    with pytest.raises(InputError, match=r"cell 3 \(import time\): took longer than 1 s"):
+        runner.run_notebook(Path("notebooks/slow.ipynb"), Path("built/slow.ipynb"), {})
+    assert Path("built/failed/slow.ipynb").exists()
+
+
+# What depends on what
+
+
+def test_a_chapter_needs_what_its_cells_import(tmp_path):
+    (tmp_path / "oacore").mkdir()
+    for name, source in {"__init__": "", "c": "import oacore.d", "d": "", "e": ""}.items():
+        (tmp_path / "oacore" / f"{name}.py").write_text(source)
+    write_notebook(tmp_path / "notebooks/n.ipynb", "%matplotlib inline\nfrom oacore.c import thing")
+    needed = chapter_code("notebooks/n.ipynb", root=tmp_path)
+    assert needed == ["oacore/__init__.py", "oacore/c.py", "oacore/d.py"]
+    write_notebook(tmp_path / "notebooks/n.ipynb", "fine = 1", "def broken(")
+    with pytest.raises(InputError, match=r"n\.ipynb, cell 4: is not Python"):
+        chapter_code("notebooks/n.ipynb", root=tmp_path)
+
+
+def test_each_cohort_has_its_own_build(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for lab in ("one", "two"):
+        (tmp_path / lab / "my knees").mkdir(parents=True)
+    assert build_folder("laptop") == "build/laptop"
+    assert build_folder("laptop", "one/my knees/") == "build/laptop-my-knees"
+    link = "build/laptop-my-knees/cohort"
+    for _ in range(2):
+        assert place("one/my knees", link) == link
+        assert Path(link).resolve() == (tmp_path / "one/my knees").resolve()
+    with pytest.raises(InputError, match="was built from .*one/my knees, not from .*two/my knees"):
+        place("two/my knees", link)
+    assert place("two/my knees", link, replace=True) == link
+    assert Path(link).resolve() == (tmp_path / "two/my knees").resolve()
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        place("nowhere", link)
+
+
+def test_a_change_of_cohort_files_is_seen(tmp_path):
+    (tmp_path / "info").mkdir()
+    (tmp_path / "imagesTr").mkdir()
+    for name in ("subInfo_train.csv", "info/subInfo_test.xlsx", "imagesTr/oaizib_001_0000.nii.gz"):
+        (tmp_path / name).write_text("1")
+    assert [Path(table).name for table in cohort_tables(str(tmp_path))] == [
+        "subInfo_test.xlsx",
+        "subInfo_train.csv",
+    ]
+    first = image_listing(str(tmp_path))
+    assert image_listing(str(tmp_path)) == first
+    (tmp_path / "imagesTr/oaizib_001_0000.nii.gz").write_text("12")
+    second = image_listing(str(tmp_path))
+    (tmp_path / "imagesTr/oaizib_002_0000.nii").write_text("1")
+    assert len({first, second, image_listing(str(tmp_path))}) == 3
+
+
+def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
+    project = copy_project(tmp_path / "project")
+    done = snakemake(project, "-n", "--config", "profile=study")
+    assert done.returncode == 0, done.stdout
+    profile = load_profile("study")
+    assert counted(done.stdout) == {
+        "phantom": 1,
+        "measure": 1,
+        "cache": len(profile.backbones),
+        "train": trained(profile, profile.backbones),
+        "explain": explained(profile),
+        "notebook": len(CHAPTERS),
+        "book": 1,
+        "all": 1,
+    }
+    for chapter in CHAPTERS:
+        assert f"Running notebook {Path(chapter).name}\n" in done.stdout
+
+
+def test_a_cluster_takes_the_same_graph(tmp_path):
+    project = copy_project(tmp_path / "project")
+    cohort = tmp_path / "knees"
+    cohort.mkdir()
+    knee = {"CMT-ID": [1], "KLGrade": [0], "Gender": [1], "Age": [60], "BMI": [25], "KneeSide": [1]}
+    for number, split in enumerate(("train", "test"), start=1):
+        one = pd.DataFrame({**knee, "CMT-ID": [number]})
+        one.to_csv(cohort / f"subInfo_{split}.csv", index=False)
+    profile = "workflow/profiles/slurm"
+    words = ["--profile", profile, "--config", "profile=smoke", f"cohort={cohort}"]
+    done = snakemake(project, "-n", *words)
+    assert done.returncode == 0, done.stdout
+    jobs = counted(done.stdout)
+    assert "phantom" not in jobs
+    settings = yaml.safe_load((ROOT / profile / "config.yaml").read_text())
+    assert settings["executor"] == "slurm"
+    assert settings["set-resources"]["train"]["gpu"] == 1
+    assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {*jobs, "phantom"}
+
+
+# Words and locks of make book
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy in which a chapter that needs no other job is a short notebook."""
+    root = copy_project(tmp_path_factory.mktemp("make") / "project")
+    (root / f"notebooks/{LONE}.ipynb").unlink()
+    return root
+
+
+LONE = "12-speed"
+DEFAULTS = "profile = ''\ncohort = ''\nbuild = ''\npublished = ''"
+
+
+def test_unusable_words_get_one_line_each(project):
+    for words, message in {
+        ("PROFILE=huge",): "make book: there is no profile 'huge': choose one of smoke",
+        ("PROFILE=smoke", "COHORT=nowhere"): "make book: COHORT=",
+        ("PROFILE=smoke", "PUBLISHED=nowhere"): "make book: PUBLISHED=",
+        ("PROFILE=smoke", "REFERENCES=nowhere"): "make book: REFERENCES=",
+        ("PROFILE=smoke", "COHORT=book"): "make book: ",
+        ("PROFILE=smoke", "PUBLISHED=book"): "lacks resnet3d_single_oa_preds.csv",
+        ("PROFILE=smoke", "RADIOMICS=book"): "get them with `oacore fetch radiomics`",
+    }.items():
+        done = make("book", *words, root=project)
+        assert done.returncode != 0
+        assert message in done.stdout
+        assert "Traceback" not in done.stdout
+
+
+def test_a_second_build_at_the_same_time_is_refused(project):
+    (project / "build/smoke").mkdir(parents=True, exist_ok=True)
+    with open(project / "build/smoke/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = make("book", "PROFILE=smoke", root=project)
+    assert done.returncode != 0
+    assert "another make book is at work in build/smoke" in done.stdout
+
+
+def test_a_failed_notebook_is_where_the_next_run_goes_on(project):
+    name = LONE
+    target = f"build/smoke/notebooks/{name}.ipynb"
+    words = ["--cores", "1", "--config", "profile=smoke", "--", target]
+    write_notebook(project / f"notebooks/{name}.ipynb", "1 / 0", defaults=DEFAULTS)
+    failed = snakemake(project, *words)
+    assert failed.returncode == 1
+    assert f"notebooks/{name}.ipynb, cell 3 (1 / 0): ZeroDivisionError" in failed.stdout
+    assert (project / f"build/smoke/notebooks/failed/{name}.ipynb").exists()
+    said = project / f"build/smoke/notebooks/failed/{name}.txt"
+    assert "ZeroDivisionError" in said.read_text()
+
+    write_notebook(project / f"notebooks/{name}.ipynb", "1 / 1", defaults=DEFAULTS)
+    assert counted(snakemake(project, *words).stdout) == {"notebook": 1}
+    assert "Nothing to be done" in snakemake(project, *words).stdout
+    assert not said.exists()
+
+
+def test_make_book_ends_with_what_went_wrong(tmp_path, monkeypatch, capsys):
+    said = tmp_path / "build/smoke/notebooks/failed/08-comparison.txt"
+    said.parent.mkdir(parents=True)
+    said.write_text("notebooks/08-comparison.ipynb, cell 8 (boom()): ValueError: boom")
+    monkeypatch.setattr(make_book, "ROOT", tmp_path)
+    monkeypatch.setattr(make_book, "snakemake", lambda *words: 1)
+    monkeypatch.setattr(sys, "argv", ["make_book", "--profile", "smoke"])
+    assert make_book.main() == 1
+    *_, last_but_one, last = capsys.readouterr().err.splitlines()
+    assert "cell 8 (boom()): ValueError" in last_but_one and "not finished" in last
+
+
+def test_a_killed_build_blocks_nothing(project):
+    name = LONE
+    target = f"build/smoke/notebooks/{name}.ipynb"
+    words = ["--nolock", "--cores", "1", "--config", "profile=smoke", "--", target]
+    source = project / f"notebooks/{name}.ipynb"
+    write_notebook(source, "import time\ntime.sleep(300)", defaults=DEFAULTS)
+    running = project / f"build/smoke/notebooks/running/{name}.ipynb"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", *words], cwd=project, start_new_session=True
+    )
+    while not running.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    write_notebook(source, "print('awake')", defaults=DEFAULTS)
+    done = snakemake(project, *words)
+    assert done.returncode == 0, done.stdout
+    assert "awake" in (project / target).read_text()
+
+
+# Rendering
+
+
+def test_github_remotes_are_known_by_all_their_names():
+    for remote in (
+        "https://github.com/lab/oacore.git\n",
+        "https://name@github.com/lab/oacore",
+        "git@github.com:lab/oacore.git",
+        "ssh://git@github.com/lab/oacore.git",
+    ):
+        assert github_url(remote) == "https://github.com/lab/oacore"
+    for remote in ("", "/srv/git/oacore", "https://git.example.org/lab/oacore.git"):
+        assert github_url(remote) is None
+
+
+def test_pages_are_checked(tmp_path):
+    (tmp_path / "_sources").mkdir()
+    for page in ("index", "one", "two"):
+        (tmp_path / f"{page}.html").write_text("<h1>Title</h1> /usr/bin/python ../build/cohort")
+    check_pages(tmp_path, ["one", "two"])
+    with pytest.raises(InputError, match=r"lacks three\.html"):
+        check_pages(tmp_path, ["three"])
+    (tmp_path / "_sources/two.ipynb").write_text(f"in {ROOT}/oacore/training/loop.py")
+    with pytest.raises(InputError, match=r"_sources/two\.ipynb names a path of this machine"):
+        check_pages(tmp_path, ["one", "two"])
+    (tmp_path / "one.html").write_text("<p>no title</p>")
+    with pytest.raises(InputError, match=r"one\.html has no title"):
+        check_pages(tmp_path, ["one", "two"])
+
+
+def test_a_new_book_takes_the_old_ones_place(tmp_path):
+    for version in ("first", "second"):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / version).touch()
+        swap(tmp_path / "new", tmp_path / "html")
+        assert [path.name for path in (tmp_path / "html").iterdir()] == [version]
+    assert [path.name for path in tmp_path.iterdir()] == ["html"]
+
+
+# The whole smoke build
+
+
+def test_the_book_holds_every_page_and_says_how_it_was_built(smoke_build):
+    pages = contents(ROOT / "_toc.yml")
+    for page in pages:
+        assert (smoke_build / f"html/{page}.html").is_file()
+    about = (smoke_build / "html/book/about-this-build.html").read_text()
+    for chapter in CHAPTERS:
+        assert f"../{chapter}.html" in about
+    words = re.sub(r"<[^>]+>", "", about)
+    assert "synthetic phantom" in words
+    for recipe in load_profile("smoke").backbones.values():
+        assert str(recipe.grid) in words
+    foreign = r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?:https?:)?//'
+    for path in smoke_build.glob("html/**/*.html"):
+        assert not re.search(foreign, path.read_text()), path
+
+
+def test_a_second_build_does_nothing(smoke_build, smoke_words):
+    before = (smoke_build / "html/build.json").stat().st_mtime_ns
+    done = make(*smoke_words)
+    assert done.returncode == 0, done.stdout
+    assert "Nothing to be done" in done.stdout
+    assert "build/smoke/html/index.html" in done.stdout
+    assert (smoke_build / "html/build.json").stat().st_mtime_ns == before
+
+
+def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
+    project = copy_project(tmp_path / "project")
+    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
+    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+    others = ("published", "radiomics", "references")
+    links = {name: project / f"build/smoke/{name}" for name in others}
+    config = [f"{name}={link}" for name, link in links.items() if link.exists()]
+    words = ["-n", "--config", "profile=smoke", *config]
+
+    def edit(name: str, old: str, new: str) -> dict[str, int]:
+        path = project / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        jobs = counted(snakemake(project, *words).stdout)
+        path.write_text(text)
+        return {rule: n for rule, n in jobs.items() if rule not in ("all", "book")}
+
+    users = [c for c in CHAPTERS if "oacore/plots/basic.py" in chapter_code(f"{c}.ipynb")]
+    assert edit("oacore/plots/basic.py", '"""', '"""Now: ') == {"notebook": len(users)}
+    changed = edit("oacore/profiles.yml", "epochs: 2", "epochs: 3")
+    profile = load_profile("smoke")
+    assert changed == {
+        "train": trained(profile, profile.backbones),
+        "explain": explained(profile),
+        "notebook": len(CHAPTERS),
+    }
+    changed = edit("oacore/models/m3t.py", '"""', '"""Now: ')
+    assert changed["train"] == trained(profile, ["m3t"]) and changed["explain"] == 3
+    changed = edit("oacore/instruments/saliency/methods.py", '"""', '"""Now: ')
+    assert changed["explain"] == explained(profile) and "train" not in changed
+    changed = edit("oacore/models/scan/selective.py", '"""', '"""Now: ')
+    assert changed["train"] == trained(profile, ["nnmamba"])
+    assert edit("oacore/instruments/phantom/cohort.py", '"""', '"""Now: ')["phantom"] == 1
+    changed = edit("oacore/instruments/phantom/measure.py", '"""', '"""Now: ')
+    assert changed == {"measure": 1, "notebook": 2}
+    assert edit("book/glossary.md", "#", "# Now:") == {}
+
+
+def test_the_book_builds_without_the_files_of_others(smoke_build, tmp_path, monkeypatch):
+    project = copy_project(tmp_path / "project")
+    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
+    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing"))
+    done = make("book", "PROFILE=smoke", "CORES=2", root=project)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "Training" not in done.stdout and "synthetic cohort" not in done.stdout
+    html = project / "build/smoke/html"
+    for chapter in ("07-text-and-code", "09-published-record", "11-radiomics"):
+        page = (html / f"notebooks/{chapter}.html").read_text()
+        assert "Not shown: this needs the files" in page, chapter
+    assert not list((project / "build/smoke/results/09-published-record").glob("*.csv"))
+    report = re.sub(r"<[^>]+>", "", (html / "book/report.html").read_text())
+    assert "Needs the files that oacore fetch published gets" in report
+    assert report.count("not fetched") == 9 + 4  # predictions, radiomics
+
+
+def test_real_cohorts_are_measured_and_what_is_missing_is_said(smoke_build, tmp_path, monkeypatch):
+    """A cohort that is no phantom and comes without truth, and no real mean knee."""
+    cohort = tmp_path / "knees"
+    shutil.copytree(smoke_build / "cohort", cohort)
+    (cohort / "truth.csv").unlink()
+    for table in cohort.glob("subInfo_*.xlsx"):
+        pd.read_excel(table).assign(MRBarCode="1", Path="2").to_excel(table, index=False)
+    monkeypatch.chdir(ROOT)
+    words = ["profile=smoke", f"cohort={cohort}", f"build={smoke_build}"]
+    done = run_cli("notebooks/02-building-a-knee.ipynb", str(tmp_path / "out/knee.ipynb"), *words)
+    assert done.returncode == 0, done.stderr
+    notebook = nbformat.read(tmp_path / "out/knee.ipynb", as_version=4)
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    shown = "".join(
+        out.get("text", "") + out.get("data", {}).get("text/html", "") for out in outputs
+    )
+    assert ".venv/bin/oacore fetch references" in shown
+    assert "A real mean knee and a phantom" not in shown
+    kinds = re.findall('data-evidence="([a-z-]+)"', shown)
+    assert kinds == ["phantom", "oaizib-cm"]
+    assert "no truth.csv" in shown and "no ceiling" in shown
+    assert "denuded femur medial" in shown and "reader kappa" not in shown

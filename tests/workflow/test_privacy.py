@@ -1,0 +1,142 @@
+"""A real cohort's book holds no subject, no single knee, no place on the builder's disk."""
+
+import base64
+import gzip
+import json
+import re
+import shutil
+import zlib
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.helpers import ROOT, copy_project, make
+
+#: Words that stand nowhere but in the laced cohort.
+MARKS = ("MARKSUBJECT", "MARKPATH", "MARKBARCODE", "MARKHEADER")
+
+
+def plotted(page: str) -> set[float]:
+    """All numbers in a page's plots, which hold arrays as base64."""
+    found: set[float] = set()
+    for kind, code in re.findall(r'"dtype":\s*"(\w+)",\s*"bdata":\s*"([^"]+)"', page):
+        data = base64.b64decode(json.loads(f'"{code}"'))
+        found |= set(np.frombuffer(data, np.dtype(kind)).astype(float).tolist())
+    return found
+
+
+@pytest.fixture(scope="module")
+def laced(smoke_build, tmp_path_factory):
+    """The smoke cohort as if it were real, with marks wherever a person could be named."""
+    cohort = tmp_path_factory.mktemp("private") / "knees"
+    shutil.copytree(smoke_build / "cohort", cohort)
+    for name in ("truth.csv", "README.txt"):
+        (cohort / name).unlink()
+    for folder in cohort.glob("lesions*"):
+        shutil.rmtree(folder)
+    for path in cohort.glob("subInfo_*.xlsx"):
+        table = pd.read_excel(path)
+        rows = np.arange(len(table))
+        table["SubjectID"] = [f"MARKSUBJECT{row}" for row in rows]
+        table["Path"] = [f"/secret/MARKPATH/{row}" for row in rows]
+        table["MRBarCode"] = [f"MARKBARCODE{row}" for row in rows]
+        # Decimals that no mean or quantile of a group ends in.
+        table["Age"] = table["Age"].round() + 0.1357901 + rows * 1e-9
+        table["BMI"] = table["BMI"].round() + 0.2468013 + rows * 1e-9
+        table.to_excel(path, index=False)
+    for path in cohort.glob("*/*.nii.gz"):
+        image = nib.load(path)
+        image = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
+        image.header["descrip"] = b"MARKHEADER"
+        nib.save(image, path)
+    return cohort
+
+
+@pytest.fixture(scope="module")
+def private_book(laced, tmp_path_factory, smoke_words):
+    """The book of the laced cohort, built in a copy of the project."""
+    project = copy_project(tmp_path_factory.mktemp("privacy") / "project")
+    files = [word for word in smoke_words if word.startswith(("PUBLISHED", "RADIOMICS"))]
+    done = make("book", "PROFILE=smoke", f"COHORT={laced}", "CORES=2", *files, root=project)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return project / "build/smoke-knees"
+
+
+def test_no_mark_and_no_place_is_in_any_byte_of_the_book(private_book, laced):
+    named = [mark.encode() for mark in (*MARKS, str(laced.parent), str(private_book.parent))]
+    seen = 0
+    for path in private_book.glob("html/**/*"):
+        if path.is_file():
+            content = path.read_bytes()
+            seen += 1
+            for mark in named:
+                assert mark not in content, (path.name, mark)
+            assert not re.search(rb"\d\.(?:1357901|2468013)", content), path.name
+            for packed in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+                text = zlib.decompressobj().decompress(packed) if path.suffix == ".pdf" else b""
+                assert not any(mark in text for mark in named), path.name
+    assert seen > 50
+
+
+def test_maps_carry_nothing_of_the_image_they_lie_over(private_book):
+    maps = [*private_book.glob("explained/*/*/seed*/nifti/*.nii.gz")]
+    assert len(maps) > 50
+    for path in maps:
+        content = gzip.decompress(path.read_bytes())
+        assert not any(mark.encode() in content for mark in MARKS), path.name
+        header = nib.load(path).header
+        for field in ("descrip", "aux_file", "db_name", "intent_name"):
+            assert not bytes(header[field]).strip(b"\0"), (path.name, field)
+
+
+def test_no_mark_is_in_an_executed_notebook_or_a_kept_table(private_book):
+    paths = [*private_book.glob("notebooks/*.ipynb"), *private_book.glob("results/*/*.csv")]
+    assert len(paths) > 15
+    for path in paths:
+        content = path.read_text()
+        assert not any(mark in content for mark in MARKS), path
+
+
+def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
+    page = (private_book / "html/notebooks/03-cohort.html").read_text()
+    assert '<iframe class="oa-slices"' not in page
+    assert "make book IMAGES=yes" in re.sub(r"<[^>]+>", "", page)
+    about = re.sub(r"<[^>]+>", "", (private_book / "html/book/about-this-build.html").read_text())
+    assert "Single knees are not shown" in about
+    assert "single knee" not in (private_book / "html/notebooks/04-train-resnet3d.html").read_text()
+    assert not [*private_book.glob("html/_static/**/slicer")]
+    for chapter in ("13-severity-axis", "14-saliency", "15-tables-and-figures"):
+        page = (private_book / f"html/notebooks/{chapter}.html").read_text()
+        assert "make book IMAGES=yes" in re.sub(r"<[^>]+>", "", page), chapter
+        assert 'class="oa-slicer"' not in page and "oa-thumbnail" not in page, chapter
+    single = set()
+    for path in private_book.glob("runs/*/*/seed*/predictions.csv"):
+        single |= set(pd.read_csv(path)["prob_oa"])
+    for path in laced.glob("subInfo_*.xlsx"):
+        single |= set(pd.read_excel(path)[["Age", "BMI"]].to_numpy().ravel())
+    numbers = 0
+    for path in private_book.glob("html/notebooks/*.html"):
+        shown = plotted(path.read_text())
+        numbers += len(shown)
+        assert not shown & single, path.name
+    assert numbers > 500
+
+
+def test_single_knees_are_shown_where_it_was_asked_for(private_book, laced):
+    done = make(
+        "book", "PROFILE=smoke", f"COHORT={laced}", "IMAGES=yes", "CORES=2",
+        root=private_book.parent.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "Training" not in done.stdout
+    page = (private_book / "html/notebooks/03-cohort.html").read_text()
+    assert page.count('<iframe class="oa-slices"') == 2 and "asked for it" in page
+    assert 'class="oa-slicer"' in (private_book / "html/notebooks/14-saliency.html").read_text()
+    parts = [*private_book.glob("html/_static/14-saliency/slicer/*")]
+    assert len(parts) > 10
+    pages = [*private_book.glob("html/notebooks/*.html"), *parts]
+    content = b"".join(path.read_bytes() for path in pages)
+    assert not any(mark.encode() in content for mark in MARKS)
+    assert ROOT.as_posix().encode() not in content
