@@ -140,6 +140,61 @@ def table(frame: pd.DataFrame, decimals: int = 2) -> Html:
     return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', shown.to_string())
 
 
+def text_table(frame: pd.DataFrame, *, below: str = "", marks: Sequence[str] = ()) -> str:
+    """The HTML of a table of words: numbers and tables with levels are :func:`table`'s.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its values are shown as text, its index is not.
+    below : str
+        A column whose sentences stand in a row of their own, below the others, which then share
+        the width and wrap.
+    marks : sequence of str
+        Columns that are not shown: each row carries their values as attributes of these names,
+        such as "data-paper", for rules of style to choose rows by.
+    """
+    columns = [str(name) for name in frame if name != below and name not in marks]
+    style, whole = "text-align:left;vertical-align:top;padding:.2em .7em .2em 0", ""
+    if below:
+        style = (
+            "text-align:left;vertical-align:top;white-space:pre-line;overflow-wrap:anywhere;"
+            "padding:.3em .8em .3em 0"
+        )
+        fixed = f"font-size:.9em;table-layout:fixed;width:100%;min-width:{14 * len(columns)}ch"
+        whole = f' style="{fixed}"'
+    first = f"{style};border-top:1px solid #999" if below else style
+    # Stays in sight while the columns above it scroll.
+    stay = "position:sticky;left:0;width:max-content;max-width:min(100%,75vw)"
+    rows = ""
+    for row in frame.to_dict("records"):
+        said = "".join(f' {name}="{html.escape(str(row[name]))}"' for name in marks)
+        cells = (f'<td style="{first}">{html.escape(str(row[name]))}</td>' for name in columns)
+        rows += f"<tr{said}>{''.join(cells)}</tr>"
+        if below:
+            rows += f'<tr><td colspan="{len(columns)}" style="{style}"><div style="{stay}"><strong>'
+            rows += f"{html.escape(below)}:</strong> {html.escape(str(row[below]))}</div></td></tr>"
+    head = "".join(f'<th scope="col" style="{style}">{html.escape(c)}</th>' for c in columns)
+    return f"<table{whole}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def readable(table: pd.DataFrame, below: str) -> Html:
+    """A table of sentences, which wraps in its columns and scrolls on a narrow screen.
+
+    Parameters
+    ----------
+    table : DataFrame
+    below : str
+        The column that stands in a row of its own, below the others.
+    """
+    lines = []
+    for row in table.astype(str).to_dict("records"):
+        last = row.pop(below)
+        lines.append("; ".join([*row.values(), f"{below}: {last}"]))
+    page = text_table(table, below=below)
+    return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', "\n".join(lines))
+
+
 SINGLE_KNEES = "Single knees are shown: the one who built this book asked for it (IMAGES=yes)."
 _EVIDENCE = {
     "published": (

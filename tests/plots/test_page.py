@@ -15,7 +15,7 @@ from PIL import Image
 
 from oacore.errors import InputError
 from oacore.plots import page as display
-from oacore.plots.page import evidence, show, slice_viewer, table
+from oacore.plots.page import evidence, readable, show, slice_viewer, table
 from tests.helpers import FOREIGN
 
 ORANGE, SKY = (0xE6, 0x9F, 0x00), (0x56, 0xB4, 0xE9)
@@ -239,3 +239,12 @@ def test_a_table_rounds_leaves_blanks_and_escapes():
     assert shown.html.count("<tr") == 3, "the index's name takes no row"
     assert "overflow-x:auto" in shown.html
     assert "femur mm" in shown.alt and "NaN" not in shown.alt
+
+
+def test_the_page_shows_every_word_and_no_markup_of_its_own():
+    table = pd.DataFrame({"a": ["x < y", "two"], "b": ["three", "four"], "c": ["five", "six"]})
+    page = readable(table, below="b")
+    assert "x &lt; y" in page.html and "x < y" not in page.html
+    cells = re.findall(r">([^<>]+)<", page.html)
+    assert cells == ["a", "c", "x &lt; y", "five", "b:", " three", "two", "six", "b:", " four"]
+    assert page.alt.splitlines() == ["x < y; five; b: three", "two; six; b: four"]

@@ -15,7 +15,7 @@ from oacore.instruments.audit.overlap import TOP
 from oacore.instruments.audit.printed import PrintedTable, rounded
 from oacore.instruments.audit.ranks import implied_auroc
 from oacore.metrics.dice import chance_dice, largest_dice
-from oacore.plots.page import Html
+from oacore.plots.page import Html, text_table
 from oacore.plots.style import OKABE_ITO, require_columns, style_figure
 
 VERDICTS = {
@@ -227,16 +227,11 @@ def findings_table(findings: pd.DataFrame) -> Html:
                 )
         buttons += "<br>"
     columns = ["verdict", "table", "row", "check", "printed", "implied"]
-    style = "text-align:left;vertical-align:top;padding:.2em .7em .2em 0"
-    head = "".join(f'<th scope="col" style="{style}">{name}</th>' for name in columns)
-    body = ""
-    for row, paper in zip(findings.to_dict("records"), papers, strict=True):
-        cells = "".join(f'<td style="{style}">{html.escape(row[name])}</td>' for name in columns)
-        body += f'<tr data-verdict="{row["verdict"]}" data-paper="{paper}">{cells}</tr>'
+    shown = findings[columns].assign(**{"data-verdict": findings["verdict"], "data-paper": papers})
     page = (
         f'<div class="oa-audit"><style>{rules}</style>{buttons}'
         '<div class="oa-table" tabindex="0" style="overflow:auto;max-height:640px;font-size:.85em">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
+        f"{text_table(shown, marks=['data-verdict', 'data-paper'])}</div></div>"
     )
     counts = findings["verdict"].value_counts()
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())

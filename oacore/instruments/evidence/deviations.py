@@ -6,7 +6,6 @@ trained with is a variant of a profile, which changes one setting of a backbone.
 
 from __future__ import annotations
 
-import html
 import inspect
 from collections.abc import Mapping
 from importlib.resources import files
@@ -19,7 +18,6 @@ from oacore.errors import InputError
 from oacore.metrics.seeds import compare_by_seed, seed_and_knee_interval
 from oacore.models.heads import encoder_class
 from oacore.models.resnet3d import STAGES
-from oacore.plots.page import Html
 from oacore.profile import Profile, Recipe
 
 #: Kinds of evidence in words, {} for the knees of the cohort.
@@ -71,36 +69,6 @@ def deviations(effects: Mapping[str, str], phantom: bool) -> pd.DataFrame:
         for each, absent in zip(kinds, untrained, strict=True)
     ]
     return table[["what", "text", "code", "book", "setting", "evidence", "effect"]]
-
-
-def readable(table: pd.DataFrame, below: str) -> Html:
-    """A table of sentences, which wraps in its columns and scrolls on a narrow screen.
-
-    Parameters
-    ----------
-    table : DataFrame
-    below : str
-        The column that stands in a row of its own, below the others.
-    """
-    columns = [str(name) for name in table if name != below]
-    style = (
-        "text-align:left;vertical-align:top;white-space:pre-line;overflow-wrap:anywhere;"
-        "padding:.3em .8em .3em 0"
-    )
-    first = f"{style};border-top:1px solid #999"
-    # Stays in sight while the columns above it scroll.
-    stay = "position:sticky;left:0;width:max-content;max-width:min(100%,75vw)"
-    rows, lines = "", []
-    for row in table.to_dict("records"):
-        cells = [str(row[name]) for name in columns]
-        rows += "<tr>" + "".join(f'<td style="{first}">{html.escape(c)}</td>' for c in cells)
-        rows += f'</tr><tr><td colspan="{len(cells)}" style="{style}"><div style="{stay}"><strong>'
-        rows += f"{html.escape(below)}:</strong> {html.escape(str(row[below]))}</div></td></tr>"
-        lines.append("; ".join([*cells, f"{below}: {row[below]}"]))
-    head = "".join(f'<th scope="col" style="{style}">{html.escape(c)}</th>' for c in columns)
-    fixed = f"font-size:.9em;table-layout:fixed;width:100%;min-width:{14 * len(columns)}ch"
-    page = f'<table style="{fixed}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', "\n".join(lines))
 
 
 def profile_differences(*profiles: Profile) -> pd.DataFrame:

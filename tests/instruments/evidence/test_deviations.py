@@ -24,7 +24,6 @@ from oacore.instruments.evidence.deviations import (
     deviations,
     in_words,
     profile_differences,
-    readable,
     reference_of,
     variant_effects,
 )
@@ -91,15 +90,6 @@ def test_a_phantom_is_called_a_phantom_and_nothing_trained_is_no_evidence():
     real = deviations(effects, phantom=False)["evidence"]
     assert not real.str.contains("phantom").any()
     assert real["seeds"] == "models trained on the knees of this cohort"
-
-
-def test_the_page_shows_every_word_and_no_markup_of_its_own():
-    table = pd.DataFrame({"a": ["x < y", "two"], "b": ["three", "four"], "c": ["five", "six"]})
-    page = readable(table, below="b")
-    assert "x &lt; y" in page.html and "x < y" not in page.html
-    cells = re.findall(r">([^<>]+)<", page.html)
-    assert cells == ["a", "c", "x &lt; y", "five", "b:", " three", "two", "six", "b:", " four"]
-    assert page.alt.splitlines() == ["x < y; five; b: three", "two; six; b: four"]
 
 
 # Profiles and variants
