@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -113,8 +114,15 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
 
 def table(rows: dict[str, Any], left: str, right: str) -> str:
     """Two columns in Markdown."""
-    lines = [f"| {left} | {right} |", "| :-- | :-- |"]
-    return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()])
+    return markdown([[left, right], *rows.items()], "ll")
+
+
+def markdown(rows: Iterable[Iterable[Any]], align: str) -> str:
+    """A table whose first row is its head; each column is aligned left (l) or right (r)."""
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    sides = {"l": ":--", "r": "--:"}
+    lines.insert(1, f"| {' | '.join(sides[one] for one in align)} |")
+    return "\n".join(lines)
 
 
 def in_words(seconds: float) -> str:
@@ -132,36 +140,37 @@ def case_counts(cases: pd.DataFrame) -> str:
     """Knees by split and grade in Markdown."""
     grade = cases["kl"].map(lambda kl: f"KL {kl}", na_action="ignore").fillna("no grade")
     counts = pd.crosstab(cases["split"], grade).loc[lambda rows: rows.index.isin(["train", "test"])]
-    head = ["Split", *counts.columns]
-    lines = [f"| {' | '.join(head)} |", "| :-- |" + " --: |" * len(counts.columns)]
-    for split, row in counts[::-1].iterrows():
-        lines.append(f"| {split} | {' | '.join(map(str, row))} |")
-    return "\n".join(lines)
+    rows = [[split, *row] for split, row in counts[::-1].iterrows()]
+    return markdown([["Split", *counts.columns], *rows], "l" + "r" * len(counts.columns))
 
 
 def recipe_table(profile: Profile) -> str:
     """How each model of a profile is trained, a column each, in Markdown."""
     names = (*profile.backbones, *profile.variants)
     recipes = {name: asdict(profile.recipe(name)) for name in names}
-    lines = [f"| Model | {' | '.join(recipes)} |", "| :-- |" + " :-- |" * len(recipes)]
+    rows = [["Model", *recipes]]
     for key in next(iter(recipes.values())):
         values = [recipe[key] for recipe in recipes.values()]
         if key == "encoder":
             values = [", ".join(f"{k} {v}" for k, v in value.items()) for value in values]
-        lines.append(f"| {key} | {' | '.join(f'`{value}`' for value in values)} |")
-    return "\n".join(lines)
+        rows.append([key, *(f"`{value}`" for value in values)])
+    return markdown(rows, "l" * len(rows[0]))
 
 
 def run_table(build: Path) -> str:
     """Trained models, with their time and device, in Markdown."""
-    lines = ["| Run | Epochs | Time | Device | Precision |", "| :-- | --: | --: | :-- | :-- |"]
+    rows = [["Run", "Epochs", "Time", "Device", "Precision"]]
     found = (sorted(build.glob(f"{kind}/*/*/*/done.json")) for kind in ("runs", "variants"))
     for done in chain.from_iterable(found):
         run = json.loads(done.read_text(encoding="utf-8"))
         history = pd.read_csv(done.parent / "history.csv")
-        lines.append(
-            f"| {done.parents[2].name} {run['supervision']}, seed {run['seed']} | {len(history)} "
-            f"| {in_words(history['seconds'].sum())} | {run['provenance']['device']} "
-            f"| {run['precision used']} |"
+        rows.append(
+            [
+                f"{done.parents[2].name} {run['supervision']}, seed {run['seed']}",
+                str(len(history)),
+                in_words(history["seconds"].sum()),
+                run["provenance"]["device"],
+                run["precision used"],
+            ]
         )
-    return "\n".join(lines)
+    return markdown(rows, "lrrll")
