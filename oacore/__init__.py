@@ -1,21 +1,48 @@
 """What coarse-to-fine labels teach 3D networks about knee osteoarthritis.
 
-Modules, from the ground up (each imports only from those before it):
+What several chapters share is core; what one chapter or one subject needs is an instrument.
+Arrows run downwards, from each room to those above it here, and never from the core to an
+instrument.
 
-``errors``, ``hierarchy``, ``profile``, ``provenance``; ``cohort``, ``check``,
-``volumes``, ``cache``; ``readers``, ``grades``, ``subjects``; ``bones``, ``anatomy``, ``dess``,
-``knee``, ``phantom``; ``scan_torch``, ``scan_numba``, ``scan_triton``, ``selective_scan``;
-``resnet3d``, ``m3t``, ``nnmamba``, ``model``, ``attention``, ``gradients``; ``train``, ``runs``;
-``predictions``, ``significance``, ``metrics``, ``seeds``, ``compare``, ``failures``,
-``clinical``; ``ranks``, ``severity``, ``axis_effects``, ``untrained``, ``geometry``, ``cka``;
-``printed``, ``audit_counts``, ``audit_ranks``, ``audit_overlap``, ``audit_sums``, ``audit``,
-``audit_trial``; ``published``, ``prediction_files``, ``protocol``; ``fetch``, ``references``,
-``radiomics``, ``radiomics_models``, ``external_benchmark``; ``morphometry``, ``facts``,
-``baseline``; ``figures`` and ``figures_*``, ``drawing``, ``diagrams``, ``display``;
-``deviations``, ``performance``, ``claims``, ``results``; ``overlap``, ``overlap_means``,
-``saliency``, ``saliency_controls``, ``maps``, ``explain``, ``explained``; ``sheets``, ``slicer``,
-``slicer_cases``, ``lab_parts``, ``lab_slicer``; ``thumbnails``; ``print_style``,
-``print_overview``, ``print_figures``, ``print_saliency``, ``print_tables``.
+The leaves, which need nothing else of the package:
+    ``errors``, ``names``, ``files``, ``hierarchy``, ``profile``, ``provenance``,
+    ``fingerprint``, ``results``
+
+``data``: knees on disk, and as networks see them
+    ``cohort``, ``check``, ``volumes``, ``cache``, ``download``
+``models``: the encoders, and the heads that read them
+    ``resnet3d``, ``m3t``, ``nnmamba``, ``heads``, ``shapes``, ``weights``
+``models.scan``: one recurrence, three ways to compute it
+    ``selective``, ``reference``, ``cpu``, ``gpu``
+``training``: one loop, one objective, one run folder
+    ``losses``, ``loop``, ``runs``, ``untrained``
+``metrics``: predictions, what they score, and how sure that is
+    ``predictions``, ``scores``, ``significance``, ``resampling``, ``seeds``, ``compare``,
+    ``failures``, ``clinical``, ``dice``
+``plots``: figures and page elements in one look
+    ``style``, ``basic``, ``intervals``, ``page``, ``thumbnails``
+
+``instruments.architecture``: what is inside a network
+    ``drawing``, ``diagrams``, ``gradients``, ``attention``
+``instruments.phantom``: synthetic knees with a known truth
+    ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
+    ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
+``instruments.axis``: the severity axis in a network's features
+    ``ranks``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
+``instruments.saliency``: where a network looks
+    ``methods``, ``overlap``, ``controls``, ``nifti``, ``explain``, ``read``, ``means``, ``figures``
+``instruments.slicer``: slices to drag through
+    ``sheets``, ``slicer``, ``cases``, ``kernel``, ``lab``
+``instruments.audit``: printed tables, checked by their own arithmetic
+    ``printed``, ``counts``, ``ranks``, ``overlap``, ``sums``, ``findings``, ``trial``, ``figures``
+``instruments.published``: the paper's predictions and its protocol
+    ``published``, ``predictions``, ``protocol``, ``figures``
+``instruments.radiomics``: numbers of the same knees, and models on them
+    ``table``, ``models``, ``benchmark``, ``figures``
+``instruments.evidence``: claims, deviations and recorded speed
+    ``claims``, ``deviations``, ``performance``
+``instruments.paper``: the paper's tables and figures, redrawn
+    ``style``, ``overview``, ``figures``, ``saliency``, ``tables``
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """The label hierarchy: a coarse OA label above five Kellgren-Lawrence grades.
 
-Equations (1) to (4) of arXiv:2605.00718, section 3.1, and the reader-noise table
-that tells why the coarse label is the more stable of the two.
+Equations (1) and (4) of arXiv:2605.00718, section 3.1, and the table of reader noise, which tells
+why the coarse label is the more stable of the two.
 """
 
 from __future__ import annotations

@@ -7,11 +7,12 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import oacore
+
+if TYPE_CHECKING:  # torch takes seconds, and whoever has a device has imported it
+    import torch
 
 PACKAGES = ("torch", "monai", "lightning-fabric", "numpy", "scipy", "scikit-learn", "nibabel")
 
@@ -42,6 +43,8 @@ def commit() -> dict[str, Any]:
 
 def device_name(device: torch.device) -> str:
     """Name of a device as its maker gives it."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
@@ -49,6 +52,8 @@ def device_name(device: torch.device) -> str:
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """What a run's record says about the machine and the code behind it."""
+    import torch
+
     return {
         **commit(),
         "oacore": oacore.__version__,
