@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib.resources import files
 
 
@@ -35,4 +36,33 @@ METRIC_NAMES = {
     "kl_auc": "KL macro-AUC",
     "kl_acc": "KL accuracy",
     "kl_f1": "KL macro-F1",
+}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """How slices of a volume (X, Y, Z) in canonical (RAS) orientation are looked at.
+
+    Attributes
+    ----------
+    axis : int
+        The axis that a slice fixes.
+    across, up : int
+        The axes along a picture's rows and columns. A row runs from high to low: anterior is on
+        the left of sagittal slices, the patient's right on the left of the others.
+    edges : str
+        Letters of the picture's left, right, lower and upper edge.
+    """
+
+    axis: int
+    across: int
+    up: int
+    edges: str
+
+
+#: Planes by the axis that they fix.
+PLANES = {
+    "sagittal": Plane(axis=0, across=1, up=2, edges="APIS"),
+    "coronal": Plane(axis=1, across=0, up=2, edges="RLIS"),
+    "axial": Plane(axis=2, across=0, up=1, edges="RLPA"),
 }
