@@ -24,15 +24,11 @@ from scipy.stats import rankdata
 from oacore.data.volumes import resize
 from oacore.errors import InputError
 from oacore.instruments.paper.style import GREY, MM, SMALL, WIDTH, look
+from oacore.names import PLANES
 from oacore.plots.style import OKABE_ITO
 
-#: Axis that a plane fixes, the axes it shows (across, up), and the letters at left, right, below
-#: and above: superior is up, anterior on the left of sagittal slices, the patient's right on the
-#: left of coronal ones.
-PLANES = {
-    "sagittal": (0, (1, 2), ("A", "P", "I", "S")),
-    "coronal": (1, (0, 2), ("R", "L", "I", "S")),
-}
+#: The planes that are drawn.
+SHOWN = ("sagittal", "coronal")
 ZOOM = (60.0, 30.0)
 """Width and height in mm of what the insets show: the joint, in both planes."""
 
@@ -92,9 +88,10 @@ def saliency_over_slices(
     fig, axes = _axes(size, list(maps))
     black, white = np.percentile(image, (1, 99))
     colours = ListedColormap(matplotlib.colormaps["inferno"](np.linspace(0.55, 1, _STEPS)))
-    for (plane, (axis, shown, letters)), where in zip(PLANES.items(), at or (), strict=True):
-        grey, mask = _seen(image, axis, where), _seen(cartilage, axis, where)
-        wide, high = size[list(shown)]
+    for plane, where in zip(SHOWN, at or (), strict=True):
+        seen = PLANES[plane]
+        grey, mask = _seen(image, seen.axis, where), _seen(cartilage, seen.axis, where)
+        wide, high = size[[seen.across, seen.up]]
         x, y = _centres(mask.shape, wide, high)
         middle = _middle(mask, x, y, wide, high)
         for name, rank in ranks.items():
@@ -104,7 +101,7 @@ def saliency_over_slices(
                     grey, cmap="gray", vmin=black, vmax=white, extent=(0, wide, 0, high),
                     origin="lower", interpolation="bilinear",
                 )  # fmt: skip
-                over = np.ma.masked_invalid(_seen(rank, axis, where))
+                over = np.ma.masked_invalid(_seen(rank, seen.axis, where))
                 ax.imshow(
                     over, cmap=colours, vmin=-percent, vmax=0, extent=(0, wide, 0, high),
                     origin="lower", interpolation="nearest", alpha=0.8,
@@ -115,7 +112,7 @@ def saliency_over_slices(
                 ax.set(xlim=(0, wide), ylim=(0, high))
             _frame(axes[plane, "slice", name], axes[plane, "inset", name], middle)
         first = next(iter(maps))
-        _letters(axes[plane, "slice", first], letters)
+        _letters(axes[plane, "slice", first], seen.edges)
         _scale_bar(axes[plane, "slice", first], 20)
         _scale_bar(axes[plane, "inset", first], 10)
     _foot(fig, colours, percent, note)
@@ -194,7 +191,8 @@ def _axes(size: np.ndarray, names: list[str]) -> tuple[Figure, dict[tuple[str, s
     column = (WIDTH - _SIDE - _GAP * (len(names) - 1)) / len(names)  # mm
     column = min(column, 52.0)
     rows: list[tuple[str, str, float]] = []
-    for plane, (_, (across, up), _) in PLANES.items():
+    for plane in SHOWN:
+        across, up = PLANES[plane].across, PLANES[plane].up
         rows.append((plane, "slice", column * size[up] / size[across]))
         rows.append((plane, "inset", column * ZOOM[1] / ZOOM[0]))
     height = _TOP + _FOOT + sum(high for *_, high in rows) + _GAP * (len(rows) - 1)
@@ -231,7 +229,8 @@ def _frame(whole: Axes, inset: Axes, middle: tuple[float, float]) -> None:
     )  # fmt: skip
 
 
-def _letters(ax: Axes, letters: tuple[str, str, str, str]) -> None:
+def _letters(ax: Axes, letters: str) -> None:
+    """Letters of the left, right, lower and upper edge."""
     places = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.04), (0.5, 0.96))
     for letter, (x, y) in zip(letters, places, strict=True):
         ax.text(x, y, letter, transform=ax.transAxes, ha="center" if x == 0.5 else
