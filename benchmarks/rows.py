@@ -245,7 +245,7 @@ class Ours:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         config = run_config(replace(recipe, precision="auto"), "dual", SEED)
-        precision = oacore.training.loop._precision(config, device.type)
+        precision = oacore.training.loop.choose_precision(config, device.type)
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
         self.fabric.launch()
         bare = build_model(recipe.backbone, "dual", SEED, recipe.encoder, recipe.heads)

@@ -15,7 +15,7 @@ The leaves, which need nothing else of the package:
 ``models.scan``: one recurrence, three ways to compute it
     ``selective``, ``reference``, ``cpu``, ``gpu``
 ``training``: one loop, one objective, one run folder
-    ``losses``, ``loop``, ``runs``, ``untrained``
+    ``losses``, ``loop``, ``runs``
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``significance``, ``resampling``, ``seeds``, ``compare``,
     ``failures``, ``clinical``, ``dice``
@@ -23,7 +23,7 @@ The leaves, which need nothing else of the package:
     ``style``, ``basic``, ``intervals``, ``page``, ``thumbnails``
 
 ``instruments.architecture``: what is inside a network
-    ``drawing``, ``diagrams``, ``gradients``, ``attention``
+    ``drawings``, ``gradients``, ``attention``
 ``instruments.phantom``: synthetic knees with a known truth
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
     ``measure``, ``facts``, ``baseline``, ``template``, ``figures``

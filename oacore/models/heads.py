@@ -1,22 +1,29 @@
 """One model for all three supervisions: an encoder and one or two linear heads.
 
 An encoder is a module with the attribute `n_features` and the method `features`, which maps
-volumes to feature vectors by name, in the order of computation; the heads read the last.
+volumes to feature vectors by name, in the order of computation; the heads read the last. It may
+also have
+
+- `cam_layer`, the name of the module that Grad-CAM looks at; else its last child that makes a
+  volume;
+- `kernel(device)`, the name of the kernel that it chooses there, for the record of a run;
+- `settled(settings)`, its settings with those defaults filled in that hang on others.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, SUPERVISIONS
 from oacore.names import BACKBONE_NAMES
+from oacore.profile import Recipe
 
 #: How a Dual model's two heads are joined.
 HEADS = ("parallel", "cascaded")
@@ -38,66 +45,38 @@ class HierarchicalNet(nn.Module):
 
     def __init__(self, encoder: nn.Module, supervision: str, heads: str = "parallel") -> None:
         super().__init__()
-        n_features: Any = encoder.n_features
         self.encoder = encoder
+        n_features: Any = encoder.n_features
         self.cascaded = heads == "cascaded" and supervision == "dual"
         # The released cascade has two OA outputs, "no" and "yes", under cross-entropy.
         oa = nn.Linear(N_GRADES, 2) if self.cascaded else nn.Linear(n_features, 1)
-        heads_by_name = {"oa": oa, "kl": nn.Linear(n_features, N_GRADES)}
-        self.heads = nn.ModuleDict(
-            {name: heads_by_name[name] for name in SUPERVISIONS[supervision]}
-        )
+        both = {"oa": oa, "kl": nn.Linear(n_features, N_GRADES)}
+        self.heads = nn.ModuleDict({name: both[name] for name in SUPERVISIONS[supervision]})
 
     def classify(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits from features: "oa" of shape (batch,), "kl" of shape (batch, 5)."""
         if self.cascaded:
             kl = self.heads["kl"](z)  # (batch, 5)
-            no, yes = self.heads["oa"](kl).unbind(1)
+            no, yes = self.heads["oa"](kl).unbind(1)  # each (batch,)
             # Cross-entropy over two logits is binary cross-entropy of their difference.
             return {"oa": yes - no, "kl": kl}
         logits = {name: head(z) for name, head in self.heads.items()}
         if "oa" in logits:
-            logits["oa"] = logits["oa"].squeeze(1)
+            logits["oa"] = logits["oa"].squeeze(1)  # (batch, 1) -> (batch,)
         return logits
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits from volumes of shape (batch, 1, D, H, W)."""
-        return self.classify(self.encoder(x))
+        z = self.encoder(x)  # (batch, n_features), f(x) in equation (2)
+        return self.classify(z)
 
 
-def stages(encoder: nn.Module, grid: tuple[int, int, int]) -> pd.DataFrame:
-    """What each part of an encoder makes of a volume.
-
-    Parameters
-    ----------
-    encoder : Module
-    grid : tuple of int
-        Shape of the volume.
-
-    Returns
-    -------
-    DataFrame
-        A row for each direct child, in the order of use: stage, output (channels and voxels),
-        parameters.
-    """
-    rows: list[dict[str, Any]] = []
-
-    def note(name: str, module: nn.Module) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            shape = " x ".join(map(str, output.shape[1:]))
-            count = sum(parameter.numel() for parameter in module.parameters())
-            rows.append({"stage": name, "output": shape, "parameters": count})
-
-        return hook
-
-    hooks = [m.register_forward_hook(note(name, m)) for name, m in encoder.named_children()]
-    training = encoder.training
-    with torch.no_grad():
-        encoder.eval()(torch.zeros(1, 1, *grid))
-    encoder.train(training)
-    for hook in hooks:
-        hook.remove()
-    return pd.DataFrame(rows).set_index("stage")
+def channels_last(model: nn.Module) -> nn.Module:
+    """Lay the channels of each voxel side by side in a model's weights, as convolutions like it."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+    return model
 
 
 def encoder_class(backbone: str) -> Callable[..., nn.Module]:
@@ -112,6 +91,18 @@ def encoder_class(backbone: str) -> Callable[..., nn.Module]:
         known = ", ".join(BACKBONE_NAMES)
         raise InputError(f"unknown backbone {backbone!r}: choose one of {known}")
     return importlib.import_module(f"oacore.models.{backbone}").ENCODER
+
+
+def all_settings(backbone: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an encoder, those that are not given by their defaults.
+
+    A default that hangs on other settings is filled in by the encoder's own ``settled``.
+    """
+    encoder = encoder_class(backbone)
+    parameters = inspect.signature(encoder).parameters
+    settings = {name: one.default for name, one in parameters.items()} | given
+    settled: Callable[..., dict[str, Any]] = getattr(encoder, "settled", dict)
+    return settled(settings)
 
 
 def build_model(
@@ -143,3 +134,9 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HierarchicalNet(encoder_class(backbone)(**(settings or {})), supervision, heads)
+
+
+def count_parameters(recipe: Recipe, supervision: str = "dual") -> int:
+    """How many weights the model of a recipe has."""
+    model = build_model(recipe.backbone, supervision, 0, recipe.encoder, recipe.heads)
+    return sum(weight.numel() for weight in model.parameters())

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint
 from monai.networks.nets.resnet import ResNet
-from safetensors.torch import load_file
 from torch import nn
 
 from oacore.errors import InputError
+from oacore.models.weights import load_strictly, read_tensors
 
 #: As it is written in prose and figures.
 NAME = "M3T"
@@ -73,6 +73,8 @@ class M3T(nn.Module):
     n_features : int
         Length of the feature vector, equal to the width.
     """
+
+    cam_layer = "stem"  # beyond it there are slices, and then tokens
 
     def __init__(
         self,
@@ -311,37 +313,14 @@ def load_imagenet(net: SliceNet, path: str | Path) -> None:
     InputError
         If the file is no such weight file, or of another depth or width.
     """
-    try:
-        if Path(path).suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a torchvision resnet weight file") from None
-    except Exception as error:  # torch raises many kinds for a file that is not a checkpoint
-        raise InputError(f"{path}: not a weight file ({error})") from error
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InputError(f"{path}: is no dictionary of tensors, so it is no torchvision file")
+    state = read_tensors(path, "a torchvision resnet weight file")
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    own = net.state_dict()
     colours = state.get("conv1.weight")
     if colours is not None and colours.ndim == 4 and colours.shape[1] == 3:
-        channels = own["conv1.weight"].shape[1]
+        channels = net.conv1.in_channels
         mean = colours.mean(dim=1, keepdim=True)  # (width, 1, 7, 7)
         state["conv1.weight"] = mean.repeat(1, channels, 1, 1) * 3 / channels
-    # Files saved by early PyTorch have no batch counters; nothing in evaluation uses them.
-    for key in own:
-        if key.endswith("num_batches_tracked"):
-            state.setdefault(key, own[key])
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [k for k in sorted(own.keys() & state.keys()) if own[k].shape != state[k].shape]
-    if missing or unknown or shapes:
-        raise InputError(
-            f"{path} does not fit this 2D network: {len(missing)} tensors missing {missing[:2]}, "
-            f"{len(unknown)} unknown {unknown[:2]}, {len(shapes)} of another shape {shapes[:2]}; "
-            "build M3T with the file's depth2d and width2d 64"
-        )
-    net.load_state_dict(state, strict=True)
+    load_strictly(net, state, path, "build M3T with the file's depth2d and width2d 64")
 
 
 ENCODER = M3T

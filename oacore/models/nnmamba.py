@@ -111,8 +111,8 @@ class MambaLayer(nn.Module):
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         """Volumes of shape (batch, channels, D, H, W) to the same shape."""
         sequence = self.before(volume).flatten(2)  # (batch, channels, D*H*W), W fastest
-        mixed = sequence + self.block(sequence)
-        return self.after(mixed.view_as(volume))
+        mixed = sequence + self.block(sequence)  # (batch, channels, D*H*W)
+        return self.after(mixed.view_as(volume))  # (batch, channels, D, H, W)
 
 
 class NNMamba(nn.Module):
@@ -136,6 +136,8 @@ class NNMamba(nn.Module):
     n_features : int
         Length of the feature vector.
     """
+
+    cam_layer = "stage2"  # of the three stages, all of which are pooled, the finest
 
     def __init__(
         self,
@@ -189,7 +191,7 @@ class NNMamba(nn.Module):
             (batch, n_features), 32 by default. The released re-analysis reads "hidden".
         """
         c1 = self.stem(x)  # (batch, channels, D/2, H/2, W/2)
-        c1 = c1 + self.mamba(c1)
+        c1 = c1 + self.mamba(c1)  # the same shape
         c2 = _run(self.stage2, c1)  # (batch, 2 channels, D/4, H/4, W/4)
         c3 = _run(self.stage3, c2)  # (batch, 4 channels, D/8, H/8, W/8)
         c4 = _run(self.stage4, c3)  # (batch, 8 channels, D/16, H/16, W/16)

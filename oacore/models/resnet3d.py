@@ -13,20 +13,34 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets.resnet import ResNet
+from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck
 from torch import nn
 
 from oacore.errors import InputError
+from oacore.models.weights import load_strictly, read_tensors
 
 #: As it is written in prose and figures.
 NAME = "ResNet3D"
 
+
+class ResidualBlock(ResNetBlock):
+    """Two convolutions, whose result is added to the block's own input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(batch, in_planes, D, H, W) -> (batch, planes, D/stride, H/stride, W/stride)``."""
+        y = self.act(self.bn1(self.conv1(x)))  # (batch, planes, D/stride, H/stride, W/stride)
+        y = self.bn2(self.conv2(y))  # the same shape
+        shortcut = x if self.downsample is None else self.downsample(x)  # the same shape
+        y += shortcut
+        return self.act(y)
+
+
 # depth: (block, blocks in each stage, shortcut)
-STAGES: dict[int, tuple[str, list[int], str]] = {
-    10: ("basic", [1, 1, 1, 1], "B"),
-    18: ("basic", [2, 2, 2, 2], "A"),
-    34: ("basic", [3, 4, 6, 3], "A"),
-    50: ("bottleneck", [3, 4, 6, 3], "B"),
+STAGES: dict[int, tuple[type[ResNetBlock | ResNetBottleneck], list[int], str]] = {
+    10: (ResidualBlock, [1, 1, 1, 1], "B"),
+    18: (ResidualBlock, [2, 2, 2, 2], "A"),
+    34: (ResidualBlock, [3, 4, 6, 3], "A"),
+    50: (ResNetBottleneck, [3, 4, 6, 3], "B"),
 }
 
 
@@ -53,6 +67,8 @@ class ResNet3D(ResNet):
     n_features : int
         Length of the pooled feature vector.
     """
+
+    cam_layer = "layer4"
 
     def __init__(
         self,
@@ -86,6 +102,11 @@ class ResNet3D(ResNet):
         if weights is not None:
             load_med3d(self, weights)
 
+    @staticmethod
+    def settled(settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings with Med3D's own shortcut in place of None."""
+        return {**settings, "shortcut": settings["shortcut"] or STAGES[settings["depth"]][2]}
+
     def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """The globally averaged output of the last stage, ``{"pooled": (batch, n_features)}``."""
         return {"pooled": self(x)}
@@ -95,10 +116,10 @@ class ResNet3D(ResNet):
     ) -> torch.Tensor:
         # Overrides MONAI's shortcut A, which (like MedicalNet's) concatenates `out.data` and so
         # cuts the gradient: training and gradient saliency would both miss this path.
-        x = x[:, :, ::stride, ::stride, ::stride]
+        x = x[:, :, ::stride, ::stride, ::stride]  # (batch, channels, D/stride, H/stride, W/stride)
         if self.cut_gradient:
             x = x.detach()
-        return F.pad(x, (0, 0, 0, 0, 0, 0, 0, planes - x.shape[1]))
+        return F.pad(x, (0, 0, 0, 0, 0, 0, 0, planes - x.shape[1]))  # (batch, planes, ...)
 
 
 def _dilate(stage: nn.Module, dilation: int) -> None:
@@ -129,31 +150,11 @@ def load_med3d(encoder: ResNet3D, path: str | Path) -> None:
     InputError
         If the file is no such weight file, or of another depth, width or shortcut.
     """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the path of a Med3D resnet_*.pth") from None
-    except Exception as error:  # torch raises many kinds for a file that is not a checkpoint
-        raise InputError(f"{path}: not a PyTorch weight file ({error})") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds no `state_dict` of tensors, so it is no Med3D file")
+    state = read_tensors(path, "a Med3D resnet_*.pth")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not key.startswith("conv_seg")}
-    own = encoder.state_dict()
-    # Files saved by early PyTorch have no batch counters; nothing in evaluation uses them.
-    for key in own:
-        if key.endswith("num_batches_tracked"):
-            state.setdefault(key, own[key])
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [k for k in sorted(own.keys() & state.keys()) if own[k].shape != state[k].shape]
-    if missing or unknown or shapes:
-        raise InputError(
-            f"{path} does not fit this encoder: {len(missing)} tensors missing {missing[:2]}, "
-            f"{len(unknown)} unknown {unknown[:2]}, {len(shapes)} of another shape {shapes[:2]}; "
-            "build the encoder with the file's depth, width 64 and Med3D's own shortcut"
-        )
-    encoder.load_state_dict(state, strict=True)
+    cure = "build the encoder with the file's depth, width 64 and Med3D's own shortcut"
+    load_strictly(encoder, state, path, cure)
 
 
 ENCODER = ResNet3D

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from tqdm import tqdm
 
 from oacore.data.cache import Volumes
 from oacore.errors import InputError
+from oacore.files import replace, write
 from oacore.fingerprint import fingerprint
 from oacore.hierarchy import oa_from_kl, prob_oa_from_kl
-from oacore.models.heads import HierarchicalNet, build_model
+from oacore.models.heads import HierarchicalNet, build_model, channels_last
 from oacore.profile import Recipe
 from oacore.provenance import provenance
 from oacore.training.losses import hierarchical_loss
@@ -118,45 +119,24 @@ def train(
     folder = Path(folder)
     checkpoint = folder / "checkpoint.pt"
     settings = {**asdict(config), "volumes": volumes.key, "labels": _digest_of_labels(cases)}
-    if (folder / "done.json").exists():
-        if not _same(folder / "done.json", settings):
-            raise InputError(
-                f"{folder}: holds a finished run with other settings, labels or volumes; "
-                "choose another folder, or remove this one"
-            )
+    if _finished(folder, settings):
         checkpoint.unlink(missing_ok=True)  # left by a kill after the last file was written
         return folder
 
     bare = build_model(
         config.backbone, config.supervision, config.seed, config.encoder, config.heads
     )
-    precision = _precision(config, accelerator)
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
-    fabric.launch()
-    if config.batch_size < fabric.world_size:
-        raise InputError(
-            f"a batch of {config.batch_size} cannot be shared by {fabric.world_size} devices; "
-            "use fewer devices or a larger batch"
-        )
-    kernel = getattr(bare.encoder, "kernel", None)  # an encoder with more than one names it
-    # What an unfinished run must share with this one to be gone on with.
-    identity = {
-        **settings,
-        "precision used": precision,
-        "kernel": kernel(fabric.device) if kernel else "torch",
-        "code": fingerprint(__name__, f"oacore.models.{config.backbone}"),
-    }
+    precision = choose_precision(config, accelerator)
+    fabric = _launch(config, accelerator, devices, precision)
+    identity = {**settings, **_circumstances(config, bare, fabric.device, precision)}
     if fabric.is_global_zero and not _same(folder / "config.json", identity):
         _clear(folder)
-        _write(folder / "config.json", json.dumps(identity, indent=1))
+        write(folder / "config.json", json.dumps(identity, indent=1))
     fabric.barrier()
 
-    for module in bare.modules():
-        if isinstance(module, nn.Conv3d):  # fastest with a voxel's channels side by side
-            weight = module.weight
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
-            if precision == "bf16-mixed" and fabric.device.type == "cpu":
-                module.register_forward_pre_hook(_refuse_thin)
+    channels_last(bare)
+    if precision == "bf16-mixed" and fabric.device.type == "cpu":
+        _refuse_thin_volumes(bare)
     optimizer = torch.optim.AdamW(
         bare.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
@@ -166,20 +146,22 @@ def train(
     if checkpoint.exists():
         fabric.load(checkpoint, state, weights_only=True)
     training = cases[cases["split"] == "train"]
-    rows = volumes.rows(training["case_id"])
-    kl = torch.tensor(training["kl"].to_numpy(np.int64), device=fabric.device)
-
     name = f"{config.backbone} {config.supervision} seed {config.seed}"
     epochs = range(len(state["history"]), config.epochs)
     bar = tqdm(epochs, name, config.epochs, initial=epochs.start, disable=not fabric.is_global_zero)
     for epoch in bar:
-        losses = train_epoch(fabric, model, optimizer, config, volumes, rows, kl, epoch)
-        state["history"].append({"epoch": epoch + 1, **losses})
+        start = time.perf_counter()
+        fabric.seed_everything(config.seed * 100_003 + epoch, verbose=False)  # dropout, if any
+        batches = load_epoch(fabric, config, training, volumes, epoch)
+        losses = train_epoch(fabric, model, optimizer, batches)
+        _require_finite(losses["loss"], config, epoch)
+        seconds = time.perf_counter() - start
+        state["history"].append({"epoch": epoch + 1, **losses, "seconds": seconds})
         bar.set_postfix(loss=f"{losses['loss']:.3f}")
         part = folder / "checkpoint.part"
         fabric.save(part, state)
         if fabric.is_global_zero:
-            _rename(part, checkpoint)
+            replace(part, checkpoint)
         fabric.barrier()
 
     if fabric.is_global_zero:
@@ -192,7 +174,7 @@ def train(
         predictions.to_csv(folder / "predictions.csv", index=False)
         arrays: dict[str, Any] = {"case_id": predictions["case_id"], **features}
         np.savez(folder / "features.npz", **arrays)
-        _write(
+        write(
             folder / "done.json",
             json.dumps({**identity, "provenance": provenance(fabric.device)}, indent=1),
         )
@@ -205,42 +187,69 @@ def train_epoch(
     fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    config: RunConfig,
-    volumes: Volumes,
-    rows: np.ndarray,
-    kl: torch.Tensor,
-    epoch: int,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
 ) -> dict[str, float]:
-    """One pass over the training split; mean losses over its cases."""
-    start = time.perf_counter()
-    fabric.seed_everything(config.seed * 100_003 + epoch, verbose=False)  # dropout, if any
+    """One pass over the training split; mean losses over its knees.
+
+    Parameters
+    ----------
+    fabric, model, optimizer
+        As Fabric sets them up.
+    batches : iterable of (Tensor, Tensor)
+        As :func:`load_epoch` yields them.
+
+    Returns
+    -------
+    dict
+        "loss", and for each head "loss_oa" or "loss_kl", over all devices.
+    """
     model.train()
-    sums: dict[str, torch.Tensor] = {}
-    seen = 0
-    for batch in epoch_batches(
-        len(rows), config.batch_size, config.seed, epoch, fabric.global_rank, fabric.world_size
-    ):
-        logits = model(load_batch(volumes, rows[batch], fabric.device))
-        loss, parts = hierarchical_loss(logits, kl[batch])
+    sums = LossSums(fabric)
+    for x, kl in batches:  # (batch, 1, D, H, W) and (batch,)
+        logits = model(x)  # "oa": (batch,), "kl": (batch, 5)
+        loss, parts = hierarchical_loss(logits, kl)
         fabric.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
-        # Summed where they are: reading a loss at each step would make a GPU wait.
+        sums.record(loss, parts, len(kl))
+    return sums.means()
+
+
+def load_epoch(
+    fabric: Fabric, config: RunConfig, training: pd.DataFrame, volumes: Volumes, epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Volumes (batch, 1, D, H, W) and grades (batch,) of this device's share of each batch."""
+    rows = volumes.rows(training["case_id"])
+    kl = torch.tensor(training["kl"].to_numpy(np.int64), device=fabric.device)
+    for batch in epoch_batches(
+        len(rows), config.batch_size, config.seed, epoch, fabric.global_rank, fabric.world_size
+    ):
+        yield load_batch(volumes, rows[batch], fabric.device), kl[batch]
+
+
+class LossSums:
+    """Losses of an epoch, added up where they are: reading one at each step makes a GPU wait."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.sums: dict[str, torch.Tensor] = {}
+        self.cases = 0
+
+    def record(self, loss: torch.Tensor, parts: dict[str, torch.Tensor], cases: int) -> None:
+        """Add the mean losses of one step over so many cases."""
         for key, value in {"loss": loss, **{f"loss_{k}": v for k, v in parts.items()}}.items():
-            sums[key] = sums.get(key, torch.zeros((), device=fabric.device)) + (
-                value.detach() * len(batch)
-            )
-        seen += len(batch)
-    totals = torch.stack([*sums.values(), torch.tensor(float(seen), device=fabric.device)])
-    reduced: Any = fabric.all_reduce(totals, reduce_op="sum")
-    *losses, cases = reduced.tolist()
-    means = {key: loss / cases for key, loss in zip(sums, losses, strict=True)}
-    if not np.isfinite(means["loss"]):
-        raise FloatingPointError(
-            f"the loss of {config.backbone} {config.supervision} became {means['loss']} in epoch "
-            f"{epoch + 1}; lower the learning rate ({config.lr}) or train in 32-true"
+            before = self.sums.get(key, torch.zeros((), device=self.fabric.device))
+            self.sums[key] = before + value.detach() * cases
+        self.cases += cases
+
+    def means(self) -> dict[str, float]:
+        """Mean losses over the cases of all devices."""
+        cases = torch.tensor(float(self.cases), device=self.fabric.device)
+        reduced: Any = self.fabric.all_reduce(
+            torch.stack([*self.sums.values(), cases]), reduce_op="sum"
         )
-    return {**means, "seconds": time.perf_counter() - start}
+        *losses, total = reduced.tolist()
+        return {key: loss / total for key, loss in zip(self.sums, losses, strict=True)}
 
 
 @torch.no_grad()
@@ -280,7 +289,13 @@ def predict(
         for name, answer in answers.items():
             logits.setdefault(name, []).append(answer.float().cpu())
     joined = {name: torch.cat(parts).double() for name, parts in logits.items()}
+    table = _prediction_table(config, cases, joined)
+    return table, {name: torch.cat(parts).numpy() for name, parts in features.items()}
 
+
+def _prediction_table(
+    config: RunConfig, cases: pd.DataFrame, logits: dict[str, torch.Tensor]
+) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "backbone": config.backbone,
@@ -294,20 +309,21 @@ def predict(
     table["oa"] = oa_from_kl(table["kl"])
     prob_kl = np.full((len(table), 5), np.nan)
     pred_kl = pd.array([pd.NA] * len(table), dtype="Int64")
-    if "kl" in joined:
-        prob_kl = joined["kl"].softmax(dim=1).numpy()
+    if "kl" in logits:
+        prob_kl = logits["kl"].softmax(dim=1).numpy()  # (n, 5)
         pred_kl = pd.array(prob_kl.argmax(axis=1), dtype="Int64")
-    from_kl = prob_oa_from_kl(prob_kl)
-    prob_oa = joined["oa"].sigmoid().numpy() if "oa" in joined else from_kl
+    from_kl = prob_oa_from_kl(prob_kl)  # (n,)
+    prob_oa = logits["oa"].sigmoid().numpy() if "oa" in logits else from_kl
     table["prob_oa"], table["pred_oa"] = prob_oa, (prob_oa >= 0.5).astype(int)
     table["prob_oa_from_kl"] = from_kl
     for grade in range(5):
         table[f"prob_kl_{grade}"] = prob_kl[:, grade]
     table["pred_kl"] = pred_kl
-    return table, {name: torch.cat(parts).numpy() for name, parts in features.items()}
+    return table
 
 
-def _precision(config: RunConfig, accelerator: str) -> Any:
+def choose_precision(config: RunConfig, accelerator: str) -> Any:
+    """Precision of a run as Fabric names it; for "auto", bf16 where a device computes in it."""
     if config.precision != "auto":
         return config.precision
     if accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
@@ -317,21 +333,70 @@ def _precision(config: RunConfig, accelerator: str) -> Any:
     return "bf16-mixed" if bf16 else "32-true"
 
 
-def _refuse_thin(conv: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Stop where oneDNN (torch 2.13) leaves gradients unwritten: bf16, thinner than the kernel."""
-    sides, kernel = tuple(inputs[0].shape[2:]), conv.kernel_size
-    thin = any(side < size for side, size in zip(sides, kernel, strict=True))  # type: ignore
-    if thin and conv.dilation == (1, 1, 1) and torch.is_autocast_enabled("cpu"):
+def _launch(config: RunConfig, accelerator: str, devices: int, precision: Any) -> Fabric:
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    fabric.launch()
+    if config.batch_size < fabric.world_size:
         raise InputError(
-            f"in bf16 on a CPU, gradients are wrong for a volume of {sides} under a convolution of "
-            f"{kernel}; train in 32-true, or give the network a larger grid"
+            f"a batch of {config.batch_size} cannot be shared by {fabric.world_size} devices; "
+            "use fewer devices or a larger batch"
         )
+    return fabric
+
+
+def _circumstances(
+    config: RunConfig, model: HierarchicalNet, device: torch.device, precision: str
+) -> dict[str, str]:
+    """What an unfinished run must share with this one, besides its settings, to be gone on with."""
+    kernel = getattr(model.encoder, "kernel", None)  # an encoder with more than one names it
+    return {
+        "precision used": precision,
+        "kernel": kernel(device) if kernel else "torch",
+        "code": fingerprint(__name__, f"oacore.models.{config.backbone}"),
+    }
+
+
+def _require_finite(loss: float, config: RunConfig, epoch: int) -> None:
+    if not np.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of {config.backbone} {config.supervision} became {loss} in epoch "
+            f"{epoch + 1}; lower the learning rate ({config.lr}) or train in 32-true"
+        )
+
+
+def _refuse_thin_volumes(model: nn.Module) -> None:
+    """Stop where oneDNN (torch 2.13) leaves gradients unwritten: bf16, thinner than the kernel."""
+
+    def check(conv: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        sides, kernel = tuple(inputs[0].shape[2:]), conv.kernel_size
+        thin = any(side < size for side, size in zip(sides, kernel, strict=True))
+        if thin and conv.dilation == (1, 1, 1) and torch.is_autocast_enabled("cpu"):
+            raise InputError(
+                f"in bf16 on a CPU, gradients are wrong for a volume of {sides} under a "
+                f"convolution of {kernel}; train in 32-true, or give the network a larger grid"
+            )
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv3d):
+            module.register_forward_pre_hook(check)
 
 
 def _digest_of_labels(cases: pd.DataFrame) -> str:
     """Digest of what the loop reads from the table of cases."""
     text = cases[["case_id", "split", "kl"]].to_csv(index=False)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _finished(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a folder holds the finished run of these settings; one of others is an error."""
+    if not (folder / "done.json").exists():
+        return False
+    if not _same(folder / "done.json", settings):
+        raise InputError(
+            f"{folder}: holds a finished run with other settings, labels or volumes; "
+            "choose another folder, or remove this one"
+        )
+    return True
 
 
 def _same(file: Path, settings: dict[str, Any]) -> bool:
@@ -353,16 +418,3 @@ def _clear(folder: Path) -> None:
     if left:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    _rename(part, path)
-
-
-def _rename(part: Path, path: Path) -> None:
-    """Put a finished file in its place, once the disk has it: a power cut leaves the old one."""
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -1,16 +1,23 @@
-"""Finished training runs of a folder, as tidy tables."""
+"""All runs of a backbone, trained where they are missing; finished ones as tidy tables."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+from oacore.data.cache import Volumes, cached_volumes
+from oacore.data.cohort import graded, read_cohort
 from oacore.errors import InputError
 from oacore.models.heads import HierarchicalNet, build_model
+from oacore.profile import Recipe, load_profile
+from oacore.training.loop import predict, run_config, train
 
 #: What all runs that are compared have in common, and what those of one model have besides.
 ALL_SHARE = ("labels",)
@@ -18,6 +25,64 @@ MODEL_SHARES = (
     *("backbone", "encoder", "heads", "epochs", "batch_size", "lr", "weight_decay", "precision"),
     *("volumes", "precision used"),
 )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One backbone of a build: how it is trained, on what, and where its runs lie.
+
+    Attributes
+    ----------
+    backbone : str
+    recipe : Recipe
+        The profile's.
+    cases : DataFrame
+        Graded cases of both splits, see :func:`.cohort.graded`.
+    volumes : Volumes
+        Of these cases, on the recipe's grid.
+    runs : Path
+        Folder of all runs of the build.
+    """
+
+    backbone: str
+    recipe: Recipe
+    cases: pd.DataFrame
+    volumes: Volumes
+    runs: Path
+
+
+def experiment(backbone: str, profile: str, cohort: str | Path, build: str | Path) -> Experiment:
+    """One backbone of a build, from the name of its profile and two folders.
+
+    Parameters
+    ----------
+    backbone : str
+        A key of :data:`.names.BACKBONE_NAMES` that the profile trains.
+    profile : str
+        See :func:`.profile.load_profile`.
+    cohort, build : path-like
+        The knees; and the folder with the build's ``cache`` and ``runs``.
+    """
+    recipe = load_profile(profile).recipe(backbone)
+    cases = graded(read_cohort(cohort))
+    volumes = cached_volumes(cases, recipe.grid, recipe.resample, Path(build) / "cache")
+    return Experiment(backbone, recipe, cases, volumes, Path(build) / "runs")
+
+
+def train_all(experiment: Experiment) -> None:
+    """Train a backbone under each supervision with each seed; finished runs are found."""
+    recipe = experiment.recipe
+    for supervision in recipe.supervisions:
+        for seed in recipe.seeds:
+            config = run_config(recipe, supervision, seed)
+            folder = run_folder(experiment.runs, experiment.backbone, supervision, seed)
+            train(config, experiment.cases, experiment.volumes, folder)
+
+
+def first_run(experiment: Experiment, supervision: str) -> Path:
+    """Folder of the first seed's run under a supervision."""
+    first = experiment.recipe.seeds[0]
+    return run_folder(experiment.runs, experiment.backbone, supervision, first)
 
 
 def run_folder(runs: str | Path, model: str, supervision: str, seed: int) -> Path:
@@ -123,3 +188,40 @@ def run_records(runs: str | Path) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def untrained_features(
+    recipe: Recipe, cases: pd.DataFrame, volumes: Volumes, *, seed: int, accelerator: str = "auto"
+) -> np.ndarray:
+    """Features of a backbone with its initial weights, computed as a finished run computes its own.
+
+    The control for what a trained network's features show: random convolutions already tell
+    volumes apart, by their brightness, size and texture, and what can be read off them is owed to
+    the architecture and the images, not to training.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    cases : DataFrame
+        Graded cases, see :func:`.cohort.graded`.
+    volumes : Volumes
+        Of these cases, on the recipe's grid.
+    seed : int
+        Of the weights. A run of this seed started from the same encoder, under any supervision.
+    accelerator : str
+        As in :func:`.loop.train`.
+
+    Returns
+    -------
+    (n, n_features) float32 array
+        In the order of `cases`.
+
+    Notes
+    -----
+    Batch normalisation has its initial statistics, mean 0 and variance 1: it has seen no knee.
+    """
+    config = run_config(recipe, "dual", seed)  # the heads are not asked
+    model = build_model(recipe.backbone, "dual", seed, recipe.encoder, recipe.heads)
+    fabric = Fabric(accelerator=accelerator, devices=1, precision="32-true")
+    _, features = predict(fabric, model.to(fabric.device), config, cases, volumes)
+    return features["features"]

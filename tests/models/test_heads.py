@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from oacore.errors import InputError
-from oacore.models.heads import build_model, stages
+from oacore.models.heads import build_model
+from oacore.models.shapes import last_volume, stages
 from oacore.names import BACKBONE_NAMES
+from oacore.profile import load_profile
 from oacore.training.losses import hierarchical_loss
 
 SETTINGS = {"depth": 10, "width": 4}
@@ -64,14 +66,28 @@ def test_every_backbone_has_a_written_name():
 
 @pytest.mark.parametrize("backbone", BACKBONE_NAMES)
 def test_stages_and_features_of_every_backbone(backbone):
-    settings = {
-        "resnet3d": SETTINGS,
-        "m3t": {"size": 16, "channels": 2, "depth2d": 18, "width2d": 4, "width": 8, "layers": 1},
-        "nnmamba": {"channels": 4, "blocks": 1},
-    }[backbone]
-    encoder = build_model(backbone, "dual", 0, settings).encoder.eval()
-    table = stages(encoder, (16, 16, 16))
+    recipe = load_profile("smoke").backbones[backbone]
+    encoder = build_model(backbone, "dual", 0, recipe.encoder).encoder.eval()
+    table = stages(encoder, recipe.grid)
     assert table["parameters"].gt(0).any() and table.index.is_unique
-    named = encoder.features(torch.zeros(2, 1, 16, 16, 16))
+    x = torch.zeros(2, 1, *recipe.grid)
+    made = {}
+    for name, child in encoder.named_children():
+        child.register_forward_hook(lambda m, i, o, name=name: made.update({name: o.shape}))
+    named = encoder.features(x)
     assert next(reversed(named.values())).shape == (2, encoder.n_features)
-    assert torch.equal(next(reversed(named.values())), encoder(torch.zeros(2, 1, 16, 16, 16)))
+    assert torch.equal(next(reversed(named.values())), encoder(x))
+    told = table["output"].map(lambda words: [int(n) for n in words.split(" x ")])
+    assert told.to_dict() == {name: list(shape[1:]) for name, shape in made.items()}
+    count = sum(weight.numel() for weight in encoder.parameters())
+    loose = sum(weight.numel() for _, weight in encoder.named_parameters(recurse=False))
+    assert table["parameters"].sum() == count - loose
+    layer = getattr(encoder, "cam_layer", None) or last_volume(encoder, recipe.grid)
+    assert len(made[layer]) == 5
+
+
+def test_grad_cam_looks_at_the_last_volume_that_a_child_makes():
+    encoder = nn.Sequential(nn.Conv3d(1, 2, 1), nn.Conv3d(2, 3, 1), nn.Flatten(), nn.LazyLinear(2))
+    encoder(torch.zeros(1, 1, 4, 4, 4))
+    assert last_volume(encoder, (4, 4, 4)) == "1"
+    assert last_volume(nn.Sequential(nn.Flatten()), (4, 4, 4)) is None

@@ -73,7 +73,7 @@ def test_weights_equal_those_of_a_plain_loop(cohort, tmp_path, supervision):
     [
         ("load_batch", 2),  # in the first epoch
         ("load_batch", 5),  # in the second, after a checkpoint
-        ("_rename", 3),  # with a checkpoint written and not yet in its place
+        ("replace", 2),  # with a checkpoint written and not yet in its place
         ("predict", 1),  # after the last epoch
         ("provenance", 1),  # with all files but the last
     ],
@@ -114,14 +114,14 @@ def test_an_unfinished_run_of_other_code_is_begun_anew(cohort, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_digest_of_code", lambda model: "old")
+        patch.setattr(module, "fingerprint", lambda *modules: "old")
         patch.setattr(module, "predict", stop)
         with pytest.raises(KeyboardInterrupt):
             train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
     assert (tmp_path / "checkpoint.pt").exists()
     seen = []
-    honest = module.train_epoch
-    monkeypatch.setattr(module, "train_epoch", lambda *a: seen.append(a[-1]) or honest(*a))
+    honest = module.load_epoch
+    monkeypatch.setattr(module, "load_epoch", lambda *a: seen.append(a[-1]) or honest(*a))
     train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
     assert seen == [0, 1, 2]
 

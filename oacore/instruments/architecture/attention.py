@@ -10,7 +10,7 @@ import torch
 from oacore.models.m3t import M3T, Layer
 
 #: In the order in which their slices stand in the sequence.
-PLANES = ("coronal", "sagittal", "axial")
+TOKEN_PLANES = ("coronal", "sagittal", "axial")
 
 
 def token_table(size: int) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def token_table(size: int) -> pd.DataFrame:
         S - 1; missing where the token is no slice).
     """
     rows: list[tuple[str, int | None]] = [("class", None)]
-    for plane in PLANES:
+    for plane in TOKEN_PLANES:
         rows += [(plane, number) for number in range(size)]
         rows += [("separator", None)]
     table = pd.DataFrame(rows, columns=["kind", "slice"])

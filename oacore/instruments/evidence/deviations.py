@@ -6,7 +6,6 @@ trained with is a variant of a profile, which changes one setting of a backbone.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -16,8 +15,7 @@ import yaml
 
 from oacore.errors import InputError
 from oacore.metrics.seeds import compare_by_seed, seed_and_knee_interval
-from oacore.models.heads import encoder_class
-from oacore.models.resnet3d import STAGES
+from oacore.names import interval_text
 from oacore.profile import Profile, Recipe
 
 #: Kinds of evidence in words, {} for the knees of the cohort.
@@ -93,10 +91,9 @@ def profile_differences(*profiles: Profile) -> pd.DataFrame:
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """All settings of a recipe that a single run has, those of the encoder with their defaults."""
-    parameters = inspect.signature(encoder_class(recipe.backbone)).parameters
-    encoder = {name: one.default for name, one in parameters.items()} | recipe.encoder
-    if recipe.backbone == "resnet3d":
-        encoder["shortcut"] = encoder["shortcut"] or STAGES[encoder["depth"]][2]
+    from oacore.models.heads import all_settings  # brings PyTorch, which the table needs not
+
+    encoder = all_settings(recipe.backbone, recipe.encoder)
     apart = ("backbone", "encoder", "supervisions", "seeds")
     own = {key: value for key, value in vars(recipe).items() if key not in apart}
     return {**own, **{f"encoder {key}": value for key, value in encoder.items()}}
@@ -175,10 +172,10 @@ def in_words(effects: pd.DataFrame, setting: str) -> str:
     for variant, table in chosen.groupby("variant", sort=False):
         rows = table.set_index("metric")
         parts = [
-            f"{name} {row['delta']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+            f"{name} {interval_text(row['value'], row['low'], row['high'], '+.3f')}"
             for name, row in ((name, rows.loc[key]) for key, name in names.items())
         ]
-        beyond = int(((rows["ci_low"] > 0) | (rows["ci_high"] < 0)).sum())
+        beyond = int(((rows["low"] > 0) | (rows["high"] < 0)).sum())
         first = rows.iloc[0]
         seeds = f"{first['n_seeds']} seeds"
         if first["n_seeds"] == 1:

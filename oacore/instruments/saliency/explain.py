@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from oacore.data.cache import Volumes
 from oacore.errors import InputError
+from oacore.files import remove_parts, whole, write
 from oacore.fingerprint import fingerprint
 from oacore.instruments.saliency.controls import (
     LESIONS,
@@ -38,7 +37,7 @@ from oacore.instruments.saliency.controls import (
 from oacore.instruments.saliency.methods import saliency_map
 from oacore.instruments.saliency.nifti import write_map
 from oacore.instruments.saliency.overlap import REGIONS, overlap, region
-from oacore.models.heads import HierarchicalNet, build_model
+from oacore.models.heads import HierarchicalNet, build_model, channels_last
 from oacore.results import write_csv
 from oacore.training.loop import load_batch
 from oacore.training.runs import load_trained, run_record
@@ -132,7 +131,7 @@ def explain(
         if not part.exists():
             rows = np.arange(start, min(start + size, len(test)))
             tables = {name: table.to_dict("records") for name, table in measure(rows).items()}
-            _write(part, json.dumps(tables).encode())
+            write(part, json.dumps(tables))
     found = [json.loads(part.read_text()) for part in sorted(parts.glob("*.json"))]
     for name in ("overlap", "profile"):
         records = [record for one in found for record in one[name]]
@@ -141,7 +140,7 @@ def explain(
     kept_rows = np.flatnonzero(test.groupby("kl").cumcount() < PER_GRADE)
     _keep_maps(measure, kept_rows, folder)
     write_csv(pd.DataFrame(_cascade(measure, kept_rows)), folder / "cascade.csv")
-    _write(folder / "done.json", json.dumps(identity, indent=1).encode())
+    write(folder / "done.json", json.dumps(identity, indent=1))
     shutil.rmtree(parts)
     return folder
 
@@ -246,10 +245,7 @@ def _models(run: Path, volumes: Volumes, device: str) -> tuple[HierarchicalNet, 
     encoder = {k: v for k, v in done["encoder"].items() if k not in ("weights", "weights2d")}
     seed = done["seed"] + UNTRAINED
     untrained = build_model(done["backbone"], done["supervision"], seed, encoder, done["heads"])
-    for module in (*model.modules(), *untrained.modules()):
-        if isinstance(module, nn.Conv3d):  # fastest with a voxel's channels side by side
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-    return model.to(device), untrained.to(device)
+    return channels_last(model).to(device), channels_last(untrained).to(device)
 
 
 def _keep_maps(measure: _Measure, rows: np.ndarray, folder: Path) -> None:
@@ -265,10 +261,9 @@ def _keep_maps(measure: _Measure, rows: np.ndarray, folder: Path) -> None:
                 if method == "gradient":
                     name = f"case-{case['case_id']}-{head}-gradient.nii.gz"
                     write_map(one, case["image"], nifti / name, "uint8")
-    part = folder / "part-maps.npz"
     stacked: dict[str, Any] = {name: np.stack(maps) for name, maps in arrays.items()}
-    np.savez_compressed(part, case_id=measure.test["case_id"].to_numpy()[rows], **stacked)
-    os.replace(part, folder / "maps.npz")
+    with whole(folder / "maps.npz") as part:
+        np.savez_compressed(part, case_id=measure.test["case_id"].to_numpy()[rows], **stacked)
 
 
 def _cascade(measure: _Measure, rows: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -304,11 +299,6 @@ def _resumed(folder: Path, identity: dict[str, str]) -> Path:
     if parts.exists() and not (record.exists() and json.loads(record.read_text()) == identity):
         shutil.rmtree(parts)
     parts.mkdir(parents=True, exist_ok=True)
-    _write(record, json.dumps(identity).encode())
+    remove_parts(folder)
+    write(record, json.dumps(identity))
     return parts
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"part-{path.name}")
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -17,9 +17,7 @@ from torch import nn
 
 from oacore.errors import InputError
 from oacore.models.heads import HierarchicalNet
-from oacore.models.m3t import M3T
-from oacore.models.nnmamba import NNMamba
-from oacore.models.resnet3d import ResNet3D
+from oacore.models.shapes import last_volume
 
 
 @dataclass(frozen=True)
@@ -219,14 +217,15 @@ def grad_cam(
 ) -> torch.Tensor:
     """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), as coarse as the layer it looks at.
 
-    By default `CAM_LAYERS` of the encoder's class; "layer3" takes another. What
-    speaks against the answer is dropped, as there: a map may be 0 everywhere. From the layer's
-    voxels to the volume's it goes trilinearly.
+    By default that is the encoder's `cam_layer`, or else its last child that makes a volume;
+    "layer3" takes another. What speaks against the answer is dropped, as there: a map may be 0
+    everywhere. From the layer's voxels to the volume's it goes trilinearly.
     """
     from captum.attr import LayerAttribution, LayerGradCam
 
     encoder = ask.model.encoder
-    name = layer or CAM_LAYERS.get(type(encoder))
+    own = getattr(encoder, "cam_layer", None)
+    name = layer or own or last_volume(encoder, volumes.shape[2:])
     stages = dict(encoder.named_modules())
     if name not in stages:
         names = ", ".join(child for child, _ in encoder.named_children())
@@ -254,6 +253,7 @@ def occlusion(ask: Question, volumes: torch.Tensor, seed: int, parts: int = 4) -
     return found.abs()
 
 
+#: Methods by the names that runs and tables keep.
 METHODS: dict[str, Callable[..., torch.Tensor]] = {
     "gradient": gradient,
     "smoothgrad": smoothgrad,
@@ -263,10 +263,6 @@ METHODS: dict[str, Callable[..., torch.Tensor]] = {
     "grad-cam": grad_cam,
     "occlusion": occlusion,
 }
-
-#: Where Grad-CAM looks. Of nnMamba's three stages, all of which are pooled, the finest; of M3T the
-#: 3D stem, beyond which there are slices and then tokens.
-CAM_LAYERS: dict[type[nn.Module], str] = {ResNet3D: "layer4", NNMamba: "stage2", M3T: "stem"}
 
 
 def _air(volumes: torch.Tensor) -> torch.Tensor:

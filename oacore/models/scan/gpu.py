@@ -1,15 +1,17 @@
 """Triton backend of the selective scan (Gu and Dao 2023, arXiv:2312.00752, algorithm 2).
 
-For each batch, channel and state, with the decay a_t = exp(d_t A),
+For each batch, channel and state, with the decay a_t = exp(d_t A)::
 
     h_t = a_t h_{t-1} + d_t B_t u_t          y_t = sum over states of C_t h_t + D u_t.
 
 A GPU is busy only if the length is split too, so it is cut into chunks of `CHUNK` steps.
+
 (a) Every chunk at once: the state it ends with if it starts from zero, and its sum of d,
     for the decay of a whole chunk is exp(A sum of d).
 (b) Over the chunks in order: the true state each of them starts from.
 (c) Every chunk at once: all h_t from that start, by an associative scan of the pairs
     (decay, input), and from them out.
+
 Backward, the adjoint g_t = C_t dy_t + a_{t+1} g_{t+1} goes through the same three steps from
 the end to the start, and (c) recomputes the states of its chunk in registers. Nothing is ever
 divided by a decay, which may be zero. What programs share is summed by torch afterwards, in a

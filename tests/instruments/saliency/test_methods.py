@@ -235,7 +235,7 @@ def test_grad_cam_is_monais(backbone):
         def forward(self, x):
             return self.model(x)["kl"]
 
-    layer = saliency.CAM_LAYERS[type(model.encoder)]
+    layer = model.encoder.cam_layer
     cam = GradCAM(Grades(), f"model.encoder.{layer}", postprocessing=lambda x: x)
     grade = model(volumes)["kl"].argmax().item()
     expected = cam(volumes.clone().requires_grad_(), class_idx=grade)[0].detach().numpy()

@@ -1,12 +1,13 @@
 """Drawings of the encoders: every shape on them is what the model itself makes of a volume.
 
 Boxes are tensors. Their height follows the resolution, their width the channels, both by
-logarithm; the words below tell channels x voxels, those above the arrows what is done.
+logarithm; the words below tell channels x voxels, those above the arrows what is done. The sheet's
+unit is the pixel, so that nothing on it moves: x runs to the right and y down from the top left
+corner. A narrow screen scrolls it.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from math import log2, prod
 from typing import Any
@@ -14,64 +15,30 @@ from typing import Any
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
-import torch
 from torch import nn
 
-from oacore.errors import InputError
-from oacore.instruments.architecture.attention import PLANES
-from oacore.instruments.architecture.drawing import GREY, INK, LINE, WIDTH, arrow, box, sheet, text
-from oacore.models.m3t import M3T
-from oacore.models.nnmamba import MambaBlock, NNMamba
-from oacore.models.resnet3d import ResNet3D
+from oacore.instruments.architecture.attention import TOKEN_PLANES
+from oacore.models.shapes import Shape, shapes
 from oacore.plots.style import COLOURS, OKABE_ITO, style_figure
 
+WIDTH = 656  # px: what the book has for a figure on a laptop
+FONT = 13  # px
+LINE = 17  # px, from one line of words to the next
+INK, GREY = "#1A1A1A", "#8A8A8A"
 _TENSOR, _VECTOR, _CLASS = OKABE_ITO["sky blue"], OKABE_ITO["purple"], OKABE_ITO["vermilion"]
-_PLANE = dict(zip(PLANES, (OKABE_ITO[c] for c in ("blue", "orange", "green")), strict=True))
+_PLANE = dict(zip(TOKEN_PLANES, (OKABE_ITO[c] for c in ("blue", "orange", "green")), strict=True))
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")  # as both residual networks name them
-Shape = tuple[int, ...]
-
-
-def shapes(encoder: nn.Module, grid: Sequence[int]) -> dict[str, Shape]:
-    """Shape of what each module of an encoder makes of one volume, by the module's name.
-
-    No number is computed: a copy of the encoder runs on tensors that have a shape and no
-    memory, so the paper's grid takes no longer than a small one.
-
-    Parameters
-    ----------
-    encoder : Module
-    grid : sequence of int
-        Shape of the volume.
-
-    Returns
-    -------
-    dict of tuple
-        Shapes, the batch first; "volume" is what goes in, "output" what comes out.
-    """
-    found: dict[str, Shape] = {"volume": (1, 1, *grid)}
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            found[name or "output"] = tuple(output.shape)
-
-        return hook
-
-    net = copy.deepcopy(encoder).to("meta").eval()
-    for name, module in net.named_modules():
-        module.register_forward_hook(note(name))
-        if isinstance(module, MambaBlock):  # the scan needs memory; it gives the shape it is given
-            module.forward = torch.empty_like  # type: ignore[assignment,method-assign]
-    with torch.no_grad():
-        net(torch.empty(found["volume"], device="meta"))
-    return found
 
 
 def architecture(encoder: nn.Module, grid: Sequence[int]) -> go.Figure:
     """An encoder as a drawing: its tensors as boxes, what happens between them on the arrows.
 
+    The paper's three are drawn by hand, below. Any other is a row of boxes, one for each of its
+    children in the order of use.
+
     Parameters
     ----------
-    encoder : ResNet3D, M3T or NNMamba
+    encoder : Module
     grid : sequence of int
         Shape of the volume that goes in.
 
@@ -80,16 +47,9 @@ def architecture(encoder: nn.Module, grid: Sequence[int]) -> go.Figure:
     Figure
         Boxes (shapes of the layout) and the words that tell their shapes (annotations) bear the
         name of the module whose output they are.
-
-    Raises
-    ------
-    InputError
-        If there is no drawing of such an encoder.
     """
-    for kind, draw in ((ResNet3D, _resnet3d), (M3T, _m3t), (NNMamba, _nnmamba)):
-        if isinstance(encoder, kind):
-            return draw(encoder, shapes(encoder, grid))
-    raise InputError(f"architecture: there is no drawing of a {type(encoder).__name__}")
+    draw = BY_HAND.get(type(encoder).__name__, _children)
+    return draw(encoder, shapes(encoder, grid))
 
 
 def lines(table: pd.DataFrame, x: str, y: str, by: str, **titles: str) -> go.Figure:
@@ -101,6 +61,13 @@ def lines(table: pd.DataFrame, x: str, y: str, by: str, **titles: str) -> go.Fig
     return style_figure(
         px.line(table, x=x, y=y, labels=titles, **look).update_traces(line_width=2.5)
     )
+
+
+def _children(encoder: Any, at: dict[str, Shape]) -> go.Figure:
+    fig = sheet(290)
+    names = [name for name in at if name in dict(encoder.named_children())]
+    _row(fig, at, [("volume", ""), *((name, name) for name in names)], 0, WIDTH, y=160)
+    return fig
 
 
 def _resnet3d(encoder: Any, at: dict[str, Shape]) -> go.Figure:
@@ -199,6 +166,59 @@ def _nnmamba(encoder: Any, at: dict[str, Shape]) -> go.Figure:
     arrow(fig, 208 - wide / 2, 442, 124, 442)
     text(fig, 116, 432, "to the heads", anchor="right")
     return fig
+
+
+#: Encoders that have a drawing of their own, by their class.
+BY_HAND: dict[str, Callable[[Any, dict[str, Shape]], go.Figure]] = {
+    "ResNet3D": _resnet3d,
+    "M3T": _m3t,
+    "NNMamba": _nnmamba,
+}
+
+
+def sheet(height: int) -> go.Figure:
+    """An empty sheet, `WIDTH` pixels wide."""
+    fig = style_figure(go.Figure(), height, width=WIDTH, margin=dict.fromkeys("lrtb", 0))
+    fig.update_layout(dragmode=False, hovermode=False)
+    fig.update_xaxes(visible=False, fixedrange=True, range=[0, WIDTH])
+    return fig.update_yaxes(visible=False, fixedrange=True, range=[height, 0])
+
+
+def box(
+    fig: go.Figure,
+    name: str,
+    x: float,
+    y: float,
+    w: float,
+    h: float,
+    colour: str,
+    fill: float = 0.35,
+    kind: str = "rect",
+) -> None:
+    """A box about (x, y), tinted with a colour ("#rrggbb"); `kind` may be "circle"."""
+    r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    fig.add_shape(
+        type=kind, name=name, x0=x - w / 2, x1=x + w / 2, y0=y - h / 2, y1=y + h / 2,
+        fillcolor=f"rgba({r},{g},{b},{fill})", line={"color": colour, "width": 1.5},
+    )  # fmt: skip
+
+
+def text(
+    fig: go.Figure, x: float, y: float, words: str, name: str = "", anchor: str = "center"
+) -> None:
+    """Words whose first line begins at y; `anchor` says what of them is at x."""
+    fig.add_annotation(
+        x=x, y=y, text=words, name=name, xanchor=anchor, yanchor="top", align=anchor,
+        showarrow=False, font_size=FONT,
+    )  # fmt: skip
+
+
+def arrow(fig: go.Figure, x0: float, y0: float, x1: float, y1: float) -> None:
+    """An arrow from (x0, y0) to (x1, y1)."""
+    fig.add_annotation(
+        x=x1, y=y1, ax=x0, ay=y0, axref="x", ayref="y", text="", arrowhead=2, arrowwidth=1.5,
+        arrowcolor=INK,
+    )  # fmt: skip
 
 
 def _conv(conv: Any, stride: int = 1) -> str:

@@ -7,18 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from oacore.errors import InputError
 from oacore.instruments.architecture.attention import (
     attention_weights,
     class_attention,
     token_table,
 )
-from oacore.instruments.architecture.diagrams import architecture, lines, shapes
-from oacore.instruments.architecture.drawing import FONT, LINE, WIDTH
+from oacore.instruments.architecture.drawings import FONT, LINE, WIDTH, architecture, lines
 from oacore.models.heads import encoder_class
 from oacore.models.m3t import M3T
 from oacore.models.nnmamba import NNMamba
 from oacore.models.resnet3d import ResNet3D
+from oacore.models.shapes import shapes
 from oacore.profile import load_profile
 
 PROFILES = ("smoke", "laptop", "study", "paper", "text")
@@ -174,9 +173,14 @@ def test_height_follows_the_resolution_and_width_the_channels():
     assert boxes["layer2"][1] == boxes["layer4"][1] and boxes["layer4"][0] == boxes["output"][0]
 
 
-def test_an_unknown_encoder_is_refused():
-    with pytest.raises(InputError, match="no drawing of a Linear"):
-        architecture(nn.Linear(1, 1), (8, 8, 8))
+def test_an_encoder_without_a_drawing_of_its_own_is_a_row_of_its_children():
+    encoder = nn.Sequential(
+        nn.Conv3d(1, 6, 3, stride=2, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten()
+    )
+    fig = architecture(encoder, (12, 16, 20))
+    assert told(fig, "volume") == [1, 12, 16, 20]
+    assert told(fig, "0") == [6, 6, 8, 10] and told(fig, "2") == [6]
+    assert [box.name for box in fig.layout.shapes] == ["volume", "0", "1", "2"]
 
 
 def test_lines_are_told_apart_by_more_than_colour():

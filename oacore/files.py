@@ -1,0 +1,166 @@
+"""Files that appear whole or not at all, and work on many files in processes or threads.
+
+Whoever reads a file of ours may take it for finished: a writer that is interrupted, killed, out
+of disk or out of power leaves the old file, or none.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from oacore.errors import InputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Give the place beside a file at which to write it; the file appears at the end of the block.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; its folder is there.
+
+    Yields
+    ------
+    Path
+        In the same folder, with a name that starts with "part-" and ends as the file's does, since
+        some libraries go by that. No other writer has the same.
+
+    Raises
+    ------
+    InputError
+        If the disk is full.
+    """
+    path = Path(path)
+    part = path.with_name(f"part-{threading.get_native_id()}-{path.name}")
+    try:
+        yield part
+        replace(part, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{path}: {error.strerror}; free some space and run the same command again"
+            ) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write(path: str | Path, content: str | bytes) -> None:
+    """Write a text or bytes, whole or not at all; see :func:`whole`."""
+    data = content.encode() if isinstance(content, str) else content
+    with whole(path) as part:
+        part.write_bytes(data)
+
+
+def replace(part: Path, path: Path) -> None:
+    """Put a finished file in its place, once the disk has it: a power cut leaves the old one."""
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed writers left in and below a folder that nobody writes to now."""
+    for part in folder.rglob("part-*"):
+        part.unlink()
+
+
+def in_processes(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    label: str,
+    unit: str,
+    done: int = 0,
+) -> list[Result]:
+    """Call a function on each item in processes of their own, with a progress bar.
+
+    The first error, or Ctrl-C, drops what has not begun, and ends when what has is done.
+
+    Parameters
+    ----------
+    work : callable
+        Of a module, so that another process finds it.
+    items : iterable
+        What it is called on, one by one.
+    workers : int
+        Processes; 1 works here.
+    label, unit : str
+        Of the progress bar: what is done, and one of what.
+    done : int
+        Items that were done before, for the bar.
+
+    Returns
+    -------
+    list
+        In the order of `items`.
+
+    Raises
+    ------
+    InputError
+        If `workers` is below 1, or the system ended a process.
+    """
+    if workers < 1:
+        raise InputError(f"workers is {workers}; give 1 or more")
+    items = list(items)
+    with tqdm(total=done + len(items), initial=done, desc=label, unit=unit) as bar:
+        if workers == 1:
+            return [_and_count(work(item), bar) for item in items]
+        # Started anew rather than forked: a copy of a process with threads may hang.
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts)
+        try:
+            return _collected(pool, work, items, bar)
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"{label}: the system ended one of {workers} processes, most likely for want of "
+                "memory; run the same command again with --workers 1, or with fewer than now"
+            ) from error
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, label: str, unit: str
+) -> list[Result]:
+    """Call a function on each item in threads, as :func:`in_processes` does."""
+    items = list(items)
+    with tqdm(total=len(items), desc=label, unit=unit) as bar:
+        return _collected(ThreadPoolExecutor(workers), work, items, bar)
+
+
+def _collected(
+    pool: Executor, work: Callable[[Item], Result], items: list[Item], bar: Any
+) -> list[Result]:
+    with pool:
+        jobs = [pool.submit(work, item) for item in items]
+        try:
+            for job in as_completed(jobs):
+                _and_count(job.result(), bar)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        return [job.result() for job in jobs]
+
+
+def _and_count(result: Result, bar: Any) -> Result:
+    bar.update()
+    return result
+
+
+def _leave_interrupts() -> None:
+    """In a worker: Ctrl-C is for the process that hands out the work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
