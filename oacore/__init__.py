@@ -26,7 +26,7 @@ The leaves, which need nothing else of the package:
     ``drawings``, ``gradients``, ``attention``
 ``instruments.phantom``: synthetic knees with a known truth
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
-    ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
+    ``pictures``, ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

@@ -124,6 +124,39 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     return words.set_index(["quantity", "group"])
 
 
+def by_grade(table: pd.DataFrame) -> pd.DataFrame:
+    """Means by KL grade of a table of `beside_facts`, the cohort's and those of real knees.
+
+    Returns
+    -------
+    DataFrame
+        Two rows a quantity, "measured" and "real"; a column a grade.
+    """
+    rows = table[(table["by"] == "kl") & ~table["quantity"].str.contains("=")]
+    wide = rows.pivot(index="quantity", columns="group", values=["measured", "real"])
+    return wide.stack(0, future_stack=True).rename_axis(columns="KL")
+
+
+def mean_oarsi_grades(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean grade of each place by KL, from the shares of knees with each of its grades.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `beside_facts`, with quantities such as "jsn_medial=2".
+
+    Returns
+    -------
+    DataFrame
+        Two rows a place, "measured" and "real"; a column a KL grade.
+    """
+    rows = table[table["quantity"].str.contains(r"=\d$")]
+    parts = rows["quantity"].str.split("=", expand=True)
+    weighted = rows[["measured", "real"]].mul(parts[1].astype(int), axis=0)
+    means = weighted.groupby([parts[0].rename("place"), rows["group"]]).sum().unstack()
+    return means.stack(0, future_stack=True).rename_axis(columns="KL")
+
+
 def _group(knees: pd.DataFrame, by: str, group: str) -> pd.DataFrame:
     """The knees of one group; none where the cohort does not tell."""
     if by == "all":

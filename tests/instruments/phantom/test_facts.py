@@ -11,7 +11,13 @@ from sklearn.metrics import cohen_kappa_score
 from oacore.data.cohort import PAPER_KL
 from oacore.errors import InputError
 from oacore.hierarchy import agreement, reader_table
-from oacore.instruments.phantom.facts import beside_facts, knee_facts, side_by_side
+from oacore.instruments.phantom.facts import (
+    beside_facts,
+    by_grade,
+    knee_facts,
+    mean_oarsi_grades,
+    side_by_side,
+)
 from oacore.instruments.phantom.grades import NARROWINGS, OSTEOPHYTES
 
 # As in the sheet of facts behind this project.
@@ -179,3 +185,32 @@ def test_another_cohorts_measurements_are_refused(cohort):
     cases, measured, truth = cohort
     with pytest.raises(InputError, match="no case of the cohort was measured"):
         beside_facts(cases, measured.assign(case_id=measured["case_id"] + 100), truth)
+
+
+def test_by_grade_two_rows_a_quantity_and_no_share():
+    table = pd.DataFrame(
+        {
+            "quantity": ["a", "a", "jsn_medial=1", "b"],
+            "by": ["kl", "kl", "kl", "sex"],
+            "group": ["0", "3", "3", "male"],
+            "measured": [1.0, 2.0, 0.5, 9.0],
+            "real": [1.5, np.nan, 0.4, 8.0],
+        }
+    )
+    wide = by_grade(table)
+    assert list(wide.index) == [("a", "measured"), ("a", "real")]
+    assert wide.loc[("a", "measured")].to_dict() == {"0": 1.0, "3": 2.0}
+    assert wide.loc[("a", "real"), "0"] == 1.5 and np.isnan(wide.loc[("a", "real"), "3"])
+
+
+def test_a_mean_grade_is_the_mean_of_the_grades():
+    grades = pd.DataFrame({"kl": [0, 0, 0, 3, 3], "jsn_medial": [0, 1, 1, 3, 2]})
+    rows = [
+        {
+            "quantity": f"jsn_medial={grade}", "by": "kl", "group": str(kl), "real": 0.25,
+            "measured": (knees["jsn_medial"] == grade).mean(),
+        }
+        for kl, knees in grades.groupby("kl") for grade in range(4)
+    ]  # fmt: skip
+    means = mean_oarsi_grades(pd.DataFrame(rows)).loc[("jsn_medial", "measured")]
+    assert dict(means) == pytest.approx({"0": 2 / 3, "3": 2.5})
