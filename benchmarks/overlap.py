@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Row, alternate
 from benchmarks.speed import processor, table, write
+from oacore.files import whole
 from oacore.instruments.saliency.overlap import LEAST_SUM, MEASURES, overlap
 from oacore.provenance import provenance
 
@@ -140,9 +141,8 @@ def main(arguments: list[str] | None = None, setting: Setting | None = None) -> 
     print(table(measured))
     if given.out is not None:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        part = given.out.with_name(f"{given.out.name}.part")
-        write(part, record)
-        os.replace(part, given.out)
+        with whole(given.out) as part:
+            write(part, record)
         print(f"\nrecorded in {given.out}")
     return 0
 

@@ -23,12 +23,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
-from threadpoolctl import threadpool_limits
-
 from benchmarks.measure import Row, alternate
 from benchmarks.speed import processor, table, write
 from oacore.errors import InputError
+from oacore.files import whole
 from oacore.instruments.published.predictions import read_predictions
 from oacore.instruments.published.protocol import (
     FIRST,
@@ -41,6 +39,8 @@ from oacore.metrics.predictions import PROB_KL, pair
 from oacore.metrics.resampling import resample_counts
 from oacore.metrics.scores import metric_values
 from oacore.provenance import provenance
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from threadpoolctl import threadpool_limits
 
 SEED = 42
 CPU = torch.device("cpu")
@@ -231,9 +231,8 @@ def main(arguments: list[str] | None = None, setting: Setting | None = None) -> 
     print(table(measured))
     if given.out is not None:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        part = given.out.with_name(f"{given.out.name}.part")
-        write(part, record)
-        os.replace(part, given.out)
+        with whole(given.out) as part:
+            write(part, record)
         print(f"\nrecorded in {given.out}")
     return 0
 

@@ -87,7 +87,6 @@ def _cache(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import torch
-
     from oacore.data.cache import cached_volumes
     from oacore.data.cohort import graded, read_cohort, require_trainable
     from oacore.profile import load_profile
@@ -106,7 +105,6 @@ def _train(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     import torch
-
     from oacore.data.cache import cached_volumes
     from oacore.data.cohort import graded, is_phantom, read_cohort
     from oacore.instruments.saliency.explain import explain
@@ -165,18 +163,10 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from oacore.data.download import fetch_oaizib_cm, fetch_published
+    from oacore.data.download import fetch_oaizib_cm, fetch_source
 
-    if options.what == "published":
-        print(fetch_published(options.folder))
-    elif options.what == "references":
-        from oacore.instruments.phantom.template import fetch_references
-
-        print(fetch_references(options.folder))
-    elif options.what == "radiomics":
-        from oacore.instruments.radiomics.table import fetch_radiomics
-
-        print(fetch_radiomics(options.folder))
+    if options.what != "oaizib-cm":
+        print(fetch_source(options.what, options.folder))
     elif options.folder is None:
         raise InputError("oacore fetch oaizib-cm needs a folder: `oacore fetch oaizib-cm DIR`")
     else:

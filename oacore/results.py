@@ -6,10 +6,11 @@ The build empties a chapter's folder before it runs it: nothing in it is older t
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
+
+from oacore.files import whole
 
 
 def keep(table: pd.DataFrame, build: str | Path, name: str) -> None:
@@ -30,9 +31,8 @@ def keep(table: pd.DataFrame, build: str | Path, name: str) -> None:
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table without its index; the file appears when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    table.to_csv(part, index=False)
-    os.replace(part, path)
+    with whole(path) as part:
+        table.to_csv(part, index=False)
 
 
 def kept(build: str | Path, name: str) -> pd.DataFrame | None:

@@ -88,6 +88,11 @@ def write_volume(path, array, affine=None):
              path)  # fmt: skip
 
 
+def canonical(path):
+    """A volume on RAS axes, as nibabel alone reads it."""
+    return nib.as_closest_canonical(nib.load(path)).get_fdata()
+
+
 def table(grades, first):
     n = len(grades)
     return pd.DataFrame(

@@ -12,14 +12,10 @@ import sys
 from pathlib import Path
 
 from oacore.data.cohort import is_phantom
+from oacore.data.sources import TERMS, missing_files
 from oacore.errors import InputError
-from oacore.instruments.published.published import missing_files
-from oacore.instruments.radiomics.table import missing_radiomics
 from oacore.profile import load_profile
 from workflow.graph import ROOT, build_folder
-
-# Files that only serve all together.
-MISSING = {"published": missing_files, "radiomics": missing_radiomics}
 
 
 def snakemake(build: str, cores: int, config: dict[str, str]) -> int:
@@ -69,7 +65,7 @@ def main() -> int:
     folders = {
         key: str(Path(value).expanduser().resolve()) if value else ""
         for key, value in vars(words).items()
-        if key in ("cohort", "published", "radiomics", "references")
+        if key in ("cohort", *TERMS)
     }
     try:
         load_profile(words.profile)
@@ -78,8 +74,8 @@ def main() -> int:
                 raise InputError(f"{name.upper()}={folder}: no such folder")
         if folders["cohort"]:
             is_phantom(folders["cohort"])  # a folder that holds no cohort ends here, in one line
-        for name, missing in MISSING.items():
-            if folders[name] and (lacking := missing(folders[name])):
+        for name in TERMS:
+            if folders[name] and (lacking := missing_files(name, folders[name])):
                 raise InputError(
                     f"{name.upper()}={folders[name]}: lacks {', '.join(lacking)}; get them with "
                     f"`oacore fetch {name}`"

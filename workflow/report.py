@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
-
 from oacore.data.cohort import is_phantom, read_tables
-from oacore.data.download import PUBLISHED_COMMIT, PUBLISHED_SHA256, RECORD
+from oacore.data.download import RECORD
+from oacore.data.sources import sources_table
 from oacore.instruments.evidence.claims import (
     ABSENT,
     FAILS,
@@ -31,7 +31,6 @@ from oacore.instruments.evidence.claims import (
     published_effects,
     run_effects,
 )
-from oacore.instruments.radiomics.table import radiomics_table
 from oacore.profile import load_profile
 from oacore.provenance import provenance
 from oacore.results import kept
@@ -337,10 +336,8 @@ def cohort_in_words(build: Path, phantom: bool) -> str:
 def origins(build: Path) -> str:
     """Files of others: commit, SHA-256, and whether this build has them as released."""
     rows = [["File", "SHA-256", "In this build"]]
-    given = [("published", name, digest) for name, digest in PUBLISHED_SHA256.items()]
-    listed = radiomics_table()
-    given += [("radiomics", row["file"], row["sha256"]) for row in listed.to_dict("records")]
-    for folder, name, digest in given:
+    tables = [sources_table(source).assign(source=source) for source in ("published", "radiomics")]
+    for _, folder, name, digest in pd.concat(tables)[["source", "file", "sha256"]].itertuples():
         path = build / folder / name
         if not path.is_file():
             state = "not fetched"
@@ -349,7 +346,7 @@ def origins(build: Path) -> str:
         else:
             state = "another content"
         rows.append([f"`{name}`", f"`{digest[:16]}…`", state])
-    commits = f"`{PUBLISHED_COMMIT[:10]}`, `{listed['commit'].iloc[0][:10]}`"
+    commits = ", ".join(f"`{table['commit'].iloc[0][:10]}`" for table in tables)
     return (
         "Public files, never part of this project: the paper's predictions "
         "(jukieCheung/coarse2fine-oa-mri) and the radiomics (YaxiiC/YaxiiC-OA_KLG_Retrieval), at "

@@ -14,18 +14,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from oacore.data.volumes import LABELS, preprocess
 from oacore.errors import InputError
+from oacore.files import in_threads, write
 from oacore.fingerprint import fingerprint
 
 
@@ -119,18 +117,6 @@ def cartilage_volumes(volumes: Volumes, cases: pd.DataFrame) -> pd.DataFrame:
     return wide.melt(["case_id", "kl"], var_name="region", value_name="volume_cm3")
 
 
-def _in_threads(work: Callable[[int], None], count: int, workers: int, label: str) -> None:
-    """Call `work` on 0 to count - 1 with a progress bar; the first error stops it all."""
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work, row) for row in range(count)]
-        try:
-            for future in tqdm(as_completed(futures), total=count, desc=label, unit="file"):
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
 def _paths(cases: pd.DataFrame) -> list[tuple[str, str | None]]:
     """Image and mask of each case; None where it has no mask."""
     return [
@@ -160,13 +146,11 @@ def _key(
         known[path] = [stamp, digest]
     new = [path for path in files if known[path][1] is None]
 
-    def digest_file(row: int) -> None:
-        with open(new[row], "rb") as file:
-            known[new[row]][1] = hashlib.file_digest(file, "blake2b").hexdigest()
-
     if new:
-        _in_threads(digest_file, len(new), workers, "fingerprints")
-        _write_text(memo_file, json.dumps({**memo, **known}))
+        digests = in_threads(_digest, new, workers, "fingerprints", "file")
+        for path, digest in zip(new, digests, strict=True):
+            known[path][1] = digest
+        write(memo_file, json.dumps({**memo, **known}))
     content = [
         [int(case_id), known[image][1], None if mask is None else known[mask][1]]
         for case_id, (image, mask) in zip(cases["case_id"], paths, strict=True)
@@ -187,10 +171,9 @@ def _read_memo(path: Path) -> dict[str, list[str]]:
         return {}
 
 
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    os.replace(part, path)
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _allocate(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
@@ -235,7 +218,7 @@ def _write(
                 image, mask, grid, resample
             )
 
-        _in_threads(work, len(cases), workers, "volumes")
+        in_threads(work, range(len(cases)), workers, "volumes", "file")
         images.flush()
         masks.flush()
         index = {

@@ -7,18 +7,18 @@ import textwrap
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from oacore.data.cohort import PAPER_KL, SPLITS, Fault, scan_cohort, training_faults
 from oacore.data.volumes import grid_gap
+from oacore.files import in_threads
 from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
 
 #: Age in years, arXiv:2605.00718, section 3.2.
@@ -91,9 +91,8 @@ def check_cohort(folder: str | Path, workers: int = 1) -> Report:
     if len(cases):
         faults += [*training_faults(cases), *_table_faults(cases), *_file_faults(folder, cases)]
 
-        with ThreadPoolExecutor(workers) as pool:
-            jobs = pool.map(lambda case: _inspect(folder, case), cases.itertuples())
-            found = list(tqdm(jobs, total=len(cases), desc="check", unit="case"))
+        inspect = partial(_inspect, folder)
+        found = in_threads(inspect, cases.itertuples(), workers, "check", "case")
         facts = pd.DataFrame([facts for facts, _ in found], index=cases.index, columns=FACTS)
         cases = cases.join(facts.astype(object).where(facts.notna(), None))
         faults += [fault for _, case_faults in found for fault in case_faults]

@@ -1,4 +1,4 @@
-"""Clients for downloads: the paper's prediction files, and OAIZIB-CM.
+"""Clients for downloads: small public files of others, and OAIZIB-CM.
 
 Nothing here runs by itself: a build works without any of it. The clients check what
 they get against a SHA-256, go on where an interrupted run stopped, and say what to
@@ -14,29 +14,20 @@ import shutil
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatch
-from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pooch
 from tqdm.auto import tqdm
 
+from oacore.data.sources import TERMS, source_cache, sources_table
 from oacore.errors import InputError
+from oacore.files import replace, whole, write
 
-PUBLISHED_COMMIT = "9059db990bc3c636f9373db7fd617cb9390f9a45"
-PUBLISHED_URL = (
-    f"https://raw.githubusercontent.com/jukieCheung/coarse2fine-oa-mri/{PUBLISHED_COMMIT}/results/"
-)
-PUBLISHED_SHA256 = dict(
-    line.split()
-    for line in (resources.files("oacore.data") / "published_sha256.txt")
-    .read_text(encoding="utf-8")
-    .splitlines()
-    if not line.startswith("#")
-)
+RAW_URL = "https://raw.githubusercontent.com"
 
 OAIZIB_CM = "YongchengYAO/OAIZIB-CM"
 OAIZIB_CM_PATTERNS = ("*.zip", "*.xlsx", "*.csv")
@@ -51,77 +42,48 @@ from the Osteoarthritis Initiative, whose data-use terms apply as well
 """
 
 
-def published_cache() -> Path:
-    """Folder in which `fetch_published` keeps the files unless given another one.
-
-    Returns
-    -------
-    Path
-        In the user's cache; need not exist.
-    """
-    return Path(pooch.os_cache("oacore")) / "published"
-
-
-def fetch_published(folder: Path | str | None = None, *, base_url: str = PUBLISHED_URL) -> Path:
-    """Download the paper's nine prediction files, unless they are there already.
+def fetch_source(source: str, folder: str | Path | None = None, *, base_url: str = RAW_URL) -> Path:
+    """Show the terms of a source's files, then download those that are not there already.
 
     Parameters
     ----------
-    folder : path, optional
-        Where to; `published_cache` if not given. A file there with other content is replaced.
+    source : {"published", "radiomics", "references"}
+        See :mod:`.data.sources`.
+    folder : path-like, optional
+        Where to; :func:`.sources.source_cache` if not given. A file there with other content is
+        replaced.
     base_url : str
-        Where from; a mirror must hold the same bytes.
+        Where from; a mirror must hold the same bytes under repository, commit and path.
 
     Returns
     -------
     Path
-        The folder that holds the nine files, each of the released SHA-256.
+        The folder that holds the files, each of the SHA-256 in `sources.csv`.
 
     Raises
     ------
     InputError
-        If a file can't be downloaded, or is not the released one.
+        If a file cannot be downloaded, or is not the one named.
     """
-    base = base_url.rstrip("/")
-    return fetch_files(
-        Path(folder) if folder is not None else published_cache(),
-        {name: (f"{base}/{name}", digest) for name, digest in PUBLISHED_SHA256.items()},
-        "run `oacore fetch published` again, or copy the nine *_preds.csv from another computer "
-        "and give their folder as `published`.",
-    )
-
-
-def fetch_files(folder: Path, files: Mapping[str, tuple[str, str]], again: str) -> Path:
-    """Download files whose content is known beforehand, unless they are there already.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to. A file there with other content is replaced.
-    files : mapping
-        From the name of a file to its address and SHA-256.
-    again : str
-        What to do once there is a network: the end of the error's text.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    InputError
-        If a file can't be downloaded, or has another SHA-256.
-    """
+    folder = Path(folder) if folder is not None else source_cache(source)
+    table = sources_table(source)
+    print(TERMS[source])
+    for row in table.itertuples():
+        print(f"  {row.file}\n    {row.licence}\n    {row.credit}")
+    addresses = table["repository"] + "/" + table["commit"] + "/" + table["path"]
+    urls = {
+        name: f"{base_url.rstrip('/')}/{address}"
+        for name, address in zip(table["file"], addresses, strict=True)
+    }
     # Trying again is pooch's: a transfer may break, or arrive damaged.
     client = pooch.create(
         folder,
         base_url="",
-        registry={name: digest for name, (_, digest) in files.items()},
-        urls={name: url for name, (url, _) in files.items()},
+        registry=dict(zip(table["file"], table["sha256"], strict=True)),
+        urls=urls,
         retry_if_failed=2,
     )
-    for name, (url, _) in files.items():
+    for name, url in urls.items():
         try:
             client.fetch(name)
         except ValueError as error:
@@ -131,7 +93,9 @@ def fetch_files(folder: Path, files: Mapping[str, tuple[str, str]], again: str) 
             ) from error
         except OSError as error:
             raise InputError(
-                f"could not fetch {url} into {folder} ({error}). Connect to the network and {again}"
+                f"could not fetch {url} into {folder} ({error}). Connect to the network and run "
+                f"`oacore fetch {source}` again, or copy {name} there from another computer. "
+                "A build works without these files."
             ) from error
     return folder
 
@@ -167,7 +131,7 @@ def fetch_oaizib_cm(
     Raises
     ------
     InputError
-        If the licence is not accepted, the Hub can't be reached, the disk is too small, or
+        If the licence is not accepted, the Hub cannot be reached, the disk is too small, or
         a file is damaged.
     """
     # Read by huggingface_hub when it is imported, hence both here.
@@ -185,7 +149,7 @@ def fetch_oaizib_cm(
         record["revision"], files = _list_files(endpoint, record["revision"])
     except (HTTPError, OSError) as error:
         raise InputError(
-            f"can't list the data set {OAIZIB_CM} ({error}). Connect to the network and run the "
+            f"cannot list the data set {OAIZIB_CM} ({error}). Connect to the network and run the "
             "same command again, or unpack its zips (also at doi:10.5281/zenodo.14934086) into "
             f"{folder} yourself."
         ) from error
@@ -235,9 +199,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    beside = folder / f"{RECORD}.part"
-    beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, folder / RECORD)
+    write(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _list_files(endpoint: str | None, revision: str | None) -> tuple[str, list[Any]]:
@@ -313,7 +275,7 @@ def _download(folder: Path, file: Any, revision: str, endpoint: str | None) -> P
             f"{url} arrived damaged (its digest is not the one the Hub lists) and was removed. "
             "Run the same command again."
         )
-    os.replace(part, path)
+    replace(part, path)
     return path
 
 
@@ -363,11 +325,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                 if path.is_file() and _same(path, member):
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
-                beside = path.with_name(path.name + ".part")
                 # Reading a member to its end compares its CRC-32.
-                with opened.open(member) as source, beside.open("wb") as out:
+                with whole(path) as part, opened.open(member) as source, part.open("wb") as out:
                     shutil.copyfileobj(source, out, 2**20)
-                os.replace(beside, path)
     except zipfile.BadZipFile as error:
         raise InputError(
             f"{archive} is damaged ({error}): remove it and run the same command again"

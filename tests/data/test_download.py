@@ -1,4 +1,4 @@
-"""The download clients against servers on loopback; any other host is refused."""
+"""The download of OAIZIB-CM against a server on loopback; any other host is refused."""
 
 import hashlib
 import io
@@ -14,155 +14,11 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from oacore.__main__ import main
 from oacore.data import download as fetch
 from oacore.errors import InputError
-from oacore.instruments.phantom import template as references
-from oacore.instruments.published import published
 from tests.server import CDN, SHA
 
 pytestmark = pytest.mark.usefixtures("loopback_only")
-
-
-# The paper's prediction files
-
-
-@pytest.fixture
-def release(server, shared):
-    folder = shared / "real" / "published_predictions"
-    server.files = {p.name: p.read_bytes() for p in folder.glob("*.csv")}
-    return server
-
-
-def test_published_files_arrive_and_are_kept(release, tmp_path):
-    folder = fetch.fetch_published(tmp_path / "new", base_url=release.url)
-    assert published.missing_files(folder) == []
-    assert len(release.requests) == 9
-    fetch.fetch_published(folder, base_url=release.url)
-    assert len(release.requests) == 9
-    # A file damaged on disk is fetched again, alone.
-    (folder / "m3t_dual_preds.csv").write_text("damaged")
-    fetch.fetch_published(folder, base_url=release.url)
-    assert [path for path, _ in release.requests[9:]] == ["/m3t_dual_preds.csv"]
-    assert (folder / "m3t_dual_preds.csv").read_bytes() == release.files["m3t_dual_preds.csv"]
-
-
-def test_default_folder_is_the_users_cache(release, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch.pooch, "os_cache", lambda name: tmp_path / name)
-    assert fetch.fetch_published(base_url=release.url) == fetch.published_cache()
-    assert fetch.published_cache().is_relative_to(tmp_path / "oacore")
-
-
-def test_a_file_that_is_not_the_released_one_is_rejected(server, tmp_path):
-    server.files = {name: b"CMT_ID,prob_oa\n405,1\n" for name in published.FILES.values()}
-    with pytest.raises(InputError, match="not the released file"):
-        fetch.fetch_published(tmp_path, base_url=server.url)
-    assert published.missing_files(tmp_path) == list(published.FILES.values())
-
-
-def test_a_damaged_transfer_is_tried_again(release, tmp_path):
-    release.break_after["mamba_dual_preds.csv"] = 1000
-    fetch.fetch_published(tmp_path, base_url=release.url)
-    assert published.missing_files(tmp_path) == []
-    assert [path for path, _ in release.requests].count("/mamba_dual_preds.csv") == 2
-
-
-def test_published_offline_says_what_to_do(closed_url, tmp_path):
-    with pytest.raises(InputError, match="Connect to the network.*or copy the nine"):
-        fetch.fetch_published(tmp_path, base_url=closed_url)
-
-
-def test_registry_names_the_files_that_are_read(release, tmp_path):
-    fetch.fetch_published(tmp_path, base_url=release.url)
-    assert {path.name for path in tmp_path.iterdir()} == set(published.FILES.values())
-    assert fetch.PUBLISHED_COMMIT in fetch.PUBLISHED_URL
-
-
-# Reference data
-
-
-TABLE = references.references_table().set_index("file")
-ADDRESSES = TABLE["repository"] + "/" + TABLE["commit"] + "/" + TABLE["path"]
-REAL = {
-    "CLAIR-Knee-103R_template_64x128x128.nii.gz": "knee_template",
-    "CLAIR-Knee-103R_segmentation_64x128x128.nii.gz": "knee_template",
-    "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd": "knee_labels/knee_right_dess_labels.nrrd",
-}
-
-
-@pytest.fixture
-def sources(server, shared, monkeypatch):
-    """The three real files that lie here, and stand-ins for the two that name participants."""
-    table = TABLE.copy()
-    for name, address in ADDRESSES.items():
-        if name in REAL:
-            path = shared / "real" / REAL[name]
-            data = (path / name if path.is_dir() else path).read_bytes()
-        else:
-            data = b"stand-in for " + name.encode()
-            table.loc[name, "sha256"] = hashlib.sha256(data).hexdigest()
-        server.files[address] = data
-    monkeypatch.setattr(references, "references_table", lambda: table.reset_index())
-    return server
-
-
-def test_reference_files_arrive_after_their_terms_were_shown(sources, tmp_path, capsys):
-    folder = references.fetch_references(tmp_path / "new", base_url=sources.url)
-    shown = capsys.readouterr().out
-    for words in ("CC-BY-NC 4.0", "MIT", "not for commercial use", "OAI data", "CartiMorph"):
-        assert words in shown
-    assert {path.name for path in folder.iterdir()} == set(TABLE.index)
-    for name, address in ADDRESSES.items():
-        assert (folder / name).read_bytes() == sources.files[address]
-    assert [path for path, _ in sources.requests] == [f"/{address}" for address in ADDRESSES]
-    assert references.has_template(folder)
-    references.read_template(folder)
-    # Again: nothing but a damaged one is downloaded.
-    (folder / references.TEMPLATE).write_bytes(b"damaged")
-    references.fetch_references(folder, base_url=sources.url)
-    assert [path for path, _ in sources.requests[5:]] == [f"/{ADDRESSES[references.TEMPLATE]}"]
-
-
-def test_terms_come_before_the_first_request(closed_url, tmp_path, capsys):
-    with pytest.raises(InputError, match="Connect to the network and run `oacore fetch ref"):
-        references.fetch_references(tmp_path, base_url=closed_url)
-    assert "CC-BY-NC 4.0" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", TABLE.index)
-def test_a_reference_file_of_other_content_is_not_kept(sources, tmp_path, name):
-    sources.files[ADDRESSES[name]] += b"?"
-    with pytest.raises(InputError, match=f"{name} is not the released file"):
-        references.fetch_references(tmp_path, base_url=sources.url)
-    assert not (tmp_path / name).exists()
-
-
-def test_the_command_line_fetches_references(sources, tmp_path, monkeypatch, capsys):
-    fetch_references = references.fetch_references
-    monkeypatch.setattr(
-        references, "fetch_references", lambda to: fetch_references(to, base_url=sources.url)
-    )
-    monkeypatch.setattr(references.pooch, "os_cache", lambda name: tmp_path / name)
-    assert main(["fetch", "references"]) == 0
-    assert capsys.readouterr().out.endswith(f"{references.references_cache()}\n")
-    assert references.has_template(tmp_path / "oacore" / "references")
-    assert main(["fetch", "references", str(tmp_path / "given")]) == 0
-    assert references.has_template(tmp_path / "given")
-
-
-def test_every_reference_is_pinned_to_one_commit_and_credited():
-    table = references.references_table()
-    assert not table.isna().any(axis=None)
-    assert table["file"].is_unique and len(table) == 5
-    assert table["commit"].str.fullmatch("[0-9a-f]{40}").all()
-    assert table["sha256"].str.fullmatch("[0-9a-f]{64}").all()
-    assert [path.rsplit("/")[-1] for path in table["path"]] == list(table["file"])
-    for name in (references.TEMPLATE, references.TEMPLATE_LABELS,
-                 references.LANDMARKS, references.GRADES):  # fmt: skip
-        assert name in set(table["file"])
-
-
-# OAIZIB-CM
 
 
 def zipped(members):
@@ -293,7 +149,7 @@ def test_interrupted_unpacking_is_made_whole(hub, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copyfileobj", full)
-        with pytest.raises(InputError, match="No space left on device.*Run the same command"):
+        with pytest.raises(InputError, match="No space left on device.*run the same command"):
             fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
     # And one volume from before, damaged at its full length.
     damaged = tmp_path / "imagesTr" / "oaizib_002_0000.nii.gz"

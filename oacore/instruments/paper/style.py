@@ -19,7 +19,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from oacore.errors import InputError
-from oacore.instruments.slicer.sheets import write_whole
+from oacore.files import write
 from oacore.plots.page import Html
 
 MM = 1 / 25.4  # inches
@@ -114,8 +114,8 @@ def save_figure(fig: Figure, folder: str | Path, name: str, alt: str) -> tuple[P
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     svg, pdf = folder / f"{name}.svg", folder / f"{name}.pdf"
-    write_whole(svg, text.encode())
-    write_whole(pdf, printed.getvalue())
+    write(svg, text)
+    write(pdf, printed.getvalue())
     return svg, pdf
 
 

@@ -12,11 +12,10 @@ import re
 from pathlib import Path
 
 import pandas as pd
-
 from oacore.errors import InputError
+from oacore.files import write
 from oacore.instruments.audit.printed import NAMES, carried_tables
 from oacore.instruments.axis.axis import PROTOCOLS
-from oacore.instruments.slicer.sheets import write_whole
 from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
 from oacore.plots.page import Html
 from oacore.plots.page import table as page
@@ -182,7 +181,7 @@ def save_table(
     first, *others = re.split(r"(?m)^(?=\\multirow)", text)  # a backbone's first row begins so
     text = "\\midrule\n".join([first + others[0], *others[1:]])
     head = "% Needs \\usepackage{booktabs} and \\usepackage{multirow}.\n"
-    write_whole(tex, (head + text).encode())
+    write(tex, head + text)
     return csv, tex
 
 

@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from collections.abc import Sequence
+from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from oacore.data.cohort import PAPER_KL, SPLITS, SYNTHETIC
 from oacore.errors import InputError
+from oacore.files import in_processes, remove_parts, whole
 from oacore.fingerprint import fingerprint
 from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee
 from oacore.instruments.phantom.subjects import READER_NOISE, sample_subjects
@@ -51,7 +51,7 @@ def _paths(folder: Path, subject: dict[Any, Any]) -> list[Path]:
 
 
 def _write_case(
-    folder: Path, subject: dict[Any, Any], shape: tuple[int, int, int], seed: int, device: str
+    folder: Path, shape: tuple[int, int, int], seed: int, device: str, subject: dict[Any, Any]
 ) -> None:
     """Draw one knee and write its three files, each whole or not at all."""
     if parent_process() is not None:
@@ -65,9 +65,8 @@ def _write_case(
     for array, path in zip(arrays, _paths(folder, subject), strict=True):
         nifti = nib.Nifti1Image(array, affine)
         nifti.header.set_xyzt_units("mm")
-        beside = path.with_name(f"part-{path.name}")
-        nib.save(nifti, beside)
-        os.replace(beside, path)
+        with whole(path) as part:
+            nib.save(nifti, part)
 
 
 def _identity(truth: pd.DataFrame, shape: Sequence[int], seed: int, device: str) -> str:
@@ -159,11 +158,11 @@ def write_phantom(
         record.write_text(identity)
     subjects = truth.drop(columns=["kl", "reader2"]).to_dict("records")
     missing = [one for one in subjects if not all(p.is_file() for p in _paths(part, one))]
+    write_case = partial(_write_case, part, (grid[0], grid[1], grid[2]), seed, device)
     done = len(subjects) - len(missing)
-    with tqdm(total=len(subjects), initial=done, desc="phantom", unit="knee") as progress:
-        _each(part, missing, (grid[0], grid[1], grid[2]), seed, device, workers, progress.update)
-    for stray in [record, *part.glob("*/part-*")]:
-        stray.unlink()
+    in_processes(write_case, missing, workers, "phantom", "knee", done)
+    remove_parts(part)
+    record.unlink()
     for split, rows in truth.groupby("split", sort=False):
         _subject_table(rows).to_excel(part / f"subInfo_{split}.xlsx", index=False)
     truth.to_csv(part / "truth.csv", index=False)
@@ -172,33 +171,6 @@ def write_phantom(
         folder.rmdir()
     os.replace(part, folder)
     return truth
-
-
-def _each(
-    folder: Path,
-    subjects: list[dict[Any, Any]],
-    shape: tuple[int, int, int],
-    seed: int,
-    device: str,
-    workers: int,
-    done: Callable[[], Any],
-) -> None:
-    """Write all cases, here or in worker processes."""
-    if workers == 1:
-        for subject in subjects:
-            _write_case(folder, subject, shape, seed, device)
-            done()
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(_write_case, folder, subject, shape, seed, device) for subject in subjects
-        ]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                done()
-        finally:  # after an error or an interrupt, do not draw the rest first
-            pool.shutdown(cancel_futures=True)
 
 
 def read_truth(folder: str | Path) -> pd.DataFrame:

@@ -13,8 +13,6 @@ osteophyte hardly, since centroid and spread of the bone seen from above place i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,10 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
 from scipy.ndimage import correlate1d, gaussian_filter
-from tqdm import tqdm
 
 from oacore.data.volumes import grid_gap, read_canonical
 from oacore.errors import InputError
+from oacore.files import in_processes
 
 #: Labels of OAIZIB-CM as they stand in the names of columns.
 NAMES = {
@@ -308,9 +306,8 @@ def measure_cohort(cases: pd.DataFrame, workers: int = 1) -> pd.DataFrame:
     Parameters
     ----------
     cases : DataFrame
-        As `oacore.data.cohort.read_cohort` gives it. A phantom's maps of lesions are read where
-        they
-        lie beside the masks (lesionsTr beside labelsTr).
+        Rows of :func:`.cohort.read_cohort`. A phantom's maps of lesions are read where they lie
+        beside the masks (lesionsTr beside labelsTr).
     workers : int
         Processes.
 
@@ -324,26 +321,10 @@ def measure_cohort(cases: pd.DataFrame, workers: int = 1) -> pd.DataFrame:
     InputError
         If no case has a mask, or a file cannot be read or does not share its mask's grid.
     """
-    if workers < 1:
-        raise InputError(f"workers is {workers}; give 1 or more")
     rows = cases[cases["mask"].notna()].to_dict("records")
     if not rows:
         raise InputError("no case has a mask to measure; add labelsTr and labelsTs to the cohort")
-    with tqdm(total=len(rows), desc="measure", unit="knee") as progress:
-        found = []
-        if workers == 1:
-            for row in rows:
-                found.append(_measure_case(row))
-                progress.update()
-        else:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                try:
-                    for measured in pool.map(_measure_case, rows, chunksize=4):
-                        found.append(measured)
-                        progress.update()
-                finally:  # after an error or an interrupt, do not measure the rest first
-                    pool.shutdown(cancel_futures=True)
-    return pd.DataFrame(found)
+    return pd.DataFrame(in_processes(_measure_case, rows, workers, "measure", "knee"))
 
 
 def _measure_case(case: dict[Any, Any]) -> dict[str, Any]:

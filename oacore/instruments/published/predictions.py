@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from oacore.data.sources import missing_files
 from oacore.errors import InputError
-from oacore.instruments.published.published import FILES, missing_files, read_published
+from oacore.instruments.published.published import FILES, read_published
 from oacore.metrics.predictions import COLUMNS, MODEL, check_one_model
 
 _WORDS = ("backbone", "supervision", "split", "case_id")
@@ -35,7 +36,7 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
         If there are none, a file is not in the format, or two hold the same model.
     """
     folder = Path(folder)
-    if len(missing_files(folder)) < len(FILES):
+    if len(missing_files("published", folder)) < len(FILES):
         return read_published(folder)  # it names the files that an incomplete folder lacks
     files = sorted(folder.rglob("predictions.csv")) or sorted(folder.glob("*.csv"))
     if not files:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from oacore.data.sources import missing_files
 from oacore.errors import InputError
 from oacore.instruments.audit.printed import read_printed
 from oacore.metrics.predictions import COLUMNS, PROB_KL
@@ -40,24 +41,6 @@ _HEADS = {
 }
 
 
-def missing_files(folder: Path | str) -> list[str]:
-    """Names of the released files that a folder lacks.
-
-    Parameters
-    ----------
-    folder : path
-        Need not exist. An empty string stands for no folder at all.
-
-    Returns
-    -------
-    list of str
-        Empty if all nine are there.
-    """
-    if str(folder) == "":
-        return list(FILES.values())
-    return [name for name in FILES.values() if not (Path(folder) / name).is_file()]
-
-
 def read_published(folder: Path | str) -> pd.DataFrame:
     """Read the nine released prediction files into one tidy table.
 
@@ -80,9 +63,8 @@ def read_published(folder: Path | str) -> pd.DataFrame:
         If a file is missing or is not what was released: columns, 98 knees, the same
         knees and labels as in the other files, probabilities.
     """
-    missing = missing_files(folder)
-    if missing:
-        raise InputError(f"{str(folder)!r} lacks {', '.join(missing)}: {CURE}")
+    if lacking := missing_files("published", folder):
+        raise InputError(f"{str(folder)!r} lacks {', '.join(lacking)}: {CURE}")
     tables = [
         _read_one(Path(folder) / name, backbone, supervision)
         for (backbone, supervision), name in FILES.items()

@@ -1,26 +1,22 @@
 """Radiomics of OAIZIB-CM's 507 knees: 107 numbers for each of five regions, and the grades.
 
 Published with arXiv:2603.02367 (Chen et al. 2026): PyRadiomics features of the MR image inside
-masks that an nnU-Net drew. The files carry no licence and are no part of this package. A user
-asks for them (``oacore fetch radiomics``), and each comes from the commit and with the SHA-256
-that `oacore/data/radiomics.csv` names.
+masks that an nnU-Net drew. The files carry no licence and are no part of this package:
+``oacore fetch radiomics`` gets them (:mod:`.data.sources`).
 """
 
 from __future__ import annotations
 
 import zipfile
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pooch
 
-from oacore.data.download import fetch_files
+from oacore.data.sources import missing_files
 from oacore.errors import InputError
 
 KNEES = {"train": 404, "test": 103}  # graded: 383 and 98
-FILES = ("radiomics_train.csv", "radiomics_test.csv", "subInfo_train.xlsx", "subInfo_test.xlsx")
 #: roi_name in the files, and OAIZIB-CM's label of that number.
 REGIONS = {
     "roi_1": "femur",
@@ -36,95 +32,6 @@ VOLUMES = [f"{region} shape_VoxelVolume" for region in REGIONS.values()]
 COLUMNS = {"CMT-ID": "case_id", "KLGrade": "kl", "Gender": "male", "Age": "age", "BMI": "bmi"}
 CURE = "get the files with `oacore fetch radiomics`"
 
-TERMS = """\
-Radiomic features and grades of the 507 knees of OAIZIB-CM, 5 MB. The files have no licence, so
-they are yours to read, not to pass on. They are derived from the Osteoarthritis Initiative and
-have a row for each knee: its data-use terms apply (https://nda.nih.gov/oai), so no attempt to
-identify a participant. This package reads the columns it needs, and no identifier.
-"""
-
-
-def radiomics_table() -> pd.DataFrame:
-    """What can be fetched.
-
-    Returns
-    -------
-    DataFrame
-        One row a file: ``file``, ``repository``, ``commit``, ``path``, ``sha256``, ``licence``,
-        ``credit``.
-    """
-    with resources.as_file(resources.files("oacore.data") / "radiomics.csv") as path:
-        return pd.read_csv(path, comment="#")
-
-
-def radiomics_cache() -> Path:
-    """Folder in which `fetch_radiomics` keeps the files unless given another one.
-
-    Returns
-    -------
-    Path
-        In the user's cache; need not exist.
-    """
-    return Path(pooch.os_cache("oacore")) / "radiomics"
-
-
-def fetch_radiomics(
-    folder: Path | str | None = None, *, base_url: str = "https://raw.githubusercontent.com"
-) -> Path:
-    """Print the terms, then download the four files that are not there already.
-
-    Parameters
-    ----------
-    folder : path, optional
-        Where to; `radiomics_cache` if not given. A file there with other content is replaced.
-    base_url : str
-        Where from; a mirror must hold the same bytes under repository, commit and path.
-
-    Returns
-    -------
-    Path
-        The folder that holds the files, each of the SHA-256 named in `radiomics_table`.
-
-    Raises
-    ------
-    InputError
-        If a file can't be downloaded, or is not the one named.
-    """
-    rows = radiomics_table().to_dict("records")
-    print(TERMS)
-    for row in rows:
-        print(f"  {row['file']}\n    {row['licence']}\n    {row['credit']}")
-    base = base_url.rstrip("/")
-    return fetch_files(
-        Path(folder) if folder is not None else radiomics_cache(),
-        {
-            row["file"]: (
-                "/".join([base, row["repository"], row["commit"], row["path"]]),
-                row["sha256"],
-            )
-            for row in rows
-        },
-        "run `oacore fetch radiomics` again. A build works without these files.",
-    )
-
-
-def missing_radiomics(folder: Path | str) -> list[str]:
-    """Names of the four files that a folder lacks.
-
-    Parameters
-    ----------
-    folder : path
-        Need not exist. An empty string stands for no folder at all.
-
-    Returns
-    -------
-    list of str
-        Empty if all are there.
-    """
-    if str(folder) == "":
-        return list(FILES)
-    return [name for name in FILES if not (Path(folder) / name).is_file()]
-
 
 def read_radiomics(folder: Path | str) -> pd.DataFrame:
     """Read features and labels of the graded knees.
@@ -132,7 +39,7 @@ def read_radiomics(folder: Path | str) -> pd.DataFrame:
     Parameters
     ----------
     folder : path
-        Holds the four files of `FILES`.
+        Holds the four files.
 
     Returns
     -------
@@ -149,7 +56,7 @@ def read_radiomics(folder: Path | str) -> pd.DataFrame:
         If a file is missing, unreadable, or not what was released: 507 knees, five regions,
         107 features, all finite, and the grades of the same knees.
     """
-    if lacking := missing_radiomics(folder):
+    if lacking := missing_files("radiomics", folder):
         raise InputError(f"{str(folder)!r} lacks {', '.join(lacking)}: {CURE}")
     splits = [_read_split(Path(folder), split) for split in KNEES]
     return pd.concat(splits, ignore_index=True)

@@ -7,7 +7,6 @@ and the axes of the image as stored.
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from oacore.data.volumes import grid_gap, read_canonical, resize
+from oacore.data.volumes import read_canonical, resize
 from oacore.errors import InputError
+from oacore.files import write
 
 KINDS = {"float32": np.float32, "uint8": np.uint8}
 
@@ -83,26 +83,5 @@ def write_map(
     if not np.allclose(nifti.get_qform(), stored.affine, atol=1e-3):
         nifti.set_qform(None, code="unknown")
     # Python's gzip would note the file's name and the time in its own header.
-    packed = gzip.compress(nifti.to_bytes(), compresslevel=6, mtime=0)
-    part = path.with_name(f"part-{path.name}")
-    try:
-        part.write_bytes(packed)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write(path, gzip.compress(nifti.to_bytes(), compresslevel=6, mtime=0))
     return path
-
-
-def read_map(path: str | Path, image: str | Path) -> np.ndarray:
-    """Read a map that lies over an image, on canonical axes and the image's voxels.
-
-    Raises
-    ------
-    InputError
-        If one of the files cannot be read, or they don't share a grid.
-    """
-    values, affine = read_canonical(path)
-    array, own = read_canonical(image)
-    if gap := grid_gap((array.shape, own), (values.shape, affine)):
-        raise InputError(f"{path}: does not lie over {image} ({gap}); write the map again")
-    return np.asarray(values, dtype=np.float32)

@@ -11,9 +11,7 @@ import base64
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,13 +149,6 @@ def part_of(array: np.ndarray, quality: int, tops: Sequence[int] = ()) -> bytes:
 def name_of(part: bytes) -> str:
     """File name of a part: the key that it carries, a hash of its content."""
     return part[18:38].decode() + ".js"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(f"part-{os.getpid()}-{path.name}")
-    beside.write_bytes(content)
-    os.replace(beside, path)
 
 
 def unpack(sheet: np.ndarray, shape: Sequence[int]) -> np.ndarray:

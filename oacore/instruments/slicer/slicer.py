@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 
 from oacore.errors import InputError
-from oacore.instruments.slicer.sheets import TOPS, name_of, pack_maps, part_of, unpack, write_whole
+from oacore.files import write
+from oacore.instruments.slicer.sheets import TOPS, name_of, pack_maps, part_of, unpack
 from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
 from oacore.plots.page import Html
 
@@ -173,9 +174,9 @@ def pack_case(
         raise InputError(f"pack_case: two maps of {label!r} have the same name in a link: rename.")
     folder.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        write_whole(folder / name_of(part), part)
+        write(folder / name_of(part), part)
     description = folder / f"{slug}.json"
-    write_whole(description, json.dumps(case, indent=1, sort_keys=True).encode())
+    write(description, json.dumps(case, indent=1, sort_keys=True))
     return description
 
 
@@ -267,7 +268,7 @@ def write_slicer(
         f"</style>\n</head>\n<body>\n<main>\n{above.html}\n{body}</main>\n</body>\n</html>\n"
     )
     path = Path(path)
-    write_whole(path, page.encode())
+    write(path, page)
     return path
 
 

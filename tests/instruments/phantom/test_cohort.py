@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
@@ -119,7 +120,8 @@ def test_an_interrupted_cohort_goes_on_with_what_is_missing(cohort, tmp_path, mo
 
 
 def test_what_another_call_left_is_not_mixed_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(phantom, "_each", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    stopped = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(phantom, "in_processes", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_phantom(tmp_path / "new", **SMALL, shape=SHAPE, seed=3)
     (tmp_path / "new.part/imagesTr/oaizib_001_0000.nii.gz").write_text("of seed 3")

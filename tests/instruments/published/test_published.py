@@ -90,10 +90,7 @@ def test_invented_files_read_and_disagree(tmp_path):
 
 
 def test_missing_files_are_named_with_the_cure(tmp_path):
-    assert len(published.missing_files("")) == 9
-    assert len(published.missing_files(tmp_path / "nowhere")) == 9
     invented(tmp_path)
-    assert published.missing_files(tmp_path) == []
     (tmp_path / "mamba_dual_preds.csv").unlink()
     with pytest.raises(InputError, match="mamba_dual_preds.csv.*oacore fetch published"):
         published.read_published(tmp_path)

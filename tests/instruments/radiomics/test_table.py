@@ -1,6 +1,5 @@
 """Radiomics: the download, the reading, models against figures found before, Tables 4 and 5."""
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from scipy.stats import spearmanr
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from oacore.data.sources import needed_files
 from oacore.errors import InputError
 from oacore.instruments.published.published import read_published
 from oacore.instruments.radiomics import table as radiomics
@@ -30,15 +30,14 @@ from oacore.instruments.radiomics.models import (
     score_intervals,
     tune,
 )
-from oacore.instruments.radiomics.table import FILES, REGIONS, feature_columns, read_radiomics
+from oacore.instruments.radiomics.table import REGIONS, feature_columns, read_radiomics
 from oacore.metrics.compare import compare_supervisions
 from oacore.metrics.predictions import PROB_KL, check_one_model
 from oacore.metrics.resampling import resample_counts
 from oacore.metrics.scores import METRICS, model_metrics, table1
 
 pytestmark = pytest.mark.usefixtures("loopback_only")
-TABLE = radiomics.radiomics_table().set_index("file")
-ADDRESSES = TABLE["repository"] + "/" + TABLE["commit"] + "/" + TABLE["path"]
+FILES = needed_files("radiomics")
 QUICK = Settings(hidden=8, epochs=2)
 
 
@@ -58,64 +57,6 @@ def folder(shared, tmp_path):
     for name in FILES:
         shutil.copyfile(shared / "real/radiomics" / name, tmp_path / name)
     return tmp_path
-
-
-# Download
-
-
-@pytest.fixture
-def sources(server, shared, monkeypatch):  # noqa: F811
-    """The four files; the subject tables here lack what identifies a participant."""
-    table = TABLE.copy()
-    for name, address in ADDRESSES.items():
-        data = (shared / "real/radiomics" / name).read_bytes()
-        if name.startswith("subInfo"):
-            table.loc[name, "sha256"] = hashlib.sha256(data).hexdigest()
-        server.files[address] = data
-    monkeypatch.setattr(radiomics, "radiomics_table", lambda: table.reset_index())
-    return server
-
-
-def test_files_arrive_after_their_terms_were_shown(sources, tmp_path, capsys):
-    folder = radiomics.fetch_radiomics(tmp_path / "new", base_url=sources.url)
-    shown = capsys.readouterr().out
-    for words in ("no licence", "https://nda.nih.gov/oai", "2603.02367", "CartiMorph", *FILES):
-        assert words in shown
-    assert radiomics.missing_radiomics(folder) == []
-    assert [path for path, _ in sources.requests] == [f"/{address}" for address in ADDRESSES]
-    assert len(read_radiomics(folder)) == 383 + 98
-    # Again: nothing but a damaged one is downloaded.
-    (folder / "radiomics_test.csv").write_bytes(b"damaged")
-    radiomics.fetch_radiomics(folder, base_url=sources.url)
-    assert [path for path, _ in sources.requests[4:]] == [f"/{ADDRESSES['radiomics_test.csv']}"]
-
-
-def test_terms_come_before_the_first_request(closed_url, tmp_path, capsys):  # noqa: F811
-    with pytest.raises(InputError, match="Connect to the network and run `oacore fetch radiomics`"):
-        radiomics.fetch_radiomics(tmp_path, base_url=closed_url)
-    assert "no licence" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_of_other_content_is_not_kept(sources, tmp_path, name):
-    sources.files[ADDRESSES[name]] += b"?"
-    with pytest.raises(InputError, match="is not the released file"):
-        radiomics.fetch_radiomics(tmp_path, base_url=sources.url)
-    assert not (tmp_path / name).exists()
-
-
-def test_the_table_names_one_commit_and_the_files_that_are_read(shared):
-    assert tuple(TABLE.index) == FILES
-    assert TABLE["commit"].unique() == ["b276ea8811c8a66dde341682e3c79a883de72b98"]
-    for name in FILES[:2]:
-        data = (shared / "real/radiomics" / name).read_bytes()
-        assert TABLE.loc[name, "sha256"] == hashlib.sha256(data).hexdigest()
-
-
-def test_default_folder_is_the_users_cache(sources, tmp_path, monkeypatch):
-    monkeypatch.setattr(radiomics.pooch, "os_cache", lambda name: tmp_path / name)
-    assert radiomics.fetch_radiomics(base_url=sources.url) == radiomics.radiomics_cache()
-    assert radiomics.radiomics_cache().is_relative_to(tmp_path / "oacore")
 
 
 def test_the_client_needs_no_torch():
@@ -193,8 +134,6 @@ def test_identifiers_are_not_read(folder):
 
 
 def test_missing_files_are_named_with_the_cure(tmp_path):
-    assert radiomics.missing_radiomics("") == list(FILES)
-    assert radiomics.missing_radiomics(tmp_path / "nowhere") == list(FILES)
     with pytest.raises(InputError, match="subInfo_test.xlsx: get .* `oacore fetch radiomics`"):
         read_radiomics(tmp_path)
 

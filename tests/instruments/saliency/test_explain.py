@@ -6,15 +6,11 @@ import json
 
 import nibabel as nib
 import numpy as np
+import oacore.instruments.saliency.explain as module
 import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from PIL import Image
-from scipy.stats import false_discovery_control, spearmanr
-
-import oacore.instruments.saliency.explain as module
-from oacore.__main__ import main
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, read_cohort
 from oacore.errors import InputError
@@ -29,13 +25,17 @@ from oacore.instruments.saliency.means import (
     profile_means,
 )
 from oacore.instruments.saliency.methods import METHODS, saliency_map
-from oacore.instruments.saliency.nifti import read_map
 from oacore.instruments.saliency.read import one_knee, read_explained, read_maps, seeds_agree
 from oacore.instruments.slicer.cases import pack_cases
 from oacore.models.heads import build_model
 from oacore.profile import load_profile
 from oacore.training.loop import run_config, train
 from oacore.training.runs import load_trained, read_runs
+from PIL import Image
+from scipy.stats import false_discovery_control, spearmanr
+from tests.helpers import canonical
+
+from oacore.__main__ import main
 
 RECIPE = load_profile("smoke").backbones["resnet3d"]
 SEEDS = {"dual": (0, 1), "single_oa": (0,)}
@@ -204,7 +204,7 @@ def test_maps_are_kept_and_lie_over_their_images(folder, knees):
     values = map_of(model, volumes, case["case_id"], "kl")
     assert_allclose(maps[case["case_id"], "kl", "gradient"], values, atol=1e-3)
     path = out / f"nifti/case-{case['case_id']}-kl-gradient.nii.gz"
-    over = read_map(path, case["image"])
+    over = canonical(path)
     assert over.shape == nib.load(case["image"]).shape
     at = np.array(np.unravel_index(values.argmax(), values.shape)) + 0.5
     peak = np.array(np.unravel_index(over.argmax(), over.shape)) + 0.5

@@ -26,7 +26,6 @@ from oacore.data.cohort import graded, read_cohort
 from oacore.errors import InputError
 from oacore.instruments.phantom.cohort import write_phantom
 from oacore.instruments.saliency.methods import METHODS, saliency_map
-from oacore.instruments.saliency.nifti import read_map
 from oacore.instruments.slicer import kernel as lab_parts
 from oacore.instruments.slicer import lab as lab_slicer
 from oacore.instruments.slicer.kernel import compute_map, finished_runs, passes, read_knee
@@ -351,7 +350,7 @@ def test_a_saved_map_lies_over_its_image(ask, built, tmp_path, place):
     full = torch.nn.functional.interpolate(
         torch.from_numpy(values)[None, None], SMOKE.shape, mode="trilinear"
     )
-    assert np.allclose(read_map(path, image), full[0, 0], atol=1e-6)
+    assert np.allclose(canonical(path)[0], full[0, 0], atol=1e-6)
 
 
 def test_the_widgets_state_holds_code_alone(ask, built, tmp_path):

@@ -1,0 +1,177 @@
+"""Writing whole or not at all, and work in processes and threads that ends cleanly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from oacore.errors import InputError
+from oacore.files import in_processes, in_threads, remove_parts, whole, write
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("content", ["a text", b"bytes"])
+def test_a_file_appears_and_nothing_beside_it(tmp_path, content):
+    write(tmp_path / "one.txt", "before")
+    write(tmp_path / "one.txt", content)
+    expected = content.encode() if isinstance(content, str) else content
+    assert (tmp_path / "one.txt").read_bytes() == expected
+    assert names(tmp_path) == ["one.txt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, PermissionError])
+def test_an_interrupted_writer_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "map.nii.gz"
+    path.write_text("old")
+    with pytest.raises(error), whole(path) as part:
+        assert part.name.endswith(".nii.gz") and part.parent == tmp_path
+        part.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old" and names(tmp_path) == ["map.nii.gz"]
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path):
+    """/dev/full is Linux's device on which no byte finds room."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no device that is always full")
+    words = r"never\.csv: No space left .* free some space"
+    with pytest.raises(InputError, match=words), whole(tmp_path / "never.csv"):
+        full.write_text("x" * 10)
+    assert names(tmp_path) == []
+
+
+def test_a_killed_writer_leaves_the_old_file_and_what_it_left_can_be_removed(tmp_path):
+    (tmp_path / "sub").mkdir()
+    path = tmp_path / "sub/one.txt"
+    path.write_text("old")
+    code = (
+        "import os, signal, sys\nfrom oacore.files import whole\n"
+        "with whole(sys.argv[1]) as part:\n"
+        "    part.write_text('new')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_text() == "old" and len(names(path.parent)) == 2
+    remove_parts(tmp_path)
+    assert names(path.parent) == ["one.txt"]
+
+
+def test_what_is_replaced_was_on_the_disk_first(tmp_path, monkeypatch):
+    steps = []
+    for name in ("fsync", "replace"):
+        kept = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=kept: (steps.append(n), f(*a)))
+    write(tmp_path / "one.txt", "x")
+    assert steps == ["fsync", "replace"]
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "one.txt"
+
+    def one(text):
+        for _ in range(50):
+            write(path, text * 10_000)
+
+    in_threads(one, "abcd", 4, "writers", "letter")
+    assert len(set(path.read_text())) == 1 and path.stat().st_size == 10_000
+    assert names(tmp_path) == ["one.txt"]
+
+
+def square(number):
+    if number == 3:
+        time.sleep(0.2)  # the others overtake it
+    return number, number**2, os.getpid()
+
+
+@pytest.mark.parametrize("run", [in_processes, in_threads])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_items(run, workers, capsys):
+    found = run(square, iter(range(6)), workers, "squares", "one")
+    assert [entry[:2] for entry in found] == [(n, n * n) for n in range(6)]
+    elsewhere = {pid for *_, pid in found} != {os.getpid()}
+    assert elsewhere == (run is in_processes and workers > 1)
+    assert "squares: 100%" in capsys.readouterr().err
+
+
+def test_the_bar_counts_what_was_done_before(capsys):
+    in_processes(square, [0, 1], 1, "knees", "knee", done=8)
+    said = capsys.readouterr().err
+    assert "8/10" in said and "10/10" in said
+
+
+def marked(job):
+    folder, number = job
+    if number == 0:
+        raise InputError("knee 0: cannot be drawn")
+    time.sleep(0.05)
+    (folder / str(number)).touch()
+
+
+@pytest.mark.parametrize("run", [in_processes, in_threads])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_error_stops_the_rest(run, workers, tmp_path):
+    with pytest.raises(InputError, match="knee 0"):
+        run(marked, [(tmp_path, n) for n in range(60)], workers, "knees", "knee")
+    assert len(names(tmp_path)) < 50
+
+
+def die(number):
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_the_system_ends_is_one_clear_error():
+    with pytest.raises(InputError, match="knees: the system ended one of 2 .* --workers 1"):
+        in_processes(die, range(4), 2, "knees", "knee")
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(InputError, match="workers is 0"):
+        in_processes(square, [1], 0, "knees", "knee")
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+def wait(path):
+    Path(path).touch()
+    time.sleep(1)
+    Path(path + "-done").touch()
+if __name__ == "__main__":
+    from oacore.files import in_processes
+    try:
+        in_processes(wait, [f"{sys.argv[1]}/{n}" for n in range(40)], 2, "knees", "knee")
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path):
+    script, out = tmp_path / "slow.py", tmp_path / "out"
+    script.write_text(SLOW)
+    out.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, script, out],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    deadline = time.monotonic() + 60
+    while len(names(out)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    left = names(out)
+    assert len(left) < 20, "it went on"
+    assert len(left) % 2 == 0, "a knee that was begun was not finished"
