@@ -24,6 +24,7 @@ import yaml
 
 from oacore.errors import InputError
 from workflow.about import about_this_build
+from workflow.api import write_api
 from workflow.graph import ROOT
 from workflow.report import report
 
@@ -60,6 +61,7 @@ def build_book(build: Path, profile: str) -> Path:
     site = build / "site"
     shutil.rmtree(site, ignore_errors=True)
     notebooks = stage(build, site)
+    chapters_and_rooms(site)
     for name, write in {"about-this-build": about_this_build, "report": report}.items():
         page = write(build, profile, notebooks)
         (site / f"book/{name}.md").write_text(page, encoding="utf-8")
@@ -67,8 +69,9 @@ def build_book(build: Path, profile: str) -> Path:
     log = build / "book.log"
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
     command = [jupyter_book, "build", str(site), "-n", "-W", "--keep-going"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # where _config.yml's extension lies
     with open(log, "w", encoding="utf-8") as stdout:  # warnings go to the terminal
-        status = subprocess.run(command, stdout=stdout, check=False).returncode
+        status = subprocess.run(command, stdout=stdout, env=environment, check=False).returncode
     if status:
         raise InputError(f"the book has warnings, see above; all of Sphinx's words are in {log}")
 
@@ -120,13 +123,24 @@ def stage(build: Path, site: Path) -> dict[str, Any]:
     return notebooks
 
 
+def chapters_and_rooms(site: Path) -> None:
+    """Write the package's pages, and name them in the table of contents of the copy."""
+    toc = site / "_toc.yml"
+    pages = write_api(site, [page for page in contents(toc) if page.startswith("notebooks/")])
+    table = yaml.safe_load(toc.read_text(encoding="utf-8"))
+    for page in (page for part in table["parts"] for page in part["chapters"]):
+        if page["file"] == "book/package":
+            page["sections"] = [{"file": room} for room in pages]
+    toc.write_text(yaml.safe_dump(table, sort_keys=False), encoding="utf-8")
+
+
 def contents(toc: Path) -> list[str]:
     """Pages of a table of contents in their order, without endings."""
     table = yaml.safe_load(toc.read_text(encoding="utf-8"))
-    return [
-        table["root"],
-        *(page["file"] for part in table["parts"] for page in part["chapters"]),
-    ]
+    pages = [table["root"]]
+    for page in (page for part in table["parts"] for page in part["chapters"]):
+        pages += [page["file"], *(section["file"] for section in page.get("sections", ()))]
+    return pages
 
 
 def github_url(remote: str) -> str | None:

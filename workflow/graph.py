@@ -107,13 +107,13 @@ def chapter_code(notebook: str, root: Path = ROOT) -> list[str]:
     InputError
         If the notebook holds a cell that is not Python.
     """
-    trees = _parse(root / notebook)
+    trees = code_cells(root / notebook)
     return code_files(
         *{file for tree in trees for file in imported_files(tree, notebook, root)}, root=root
     )
 
 
-def _parse(path: Path) -> list[ast.Module]:
+def code_cells(path: Path) -> list[ast.Module]:
     """The code cells of a notebook, without magics."""
     trees = []
     notebook = json.loads(path.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,7 +112,28 @@ class Watched:
 def pages(book: Path) -> list[str]:
     """Every page a reader can reach, by its path in the book."""
     found = [path.relative_to(book).as_posix() for path in sorted(book.rglob("*.html"))]
-    return [name for name in found if not name.startswith(("_static/", "_sources/"))]
+    # Of the pages that show a module's source, which are all made alike, two are enough.
+    sources = [name for name in found if name.startswith("_modules/")]
+    others = [name for name in found if not name.startswith(("_static/", "_sources/", "_modules/"))]
+    return others + sources[:2]
+
+
+def test_chapters_lead_to_the_package_and_the_package_to_its_source(book):
+    def leads(page: Path, href: str) -> bool:
+        target, _, anchor = href.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        return path.is_file() and (not anchor or f'id="{anchor}"' in text_of(path))
+
+    text_of = functools.cache(lambda path: path.read_text(encoding="utf-8"))
+    rooms = sorted(book.glob("book/api/*.html"))
+    chapters = sorted(book.glob("notebooks/*.html"))
+    assert len(rooms) > 10 and len(chapters) >= 15
+    for page, needed in [*((page, "book/api/") for page in chapters),
+                         *((page, "_modules/oacore/") for page in rooms)]:  # fmt: skip
+        links = [href for href in re.findall(r'href="([^"]+)"', text_of(page)) if needed in href]
+        own = [href for href in links if "#" in href]
+        assert own, f"{page.name} has no link to {needed}"
+        assert [href for href in own if not leads(page, href)] == [], page.name
 
 
 @pytest.mark.parametrize("way", ["from disk", "served"])

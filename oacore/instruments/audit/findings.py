@@ -62,7 +62,7 @@ def audit(tables: Iterable[PrintedTable]) -> pd.DataFrame:
     Parameters
     ----------
     tables : iterable of PrintedTable
-        From :func:`carried_tables` or :func:`read_printed`; a row that another one names must be
+        From :func:`.printed.carried_tables` or :func:`.printed.read_printed`; a row that another one names must be
         among them.
 
     Returns

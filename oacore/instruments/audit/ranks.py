@@ -35,7 +35,7 @@ def implied_auroc(rho: float, positive: int, negative: int) -> float:
         AUROC = 1/2 + |rho| / (2 sqrt(3 p (1 - p) n^2 / (n^2 - 1)))
 
     Ties in the score, t values at a time, make S^2 smaller by sum(t^3 - t) / (12 n), so that the
-    same |rho| belongs to an AUROC nearer to 1/2: an AUROC that is printed higher than this cannot
+    same ``|rho|`` belongs to an AUROC nearer to 1/2: an AUROC that is printed higher than this cannot
     be explained by ties.
 
     Parameters

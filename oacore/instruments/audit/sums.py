@@ -101,7 +101,7 @@ def rmse_accuracy(accuracy: str, rmse: str, largest: int) -> Finding:
     """Whether accuracy and root mean squared error of whole grades fit together: `rmse-accuracy`.
 
     A wrong grade is off by at least 1 and at most `largest`, so the mean squared error lies between
-    1 - accuracy and `largest`^2 times that. An altered decimal is found in 40% of
+    1 - accuracy and the square of `largest` times that. An altered decimal is found in 40% of
     simulated cases, a last one in 17%.
 
     Parameters

@@ -39,11 +39,13 @@ SIGNAL = {
 FEMUR = 42.5  # median grey value of the femur in OAIZIB-CM
 NOISE = 6.0  # grey values, in each of the two receiver channels
 POINT_SPREAD = 0.25  # mm, standard deviation in plane
+#: What is drawn, in the order of its codes.
 TISSUES = (
     "background", "femur", "femoral cartilage", "tibia", "medial tibial cartilage",
     "lateral tibial cartilage", "patella", "patellar cartilage", "fibula", "meniscus",
     "ligament or tendon", "muscle", "vessel", "joint fluid", "fat and skin",
 )  # fmt: skip
+#: What the disease changes in the image.
 LESIONS = (
     "none", "osteophyte, femur lateral", "osteophyte, femur medial", "osteophyte, tibia lateral",
     "osteophyte, tibia medial", "cartilage lost down to bone", "cartilage thinned",
