@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -126,15 +127,9 @@ class M3T(nn.Module):
 
     def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """The vector that the heads read: ``{"cls": (batch, width)}``."""
-        S = self.size
-        if x.ndim != 5 or x.shape[1:] != (1, S, S, S):
-            raise InputError(
-                f"this M3T reads volumes of shape (batch, 1, {S}, {S}, {S}), not "
-                f"{tuple(x.shape)}; give a cubic grid in the profile, and its side as M3T's size"
-            )
-        # x: (B, 1, S, S, S)
-        x = run(self.stem, self.stem, x, self.checkpoint)  # (B, C, S, S, S), Eq. 1: X = D3d(I)
-        if self.square:
+        self._require_cubes(x)  # (B, 1, S, S, S)
+        x = run(self.stem, x, self.checkpoint)  # (B, C, S, S, S), Eq. 1: X = D3d(I)
+        if self.square:  # as released
             x = x * x
         s = self.slices(x)  # (B, 3S, C2d), slicing and Eq. 4: D2d of each slice
         t = self.project(s)  # (B, 3S, width)
@@ -145,6 +140,14 @@ class M3T(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The class token of volumes of shape (batch, 1, S, S, S)."""
         return self.features(x)["cls"]
+
+    def _require_cubes(self, x: torch.Tensor) -> None:
+        S = self.size
+        if x.ndim != 5 or x.shape[1:] != (1, S, S, S):
+            raise InputError(
+                f"this M3T reads volumes of shape (batch, 1, {S}, {S}, {S}), not "
+                f"{tuple(x.shape)}; give a cubic grid in the profile, and its side as M3T's size"
+            )
 
 
 class SliceNet(ResNet):
@@ -184,9 +187,9 @@ class SliceNet(ResNet):
         """A vector for each slice of each plane: coronal, sagittal, axial."""
         batch = len(x)
         # Batch normalisation takes its mean over all slices of all planes, so they go together.
-        x = run(self, self.first, x, self.checkpoint)  # (B 3S, width, S/4, S/4)
+        x = run(self.first, x, self.checkpoint, self)  # (B 3S, width, S/4, S/4)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = run(stage, stage, x, self.checkpoint)  # at last (B 3S, n_features, S/32, S/32)
+            x = run(stage, x, self.checkpoint)  # at last (B 3S, n_features, S/32, S/32)
         return self.avgpool(x).reshape(batch, -1, self.n_features)  # (B, 3S, n_features)
 
 
@@ -220,11 +223,11 @@ class Tokens(nn.Module):
         """The transformer's input from the projected slices."""
         coronal, sagittal, axial = t.chunk(3, dim=1)  # each (B, S, width)
         cls, sep = (token.expand(len(t), 1, -1) for token in (self.cls, self.sep))
-        z = torch.cat([cls, coronal, sep, sagittal, sep, axial, sep], dim=1)
+        z = torch.cat([cls, coronal, sep, sagittal, sep, axial, sep], dim=1)  # (B, 3S + 4, width)
         S = coronal.shape[1]
         spans = (S + 2, S + 1, S + 1)  # tokens of a plane; the class token goes with the first
         plane = torch.cat([p.expand(n, -1) for p, n in zip(self.plane, spans, strict=True)])
-        return z + plane + self.position
+        return z + plane + self.position  # both (3S + 4, width), the same for every volume
 
 
 class Layer(nn.Module):
@@ -262,11 +265,15 @@ class Layer(nn.Module):
 
 
 def run(
-    net: nn.Module, stage: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, again: bool
+    stage: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    again: bool,
+    net: nn.Module | None = None,
 ) -> torch.Tensor:
     """``stage(x)``, a stage of `net`; with `again`, the backward pass computes it once more.
 
-    Then only x is kept, and nothing of what the stage computes on the way.
+    Then only x is kept, and nothing of what the stage computes on the way. A stage that is a
+    module needs no `net`.
     """
     if not again or not torch.is_grad_enabled():
         return stage(x)
@@ -276,12 +283,12 @@ def run(
         x,
         use_reentrant=False,
         preserve_rng_state=False,  # no stage draws random numbers
-        context_fn=lambda: (nullcontext(), _statistics_kept(net)),
+        context_fn=lambda: (nullcontext(), _statistics_kept(stage if net is None else net)),
     )
 
 
 @contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
+def _statistics_kept(module: Any) -> Iterator[None]:
     """Batch normalisation computes as ever, but leaves its running statistics alone."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]

@@ -7,11 +7,14 @@ and the banners need nothing at all.
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import html
+import inspect
 import io
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
-from IPython.display import display
+from IPython.display import Markdown, display
 from PIL import Image
 
 from oacore.data.cohort import is_phantom
@@ -193,6 +196,31 @@ def readable(table: pd.DataFrame, below: str) -> Html:
         lines.append("; ".join([*row.values(), f"{below}: {last}"]))
     page = text_table(table, below=below)
     return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', "\n".join(lines))
+
+
+def show_source(thing: Any) -> Markdown:
+    """The code of a function or class of the package, so that page and package cannot differ.
+
+    JupyterLab and the book highlight it. Of each docstring the first line is left, and above it
+    all stands where the code lies.
+
+    Parameters
+    ----------
+    thing : class, function or method
+    """
+    source = textwrap.dedent(inspect.getsource(thing))
+    lines = source.splitlines()
+    spans = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            spans.append((node.body[0].lineno, node.body[0].end_lineno))
+    for first, last in sorted(spans, reverse=True):
+        if last != first:
+            lines[first - 1 : last] = [lines[first - 1].rstrip() + '"""']
+    place = f"# {thing.__module__.replace('.', '/')}.py"
+    if "." in thing.__qualname__:
+        place += f", {thing.__qualname__}"
+    return Markdown("\n".join(["```python", place, *lines, "```"]))
 
 
 SINGLE_KNEES = "Single knees are shown: the one who built this book asked for it (IMAGES=yes)."

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from torch import nn
 
 from oacore.data.cache import Volumes, cached_volumes
 from oacore.data.cohort import graded, read_cohort
@@ -83,6 +84,11 @@ def first_run(experiment: Experiment, supervision: str) -> Path:
     """Folder of the first seed's run under a supervision."""
     first = experiment.recipe.seeds[0]
     return run_folder(experiment.runs, experiment.backbone, supervision, first)
+
+
+def trained_encoder(experiment: Experiment, supervision: str) -> nn.Module:
+    """The encoder of the first seed's run, see :func:`load_trained`."""
+    return load_trained(first_run(experiment, supervision)).encoder
 
 
 def run_folder(runs: str | Path, model: str, supervision: str, seed: int) -> Path:
