@@ -23,24 +23,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from threadpoolctl import threadpool_limits
+
 from benchmarks.measure import Row, alternate
 from benchmarks.speed import processor, table, write
 from oacore.errors import InputError
 from oacore.files import whole
 from oacore.instruments.published.predictions import read_predictions
-from oacore.instruments.published.protocol import (
-    FIRST,
-    SINGLE,
-    SUPERVISIONS,
-    TASKS,
-    released_protocol,
-)
+from oacore.instruments.published.protocol import RELEASED, released_protocol
+from oacore.metrics.compare import REFERENCES
 from oacore.metrics.predictions import PROB_KL, pair
 from oacore.metrics.resampling import resample_counts
-from oacore.metrics.scores import metric_values
+from oacore.metrics.scores import METRICS
+from oacore.names import SUPERVISION_NAMES
 from oacore.provenance import provenance
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
-from threadpoolctl import threadpool_limits
 
 SEED = 42
 CPU = torch.device("cpu")
@@ -76,8 +73,8 @@ def simulated(knees: int) -> pd.DataFrame:
     rng = np.random.default_rng(SEED)
     kl = rng.permutation(np.arange(knees) % 5)
     tables = []
-    for backbone in FIRST:
-        for supervision in SUPERVISIONS:
+    for backbone in ("resnet3d", "m3t", "nnmamba"):
+        for supervision in SUPERVISION_NAMES:
             # The true grade and its neighbours are likelier than the others.
             weight = np.exp(-np.abs(np.arange(5) - kl[:, None]) + rng.normal(size=(knees, 5)))
             prob_kl = pd.DataFrame(weight / weight.sum(axis=1, keepdims=True), columns=PROB_KL)
@@ -120,11 +117,12 @@ def pairs_of(predictions: pd.DataFrame) -> dict[str, list[tuple[pd.DataFrame, pd
     models = dict(list(predictions.groupby(["backbone", "supervision"])))
     return {
         name: [
-            pair(models[backbone, SINGLE[task]], models[backbone, "dual"])
+            pair(models[backbone, reference], models[backbone, "dual"])
             for backbone in predictions["backbone"].unique()
         ]
-        for task, names in TASKS.items()
-        for name in names.values()
+        for reference, metrics in REFERENCES.items()
+        for name in metrics
+        if name in RELEASED
     }
 
 
@@ -151,7 +149,7 @@ def our_way(
     found = []
     for both in pairs:
         counts = resample_counts(len(both[0]), n_resamples, rng)
-        found.append(np.stack([metric_values(model, name, counts) for model in both], axis=1))
+        found.append(np.stack([METRICS[name](model, counts) for model in both], axis=1))
     return np.stack(found)
 
 
@@ -171,21 +169,20 @@ def rows(predictions: pd.DataFrame, setting: Setting) -> Iterator[Row]:
     words = f"{backbones} backbones, {setting.resamples:,} resamples"
     note = f"scikit-learn timed on {setting.timed} resamples of each row and scaled"
     in_all: list[float] = [0.0] * setting.repeats
-    for task, names in TASKS.items():
-        for spelled, name in names.items():
-            calls = {
-                "peer": partial(released_way, pairs[name], name, setting.timed),
-                "ours": partial(our_way, pairs[name], name, setting.resamples),
-            }
-            calls["ours"]()
-            taken = alternate(calls, CPU, setting.repeats, patience=60)
-            peer = tuple(scale * seconds for seconds in taken["peer"])
-            in_all = [a + b for a, b in zip(in_all, peer, strict=True)]
-            yield Row(
-                "statistics", f"Resampled {task} {spelled} of Dual and single: time",
-                "scikit-learn, a call a resample", "counts times a kernel", peer, taken["ours"],
-                "s", note=f"{words}; {note}",
-            )  # fmt: skip
+    for name, (task, spelled) in RELEASED.items():
+        calls = {
+            "peer": partial(released_way, pairs[name], name, setting.timed),
+            "ours": partial(our_way, pairs[name], name, setting.resamples),
+        }
+        calls["ours"]()
+        taken = alternate(calls, CPU, setting.repeats, patience=60)
+        peer = tuple(scale * seconds for seconds in taken["peer"])
+        in_all = [a + b for a, b in zip(in_all, peer, strict=True)]
+        yield Row(
+            "statistics", f"Resampled {task} {spelled} of Dual and single: time",
+            "scikit-learn, a call a resample", "counts times a kernel", peer, taken["ours"],
+            "s", note=f"{words}; {note}",
+        )  # fmt: skip
     protocol = partial(released_protocol, predictions, n_resamples=setting.resamples)
     protocol()
     taken = alternate({"ours": protocol}, CPU, setting.repeats, patience=60)

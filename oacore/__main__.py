@@ -87,6 +87,7 @@ def _cache(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import torch
+
     from oacore.data.cache import cached_volumes
     from oacore.data.cohort import graded, read_cohort, require_trainable
     from oacore.profile import load_profile
@@ -105,6 +106,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     import torch
+
     from oacore.data.cache import cached_volumes
     from oacore.data.cohort import graded, is_phantom, read_cohort
     from oacore.instruments.saliency.explain import explain
@@ -132,13 +134,20 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _stats(options: argparse.Namespace) -> int:
     from oacore.instruments.published.predictions import read_predictions
-    from oacore.instruments.published.protocol import one_against_another, released_protocol
+    from oacore.instruments.published.protocol import (
+        as_released,
+        one_against_another,
+        released_protocol,
+    )
     from oacore.results import write_csv
 
     tables = [read_predictions(folder) for folder in options.predictions]
     if len(tables) > 2:
         raise InputError("--predictions takes one folder, or two: a reference and another")
-    compared = released_protocol(*tables) if len(tables) == 1 else one_against_another(*tables)
+    if len(tables) == 1:
+        compared = as_released(released_protocol(*tables))
+    else:
+        compared = one_against_another(*tables)
     write_csv(compared, options.out)
     survive = (compared["q_value"] < 0.05).sum()
     print(f"{options.out}: {len(compared)} differences, {survive} with q < 0.05")

@@ -105,6 +105,10 @@ RELEASED = ["backbone", "task", "metric", "single", "dual", "delta", "ci_low", "
             "p_value", "test", "q_value"]  # fmt: skip
 
 
+COMPARED = ["backbone", "metric", "value_reference", "value_other", "value", "low", "high",
+            "p_value", "test", "q_value"]  # fmt: skip
+
+
 def test_stats_of_the_published_predictions(shared, tmp_path, capsys):
     out = tmp_path / "new/stats.csv"
     folder = shared / "real/published_predictions"
@@ -126,8 +130,9 @@ def test_stats_of_two_folders_of_ones_own(tmp_path, capsys):
     folders = [str(tmp_path / name) for name in ("before", "after")]
     assert main(["stats", "--predictions", *folders, "--out", str(out)]) == 0
     table = pd.read_csv(out)
-    assert list(table.columns) == RELEASED and len(table) == 6
-    assert (table["delta"] - (table["dual"] - table["single"])).abs().max() < 1e-12
+    assert list(table.columns) == COMPARED and len(table) == 6
+    difference = table["value_other"] - table["value_reference"]
+    assert (table["value"] - difference).abs().max() < 1e-12
     assert main(["stats", "--predictions", str(tmp_path / "none"), "--out", str(out)]) == 2
     assert capsys.readouterr().err.startswith("oacore: ")
 

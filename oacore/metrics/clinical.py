@@ -18,8 +18,7 @@ from oacore.metrics.predictions import (
     check_one_model,
     has_kl,
 )
-from oacore.metrics.resampling import resample_counts
-from oacore.metrics.significance import percentile_interval
+from oacore.metrics.resampling import draw_cases, estimate
 
 KAPPA = "quadratic-weighted kappa"
 WITHIN_ONE = "share within one grade"
@@ -29,7 +28,7 @@ SPECIFICITY = "specificity for OA"
 OA_ECE = "expected calibration error, OA probability"
 OA_BRIER = "Brier score, OA probability"
 KL_ECE = "expected calibration error, KL confidence"
-BINS = 10
+BINS = 10  # of the calibration error, as most authors have it
 COLUMNS = [*MODEL, "measure", "value", "low", "high", "n"]
 
 
@@ -63,7 +62,7 @@ def weighted_kappa(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray)
 
 
 def calibration_error(
-    counts: np.ndarray, probability: np.ndarray, happened: np.ndarray, bins: int = BINS
+    counts: np.ndarray, probability: np.ndarray, happened: np.ndarray
 ) -> np.ndarray:
     """Expected calibration error: how far probabilities lie from shares, on average over cases.
 
@@ -72,13 +71,12 @@ def calibration_error(
     counts : (B, n) array
     probability : (n,) float array in [0, 1]
     happened : (n,) bool array
-    bins : int
-        Equally wide, each with its upper limit.
 
     Returns
     -------
     (B,) float array in [0, 1]
-        Sum over bins of (cases in it / cases) x abs(mean probability - share that happened).
+        Sum over `BINS` equally wide bins, each with its upper limit, of
+        (cases in it / cases) x abs(mean probability - share that happened).
 
     Notes
     -----
@@ -87,7 +85,7 @@ def calibration_error(
     cases.
     """
     gap = probability - happened  # sums to (mean probability - share) x cases
-    in_bin = _bin_of(probability, bins)[:, None] == np.arange(bins)  # (n, bins)
+    in_bin = _bin_of(probability, BINS)[:, None] == np.arange(BINS)  # (n, bins)
     return np.abs(counts @ (in_bin * gap[:, None])).sum(axis=1) / counts.sum(axis=1)
 
 
@@ -132,8 +130,7 @@ def clinical_table(
         check_one_model(table)
         table = table.sort_values("case_id")
         n = len(table)
-        # Row 0: the cases themselves.
-        counts = np.vstack([np.ones((1, n)), resample_counts(n, n_resamples, seed)])
+        counts = draw_cases(n, n_resamples, seed)
         oa = table["oa"].to_numpy() == 1
         prob_oa = table["prob_oa"].to_numpy(dtype=float)
         measured = {}
@@ -223,8 +220,7 @@ def _share(happened: np.ndarray) -> tuple[float, float, float, int]:
 
 def _with_interval(name: str, values: np.ndarray) -> tuple[float, float, float]:
     """Value on the cases (first of `values`) and the limits from the resamples (the others)."""
-    value = float(values[0])
-    low, high = percentile_interval(values[1:])
+    value, low, high = estimate(values).values()
     if name in (OA_ECE, KL_ECE):
         low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
     return value, low, high

@@ -16,16 +16,12 @@ import pandas as pd
 from oacore.errors import InputError
 from oacore.hierarchy import oa_from_kl
 from oacore.metrics.predictions import pair
+from oacore.metrics.resampling import draw_seeds, estimate, mean_of_drawn, undefined
 from oacore.metrics.scores import KL_METRICS, METRICS, OA_METRICS, table1
-from oacore.metrics.seeds import (
-    compare_by_seed,
-    draw_seeds,
-    interval,
-    seed_and_knee_interval,
-    values_by_seed,
-)
+from oacore.metrics.seeds import compare_by_seed, seed_and_knee_interval, values_by_seed
 from oacore.names import SUPERVISION_NAMES
 
+#: What Dual is compared with, and in which metrics.
 REFERENCES = {"single_oa": OA_METRICS, "single_kl": KL_METRICS}
 
 
@@ -58,7 +54,7 @@ def compare_supervisions(
     compare = seed_and_knee_interval if over_seeds else compare_by_seed
     rows = []
     for backbone, runs in predictions.groupby("backbone", sort=False):
-        models = _supervisions(str(backbone), runs)
+        models = by_supervision(str(backbone), runs)
         for reference, metrics in REFERENCES.items():
             table = compare(models[reference], models["dual"], n_resamples=n_resamples, seed=seed)
             table.insert(0, "comparison", f"Dual minus {SUPERVISION_NAMES[reference]}")
@@ -128,10 +124,10 @@ def compare_effects(
     Returns
     -------
     DataFrame
-        Six rows for each pair of backbones: reference, backbone, metric; `effect_reference`,
-        `effect_backbone` and `delta` (the second minus the first), means over the seeds; and the
-        limits of `delta` over cases and seeds, `ci_low` and `ci_high`. Cases are drawn for both
-        backbones together, seeds for each apart, since they need not have the same.
+        Six rows for each pair of backbones: reference, backbone, metric; `value_reference` and
+        `value_other`, the effect in each, and `value` (the second minus the first), means over
+        the seeds; `low` and `high`, its limits over cases and seeds; `n_undefined`. Cases are
+        drawn for both backbones together, seeds for each apart, since they need not have the same.
 
     Raises
     ------
@@ -141,7 +137,7 @@ def compare_effects(
     first_cases: pd.DataFrame | None = None
     effects: dict[str, dict[str, np.ndarray]] = {}  # by backbone and metric, (1 + B,) each
     for number, (backbone, runs) in enumerate(predictions.groupby("backbone", sort=False)):
-        models = _supervisions(str(backbone), runs)
+        models = by_supervision(str(backbone), runs)
         cases = models["dual"].drop_duplicates("case_id")
         first_cases = cases if first_cases is None else pair(first_cases, cases)[0]
         of_backbone: dict[str, np.ndarray] = {}
@@ -151,26 +147,24 @@ def compare_effects(
             single, dual = values_by_seed(
                 models[reference], models["dual"], n_resamples, rng_of_cases
             )
-            weights = draw_seeds(len(single[metrics[0]]), n_resamples, rng_of_seeds)
+            drawn = draw_seeds(len(single[metrics[0]]), n_resamples, rng_of_seeds)
             for metric in metrics:
-                of_backbone[metric] = (weights * (dual[metric] - single[metric]).T).sum(axis=1)
+                difference = dual[metric] - single[metric]  # (S, 1 + B)
+                of_backbone[metric] = mean_of_drawn(difference, drawn)
         effects[str(backbone)] = of_backbone
     rows: list[dict[str, Any]] = []
     for name, other in combinations(effects, 2):
         for metric in METRICS:
             effect, of_other = effects[name][metric], effects[other][metric]
-            low, high, undefined = interval((of_other - effect)[1:])
             rows.append(
                 {
                     "reference": name,
                     "backbone": other,
                     "metric": metric,
-                    "effect_reference": effect[0],
-                    "effect_backbone": of_other[0],
-                    "delta": of_other[0] - effect[0],
-                    "ci_low": low,
-                    "ci_high": high,
-                    "n_undefined": undefined,
+                    "value_reference": effect[0],
+                    "value_other": of_other[0],
+                    **estimate(of_other - effect),
+                    "n_undefined": undefined(of_other - effect),
                 }
             )
     return pd.DataFrame(rows)
@@ -215,12 +209,19 @@ def against_truth(predictions: pd.DataFrame, true_kl: pd.Series) -> pd.DataFrame
     return pd.concat(tables, names=["scored against"]).reset_index(level=0)
 
 
-def _supervisions(backbone: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Predictions of a backbone by supervision; each seed must have them all."""
+def by_supervision(backbone: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Predictions of a backbone by supervision.
+
+    Raises
+    ------
+    InputError
+        If a seed lacks a supervision.
+    """
     for model_seed, of_seed in runs.groupby("seed"):
         if missing := SUPERVISION_NAMES.keys() - set(of_seed["supervision"]):
             raise InputError(
                 f"{backbone}, seed {model_seed}: there are no predictions of "
-                f"{', '.join(sorted(missing))}; train them with `make book` or `oacore train`"
+                f"{', '.join(sorted(missing))}; train them with `make book` or `oacore train`, or "
+                "leave this backbone and seed out"
             )
     return {str(name): table for name, table in runs.groupby("supervision")}

@@ -29,6 +29,8 @@ can come out as 1e-16 there, and a p-value that counts ties can differ by as man
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -41,12 +43,9 @@ from oacore.metrics.predictions import (
     has_kl,
     pair,
 )
-from oacore.metrics.resampling import resample_counts
-from oacore.metrics.significance import bca_interval, bootstrap_p, percentile_interval
-
-OA_METRICS = ("oa_auc", "oa_acc", "oa_f1")
-KL_METRICS = ("kl_auc", "kl_acc", "kl_f1")
-METRICS = OA_METRICS + KL_METRICS
+from oacore.metrics.resampling import draw_cases, estimate, undefined
+from oacore.metrics.significance import bca_interval, bootstrap_p
+from oacore.names import METRIC_NAMES
 
 
 def auc(counts: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -148,38 +147,58 @@ def macro_f1(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np
     return _ratio((values * present).sum(axis=0), present.sum(axis=0), np.nan)
 
 
-def metric_values(predictions: pd.DataFrame, metric: str, counts: np.ndarray) -> np.ndarray:
-    """One of Table 1's metrics of one model, for B resamples at once.
+def oa_auc(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of the probability of OA."""
+    return auc(counts, _is_oa(predictions, "oa"), predictions["prob_oa"].to_numpy(dtype=float))
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        Tidy predictions of one model, n rows, already checked.
-    metric : str
-        One of `METRICS`; those of KL only for a model that predicts a grade.
-    counts : (B, n) array
-        Occurrences of each row in each resample.
 
-    Returns
-    -------
-    (B,) float array
-    """
-    if metric in OA_METRICS:
-        oa = predictions["oa"].to_numpy() == 1
-        if metric == "oa_auc":
-            return auc(counts, oa, predictions["prob_oa"].to_numpy(dtype=float))
-        pred_oa = predictions["pred_oa"].to_numpy() == 1
-        return accuracy(counts, oa, pred_oa) if metric == "oa_acc" else f1(counts, oa, pred_oa)
-    kl = predictions["kl"].to_numpy(dtype=int)
-    if metric == "kl_auc":
-        return macro_auc(counts, kl, predictions[PROB_KL].to_numpy(dtype=float))
-    pred_kl = predictions["pred_kl"].to_numpy(dtype=int)
-    return accuracy(counts, kl, pred_kl) if metric == "kl_acc" else macro_f1(counts, kl, pred_kl)
+def oa_acc(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
+    """Accuracy of the OA answer."""
+    return accuracy(counts, _is_oa(predictions, "oa"), _is_oa(predictions, "pred_oa"))
+
+
+def oa_f1(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
+    """F1 of OA."""
+    return f1(counts, _is_oa(predictions, "oa"), _is_oa(predictions, "pred_oa"))
+
+
+def kl_auc(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
+    """Macro-AUC of the probabilities of the grades."""
+    return macro_auc(counts, _grade(predictions, "kl"), predictions[PROB_KL].to_numpy(dtype=float))
+
+
+def kl_acc(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
+    """Accuracy of the predicted grade."""
+    return accuracy(counts, _grade(predictions, "kl"), _grade(predictions, "pred_kl"))
+
+
+def kl_f1(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
+    """Macro-F1 of the predicted grade."""
+    return macro_f1(counts, _grade(predictions, "kl"), _grade(predictions, "pred_kl"))
+
+
+def _is_oa(predictions: pd.DataFrame, column: str) -> np.ndarray:
+    return predictions[column].to_numpy() == 1
+
+
+def _grade(predictions: pd.DataFrame, column: str) -> np.ndarray:
+    return predictions[column].to_numpy(dtype=int)
+
+
+#: The metrics of Table 1 in its order, each with the function above that has its name: from the
+#: checked predictions of one model, n rows, and counts (B, n) to an array (B,).
+METRICS: dict[str, Callable[[pd.DataFrame, np.ndarray], np.ndarray]] = {
+    name: globals()[name] for name in METRIC_NAMES
+}
+#: Those that judge the answer to OA, and those that judge the grade.
+OA_METRICS, KL_METRICS = (
+    tuple(name for name in METRICS if name.startswith(label)) for label in ("oa_", "kl_")
+)
 
 
 def metrics_of(predictions: pd.DataFrame) -> tuple[str, ...]:
     """Names of the metrics that a model has: `METRICS`, or those of OA if it grades no knee."""
-    return METRICS if has_kl(predictions) else OA_METRICS
+    return tuple(METRICS) if has_kl(predictions) else OA_METRICS
 
 
 def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -203,9 +222,7 @@ def model_metrics(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np
         On a table that is not one model's complete predictions of one split.
     """
     check_one_model(predictions)
-    return {
-        metric: metric_values(predictions, metric, counts) for metric in metrics_of(predictions)
-    }
+    return {metric: METRICS[metric](predictions, counts) for metric in metrics_of(predictions)}
 
 
 def table1(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -219,9 +236,9 @@ def table1(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per backbone, supervision and seed, in the order of `predictions`:
-        `oa_auc`, `oa_acc`, `oa_f1`, `kl_auc`, `kl_acc`, `kl_f1` in [0, 1] (macro
-        averages for KL; NaN where a model predicts no grade).
+        One row per backbone, supervision and seed, in the order of `predictions`, a column
+        for each of `METRICS`: `oa_auc`, `oa_acc`, `oa_f1`, `kl_auc`, `kl_acc`, `kl_f1` in
+        [0, 1] (macro averages for KL; NaN where a model predicts no grade).
 
     Raises
     ------
@@ -263,7 +280,7 @@ def paired_bootstrap(
     -------
     DataFrame
         One row per `metric` that both models have: `value_reference`, `value_other`,
-        `delta` (other minus reference), `ci_low`, `ci_high` of delta (percentiles),
+        `value` (other minus reference), its `low`, `high` (percentiles) and
         `bca_low`, `bca_high` (:func:`.significance.bca_interval`), two-sided `p_value`
         (:func:`.significance.bootstrap_p`), and `n_undefined`, the resamples left out
         because the metric is undefined there (NaN limits and p-value if all are).
@@ -271,32 +288,28 @@ def paired_bootstrap(
     Raises
     ------
     InputError
-        If the two tables don't hold the same cases with the same labels.
+        If the two tables do not hold the same cases with the same labels.
     """
     reference, other = pair(reference, other)
     n = len(reference)
-    drawn = resample_counts(n, n_resamples, seed)
     # Row 0: the sample itself; B resamples; n samples that leave one case out, for BCa.
-    counts = np.vstack([np.ones((1, n)), drawn, np.ones((n, n)) - np.eye(n)])
+    counts = np.vstack([draw_cases(n, n_resamples, seed), np.ones((n, n)) - np.eye(n)])
     rows = []
     for metric in (m for m in metrics_of(reference) if m in metrics_of(other)):
-        of_reference = metric_values(reference, metric, counts)
-        of_other = metric_values(other, metric, counts)
-        delta, resampled, left_out = np.split(of_other - of_reference, [1, 1 + n_resamples])
-        low, high = percentile_interval(resampled)
-        bca_low, bca_high = bca_interval(delta.item(), resampled, left_out)
+        of_reference, of_other = (METRICS[metric](one, counts) for one in (reference, other))
+        difference, left_out = np.split(of_other - of_reference, [1 + n_resamples])
+        found = estimate(difference)
+        bca_low, bca_high = bca_interval(found["value"], difference[1:], left_out)
         rows.append(
             {
                 "metric": metric,
                 "value_reference": of_reference[0],
                 "value_other": of_other[0],
-                "delta": delta.item(),
-                "ci_low": low,
-                "ci_high": high,
+                **found,
                 "bca_low": bca_low,
                 "bca_high": bca_high,
-                "p_value": bootstrap_p(resampled),
-                "n_undefined": int(np.isnan(resampled).sum()),
+                "p_value": bootstrap_p(difference[1:]),
+                "n_undefined": undefined(difference),
             }
         )
     return pd.DataFrame(rows)

@@ -7,16 +7,15 @@ cases alone. Here seeds are drawn too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
 from oacore.metrics.predictions import pair
-from oacore.metrics.resampling import resample_counts
+from oacore.metrics.resampling import crossed_difference, draw_cases, draw_seeds
 from oacore.metrics.scores import METRICS, model_metrics, paired_bootstrap
-from oacore.metrics.significance import bootstrap_p, percentile_interval
 
 
 def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -30,12 +29,12 @@ def mean_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        backbone, supervision, metric, seeds (their number), mean, low and high (the lowest and
-        the highest seed's); metrics that a model lacks are left out.
+        backbone, supervision, metric, seeds (their number), `value`, the mean, and `seed_low`,
+        `seed_high`, the lowest and the highest seed's; metrics that a model lacks are left out.
     """
     long = scores.melt(["backbone", "supervision", "seed"], list(METRICS), "metric").dropna()
     by = long.groupby(["backbone", "supervision", "metric"], sort=False)["value"]
-    return by.agg(seeds="size", mean="mean", low="min", high="max").reset_index()
+    return by.agg(seeds="size", value="mean", seed_low="min", seed_high="max").reset_index()
 
 
 def compare_by_seed(
@@ -75,8 +74,7 @@ def seed_and_knee_interval(
 
     Each resample draws cases with replacement, the same for all models, and, apart from that,
     seeds with replacement, the same for both models; the mean difference of the drawn seeds on
-    the drawn cases is its value. Every seed is judged on the same cases, so the two are crossed,
-    not nested (the pigeonhole bootstrap, Owen 2007, doi:10.1214/07-AOAS122).
+    the drawn cases is its value (:mod:`.metrics.resampling`).
 
     Parameters
     ----------
@@ -89,42 +87,21 @@ def seed_and_knee_interval(
     Returns
     -------
     DataFrame
-        One row per `metric` that both models have: `n_seeds`, `value_reference`, `value_other`
-        and `delta` (other minus reference), means over the seeds; `knees_low`, `knees_high`, the
-        interval of `delta` with the seeds as they are; `ci_low`, `ci_high`, the interval over
-        both; `n_undefined` and, over both, `p_value`, as in
-        :func:`.scores.paired_bootstrap`. With one seed the two intervals are one.
+        One row per `metric` that both models have, and the columns of
+        :func:`.resampling.crossed_difference`.
 
     Raises
     ------
     InputError
         If the two have no seed in common, or not the same cases.
-
-    Notes
-    -----
-    With S seeds the bootstrap finds, on average, (S - 1)/S of the variance between seeds: half of
-    it with two, two thirds with three. For few seeds the interval is too short.
     """
     rng = np.random.default_rng(seed)
     first, second = values_by_seed(reference, other, n_resamples, rng)
-    n_seeds = len(first[METRICS[0]])
-    drawn = draw_seeds(n_seeds, n_resamples, rng)
-    rows = []
-    for metric in first:
-        delta = second[metric] - first[metric]  # (S, 1 + B)
-        row = {
-            "metric": metric,
-            "n_seeds": n_seeds,
-            "value_reference": first[metric][:, 0].mean(),
-            "value_other": second[metric][:, 0].mean(),
-            "delta": delta[:, 0].mean(),
-        }
-        row["knees_low"], row["knees_high"], _ = interval(delta.mean(axis=0)[1:])
-        both = (drawn * delta.T).sum(axis=1)
-        row["ci_low"], row["ci_high"], row["n_undefined"] = interval(both[1:])
-        row["p_value"] = bootstrap_p(both[1:])
-        rows.append(row)
-    return pd.DataFrame(rows)
+    drawn = draw_seeds(len(next(iter(first.values()))), n_resamples, rng)
+    return pd.DataFrame(
+        {"metric": metric, **crossed_difference(first[metric], second[metric], drawn)}
+        for metric in first
+    )
 
 
 def values_by_seed(
@@ -147,33 +124,35 @@ def values_by_seed(
         Row: a seed. Column 0: the cases themselves; the others: a resample each.
     """
     pairs = [(first, second) for _, first, second in _by_seed(reference, other)]
-    for first, _ in pairs[1:]:
-        pair(pairs[0][0], first)  # all seeds are judged on the same cases
-    n = len(pairs[0][0])
-    counts = np.vstack([np.ones((1, n)), resample_counts(n, n_resamples, rng)])
-    values = [[model_metrics(table, counts) for table in both] for both in pairs]
-    shared = [metric for metric in METRICS if all(metric in model for model in values[0])]
+    counts = draw_cases(len(pairs[0][0]), n_resamples, rng)
     of_reference, of_other = (
-        {metric: np.stack([both[i][metric] for both in values]) for metric in shared}
-        for i in range(2)
+        metrics_by_seed([both[i] for both in pairs], counts) for i in range(2)
     )
-    return of_reference, of_other
+    shared = [metric for metric in of_reference if metric in of_other]
+    return {m: of_reference[m] for m in shared}, {m: of_other[m] for m in shared}
 
 
-def draw_seeds(n_seeds: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Weight of each seed in each resample: rows add up to 1; the first row weighs all alike.
+def metrics_by_seed(tables: Sequence[pd.DataFrame], counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics of one model under each of its seeds, on B resamples of the same cases.
+
+    Parameters
+    ----------
+    tables : sequence of S DataFrames
+        Predictions under one seed each.
+    counts : (B, n) array
+        Occurrences of each case, in the order of case_id.
 
     Returns
     -------
-    (1 + B, S) array
+    dict of str to (S, B) array
+
+    Raises
+    ------
+    InputError
+        If the seeds are not judged on the same cases.
     """
-    drawn = resample_counts(n_seeds, n_resamples, rng)
-    return np.vstack([np.ones((1, n_seeds)), drawn]) / n_seeds
-
-
-def interval(resampled: np.ndarray) -> tuple[float, float, int]:
-    """95% percentile interval of the defined resamples, and how many are undefined (NaN)."""
-    return *percentile_interval(resampled), int((~np.isfinite(resampled)).sum())
+    values = [model_metrics(pair(tables[0], table)[1], counts) for table in tables]
+    return {metric: np.stack([one[metric] for one in values]) for metric in values[0]}
 
 
 def _by_seed(

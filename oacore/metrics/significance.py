@@ -45,20 +45,20 @@ class DeLong:
     Attributes
     ----------
     auc_reference, auc_other : float
-    delta, se : float
+    value, se : float
         Other minus reference, and its standard error.
-    ci_low, ci_high : float
-        95% interval of delta.
+    low, high : float
+        95% interval of the difference.
     z, p_value : float
-        delta / se, and its two-sided p-value.
+        value / se, and its two-sided p-value.
     """
 
     auc_reference: float
     auc_other: float
-    delta: float
+    value: float
     se: float
-    ci_low: float
-    ci_high: float
+    low: float
+    high: float
     z: float
     p_value: float
 
@@ -163,7 +163,7 @@ def bootstrap_p(delta: npt.ArrayLike) -> float:
     Parameters
     ----------
     delta : (B,) float array
-        Differences; undefined ones (NaN) don't count.
+        Differences; undefined ones (NaN) do not count.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def bca_interval(
     float, float
         The value itself, twice, if all resamples have one value. NaN if no resample is defined,
         or all lie on one side of the estimate: then z0 is infinite. a is 0 where leaving a case
-        out changes nothing; values undefined (NaN) in either array don't count.
+        out changes nothing; values undefined (NaN) in either array do not count.
 
     Notes
     -----

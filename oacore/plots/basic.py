@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import confusion_matrix
 
 from oacore.errors import InputError
-from oacore.names import METRIC_NAMES, SUPERVISION_NAMES
+from oacore.names import HEAD_NAMES, METRIC_NAMES, SUPERVISION_NAMES, ordered
 from oacore.plots.style import (
     COLOURS,
     GRADES,
@@ -24,11 +24,6 @@ from oacore.plots.style import (
 
 #: Knees in the smallest group whose quantiles are shown where single knees are not.
 LEAST = 5
-
-
-def _supervisions(table: pd.DataFrame) -> list[str]:
-    """Supervisions that a table holds, always in the same order."""
-    return [name for name in SUPERVISION_NAMES if name in set(table["supervision"])]
 
 
 def _graded(table: pd.DataFrame) -> pd.DataFrame:
@@ -140,10 +135,13 @@ def learning_curves(history: pd.DataFrame) -> go.Figure:
         where a supervision lacks the head), a row an epoch of a run.
     """
     require_columns(history, "supervision", "seed", "epoch", "loss", "loss_oa", "loss_kl")
-    heads = {"loss_oa": ("OA head (two classes)", 2), "loss_kl": ("KL head (five grades)", 5)}
+    heads = {
+        "loss_oa": (f"{HEAD_NAMES['oa']} (two classes)", 2),
+        "loss_kl": (f"{HEAD_NAMES['kl']} (five grades)", 5),
+    }
     titles = [title for title, _ in heads.values()]
     fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.12, subplot_titles=titles)
-    for name in _supervisions(history):
+    for name in ordered(history["supervision"]):
         runs = history[history["supervision"] == name].groupby("seed")
         for i, (seed, run) in enumerate(runs):
             drawn = [column for column in heads if run[column].notna().any()]
@@ -179,7 +177,7 @@ def confusion(predictions: pd.DataFrame, level: str) -> go.Figure:
         if predictions[column].nunique() > 1:
             raise InputError(f"confusion: more than one {column} in the table: choose one.")
     known = predictions.dropna(subset=[level, f"pred_{level}"])
-    names = _supervisions(known)
+    names = ordered(known["supervision"])
     classes = [0, 1] if level == "oa" else GRADES
     ticks = ["no OA", "OA"] if level == "oa" else [f"{grade}" for grade in classes]
     fig = make_subplots(
@@ -234,21 +232,21 @@ def metric_intervals(table: pd.DataFrame) -> go.Figure:
     Parameters
     ----------
     table : DataFrame
-        ``comparison``, ``metric``, ``delta``, ``ci_low``, ``ci_high``, a row a difference.
+        ``comparison``, ``metric``, ``value``, ``low``, ``high``, a row a difference.
     """
-    require_columns(table, "comparison", "metric", "delta", "ci_low", "ci_high")
+    require_columns(table, "comparison", "metric", "value", "low", "high")
     metrics = list(dict.fromkeys(table["metric"]))
     groups = list(table.groupby("comparison", sort=False))
     fig = go.Figure()
     for i, (comparison, part) in enumerate(groups):
         offset = 0.5 * ((i + 0.5) / len(groups) - 0.5)
         fig.add_scatter(
-            x=part["delta"], y=[metrics.index(metric) + offset for metric in part["metric"]],
+            x=part["value"], y=[metrics.index(metric) + offset for metric in part["metric"]],
             error_x={
-                "array": part["ci_high"] - part["delta"], "thickness": 2,
-                "arrayminus": part["delta"] - part["ci_low"],
+                "array": part["high"] - part["value"], "thickness": 2,
+                "arrayminus": part["value"] - part["low"],
             },
-            customdata=part[["ci_low", "ci_high"]], mode="markers", name=str(comparison),
+            customdata=part[["low", "high"]], mode="markers", name=str(comparison),
             marker={"size": 10, "symbol": SYMBOLS[i % len(SYMBOLS)]},
             hovertemplate="%{x:+.3f} [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]",
         )  # fmt: skip

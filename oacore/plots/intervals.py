@@ -3,39 +3,51 @@
 from __future__ import annotations
 
 from textwrap import wrap
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from oacore.names import METRIC_NAMES, SUPERVISION_NAMES
+from oacore.names import HEAD_NAMES, NAMES, SUPERVISION_NAMES
 from oacore.plots.style import COLOURS, SUPERVISION_COLOURS, SYMBOLS, require_columns, style_figure
 
 #: Dual's heads where they stand side by side; its OA head has the colour of Dual.
-HEAD_COLOURS = {"Dual, OA head": COLOURS[2], "Dual, KL head": COLOURS[3]}
+HEAD_COLOURS = {
+    f"{SUPERVISION_NAMES['dual']}, {head}": colour
+    for head, colour in zip(HEAD_NAMES.values(), COLOURS[2:], strict=False)
+}
 
 
 def interval_panels(
-    table: pd.DataFrame, title: str = "difference (95% interval)", line: float | None = 0
+    table: pd.DataFrame,
+    title: str = "difference (95% interval)",
+    line: float | None = 0,
+    series: str = "supervision",
 ) -> go.Figure:
-    """Values of the six metrics with their intervals, in panels that share one axis.
+    """Values of several metrics with their intervals, in panels that share one axis.
 
     Parameters
     ----------
     table : DataFrame
-        ``panel``, ``series``, ``metric``, ``value``, ``low``, ``high``, a row a value. At most
-        five series; supervisions by their names have their colours of the book.
+        A row a value: ``metric``; ``value``, with ``low`` and ``high`` or, for the range over
+        seeds, ``seed_low`` and ``seed_high``; ``panel``, or else ``backbone``, of which each has a
+        panel; ``series``, or else the column of that name. Backbones, supervisions and metrics
+        get their written names. At most five series; supervisions have their colours of the book.
     title : str
         Of the axis.
     line : float, optional
         Where a line marks a value; zero for differences.
+    series : str
+        The column by which values differ in colour, where there is no ``series``.
     """
+    table = _said(table, series)
     require_columns(table, "panel", "series", "metric", "value", "low", "high")
     panels, metrics = list(dict.fromkeys(table["panel"])), list(dict.fromkeys(table["metric"]))
-    series = list(dict.fromkeys(table["series"]))
-    supervisions = {SUPERVISION_NAMES[key]: colour for key, colour in SUPERVISION_COLOURS.items()}
+    entries = list(dict.fromkeys(table["series"]))
+    supervisions = {NAMES[key]: colour for key, colour in SUPERVISION_COLOURS.items()}
     supervisions |= HEAD_COLOURS
-    plain = dict(zip(series, COLOURS, strict=False))
+    plain = dict(zip(entries, COLOURS, strict=False))
     height = 130 + len(panels) * (50 + 40 * len(metrics))
     fig = make_subplots(
         rows=len(panels), shared_xaxes=True, subplot_titles=panels, vertical_spacing=50 / height
@@ -43,7 +55,7 @@ def interval_panels(
     drawn = set()
     for row, panel in enumerate(panels, start=1):
         here = dict(list(table[table["panel"] == panel].groupby("series")))
-        names = [name for name in series if name in here]
+        names = [name for name in entries if name in here]
         for name, part in ((name, here[name]) for name in names):
             offset = 0.6 * ((names.index(name) + 0.5) / len(names) - 0.5)
             fig.add_scatter(
@@ -55,7 +67,7 @@ def interval_panels(
                 customdata=part[["low", "high"]], mode="markers", name=name, legendgroup=name,
                 showlegend=name not in drawn,
                 marker={
-                    "size": 9, "symbol": SYMBOLS[series.index(name)],
+                    "size": 9, "symbol": SYMBOLS[entries.index(name)],
                     "color": supervisions.get(name, plain[name]),
                 },
                 hovertemplate="%{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
@@ -66,7 +78,7 @@ def interval_panels(
         fig.add_vline(line, line_color="#1A1A1A", line_width=1)
     # Titles start above the metrics' names: centred, long ones would not fit on a phone.
     fig.update_annotations(x=0, xanchor="left", xshift=-104, font_size=14)
-    words = [METRIC_NAMES.get(metric, metric) for metric in metrics]
+    words = [NAMES.get(metric, metric) for metric in metrics]
     # The legend may need two lines on a phone, and the first panel's title stands below it.
     style_figure(fig, height=height, margin_t=96, legend_y=1 + 32 / height)
     fig.update_yaxes(
@@ -75,6 +87,33 @@ def interval_panels(
     lines = "<br>".join(wrap(title.replace("95% interval", "95%\N{NO-BREAK SPACE}interval"), 22))
     fig.update_xaxes(showticklabels=True).update_xaxes(title=lines, row=len(panels))
     return for_phones(fig)
+
+
+def _said(table: pd.DataFrame, series: str) -> pd.DataFrame:
+    """The table with the words of its panels and series, and its range over seeds as limits."""
+    said: dict[str, Any] = {}
+    for column, key in (("panel", "backbone"), ("series", series)):
+        if column not in table and key in table:
+            said[column] = [f"seed {v}" if key == "seed" else NAMES.get(v, v) for v in table[key]]
+    for end in ("low", "high"):
+        if f"seed_{end}" in table:
+            said[end] = table[f"seed_{end}"]
+    return table.assign(**said)
+
+
+def backbone_pairs(table: pd.DataFrame, form: str = "{backbone} minus {reference}") -> pd.DataFrame:
+    """Differences of two backbones with a `panel` for each pair, as :func:`interval_panels` needs.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``backbone``, ``reference``.
+    form : str
+        Of the panels' titles.
+    """
+    named = table[["backbone", "reference"]].replace(NAMES)
+    pairs = zip(named["backbone"], named["reference"], strict=True)
+    return table.assign(panel=[form.format(backbone=a, reference=b) for a, b in pairs])
 
 
 def for_phones(fig: go.Figure) -> go.Figure:

@@ -77,14 +77,14 @@ def test_kappa_at_its_ends():
 
 
 @pytest.mark.parametrize("bins", [1, 4, 10])
-def test_calibration_error_bin_by_bin(bins):
+def test_calibration_error_bin_by_bin(bins, monkeypatch):
+    monkeypatch.setattr(clinical, "BINS", bins)
     rng = np.random.default_rng(bins)
     probability = rng.random(50).round(1)  # limits of bins, 0 and 1 among them
     happened = rng.random(50) < probability**2
     counts = resample_counts(50, 10, rng)
-    for row, value in zip(
-        counts, clinical.calibration_error(counts, probability, happened, bins), strict=True
-    ):
+    values = clinical.calibration_error(counts, probability, happened)
+    for row, value in zip(counts, values, strict=True):
         cases = drawn_cases(row)
         expected = ece(probability[cases], happened[cases], bins)
         assert_allclose(value, expected, rtol=0, atol=1e-9)

@@ -50,12 +50,12 @@ def test_differences_are_dual_minus_the_single_of_the_same_task(predictions):
         predictions[predictions["supervision"] == s] for s in ("single_oa", "single_kl", "dual")
     )
     auc = [roc_auc_score(m["oa"], m["prob_oa"]) for m in (single_oa, dual)]
-    assert table.loc["oa_auc", "delta"] == pytest.approx(auc[1] - auc[0], abs=1e-12)
+    assert table.loc["oa_auc", "value"] == pytest.approx(auc[1] - auc[0], abs=1e-12)
     accuracy = [accuracy_score(m["kl"], m["pred_kl"].astype(int)) for m in (single_kl, dual)]
-    assert table.loc["kl_acc", "delta"] == pytest.approx(accuracy[1] - accuracy[0], abs=1e-12)
+    assert table.loc["kl_acc", "value"] == pytest.approx(accuracy[1] - accuracy[0], abs=1e-12)
     assert table.loc["oa_auc", "comparison"] == "Dual minus Single-OA"
     assert table.loc["kl_acc", "comparison"] == "Dual minus Single-KL"
-    assert (table["ci_low"] < table["delta"]).all() and (table["delta"] < table["ci_high"]).all()
+    assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
 
 
 def test_a_missing_supervision_is_named(predictions):
@@ -132,12 +132,12 @@ def test_the_interval_over_seeds_and_knees_is_that_of_a_plain_loop():
     knees, seeds = rng.integers(0, 60, (15, 60)), rng.integers(0, 3, (15, 3))
     loop = plain_loop(reference, other, knees)
     drawn = [of_draw[chosen].mean(axis=0) for of_draw, chosen in zip(loop, seeds, strict=True)]
-    found = table[["ci_low", "ci_high"]].to_numpy()
+    found = table[["low", "high"]].to_numpy()
     np.testing.assert_allclose(found, limits(drawn), atol=1e-12)
     found = table[["knees_low", "knees_high"]].to_numpy()
     np.testing.assert_allclose(found, limits(loop.mean(axis=1)), atol=1e-12)
     sample = plain_loop(reference, other, [np.arange(60)])[0].mean(axis=0)
-    np.testing.assert_allclose(table["delta"], sample, atol=1e-12)
+    np.testing.assert_allclose(table["value"], sample, atol=1e-12)
     assert (table["n_seeds"] == 3).all() and list(table.index) == list(METRICS)
 
 
@@ -147,7 +147,7 @@ def test_an_undefined_resample_is_left_out_of_the_interval_over_seeds():
     knees = np.random.default_rng(0).integers(0, 10, (300, 10))
     lacking = sum(len(set(drawn % 5)) < 5 for drawn in knees)
     assert table.loc["kl_auc", "n_undefined"] == lacking > 0
-    assert np.isfinite(table.loc["kl_auc", ["ci_low", "ci_high"]].astype(float)).all()
+    assert np.isfinite(table.loc["kl_auc", ["low", "high"]].astype(float)).all()
     assert table.loc["kl_acc", "n_undefined"] == 0
 
 
@@ -157,8 +157,8 @@ def test_seeds_that_agree_add_nothing_and_seeds_that_differ_widen_the_interval()
     alike = seed_and_knee_interval(*same, n_resamples=200, seed=0)
     alone = seed_and_knee_interval(one, two, n_resamples=200, seed=0)
     for table in (alike, alone):
-        assert (table["ci_low"] == table["knees_low"]).all()
-        assert (table["ci_high"] == table["knees_high"]).all()
+        assert (table["low"] == table["knees_low"]).all()
+        assert (table["high"] == table["knees_high"]).all()
     assert list(alone["n_seeds"]) == [1] * 3 and list(alike["n_seeds"]) == [2] * 3
 
     # Two seeds, one always right and one always wrong: whatever the knees, two draws of two give
@@ -167,8 +167,8 @@ def test_seeds_that_agree_add_nothing_and_seeds_that_differ_widen_the_interval()
     other = pd.concat([right, wrong.assign(pred_oa=wrong["oa"])])
     table = seed_and_knee_interval(pd.concat([right, wrong]), other, n_resamples=200, seed=0)
     row = table.set_index("metric").loc["oa_acc"]
-    assert row["knees_low"] == row["knees_high"] == row["delta"] == 0.5
-    assert (row["ci_low"], row["ci_high"]) == (0, 1)
+    assert row["knees_low"] == row["knees_high"] == row["value"] == 0.5
+    assert (row["low"], row["high"]) == (0, 1)
 
 
 def test_supervisions_over_seeds_keep_each_metric_with_its_task(predictions):
@@ -178,9 +178,9 @@ def test_supervisions_over_seeds_keep_each_metric_with_its_task(predictions):
     by_seed = compare_supervisions(both, n_resamples=50, seed=0)
     table = compare_supervisions(both, n_resamples=50, seed=0, over_seeds=True)
     assert list(table["metric"]) == list(METRICS) and (table["n_seeds"] == 2).all()
-    means = by_seed.groupby("metric")["delta"].mean()
-    np.testing.assert_allclose(table["delta"], means[list(METRICS)], atol=1e-12)
-    single = by_seed[(by_seed["seed"] == 1) & (by_seed["metric"] == "kl_f1")]["delta"].item()
+    means = by_seed.groupby("metric")["value"].mean()
+    np.testing.assert_allclose(table["value"], means[list(METRICS)], atol=1e-12)
+    single = by_seed[(by_seed["seed"] == 1) & (by_seed["metric"] == "kl_f1")]["value"].item()
     dual, kl = (second[second["supervision"] == s] for s in ("dual", "single_kl"))
     assert single == pytest.approx(by_scikit_learn(dual)[5] - by_scikit_learn(kl)[5])
 
@@ -200,7 +200,7 @@ def test_backbones_are_compared_on_the_seeds_that_both_have():
     assert set(table["reference"]) == {"m3t"} and set(table["backbone"]) == {"resnet3d"}
     row = table[(table["seed"] == 2) & (table["metric"] == "kl_auc")].iloc[0]
     one, two = (by_scikit_learn(t[t["seed"] == 2]) for t in (first, second))
-    assert row["delta"] == pytest.approx(one[3] - two[3])
+    assert row["value"] == pytest.approx(one[3] - two[3])
     pooled = compare_backbones(pd.concat([first, second]), n_resamples=50, seed=0, over_seeds=True)
     assert set(pooled["reference"]) == {"resnet3d"} and (pooled["n_seeds"] == 2).all()
 
@@ -235,22 +235,22 @@ def test_the_difference_of_two_effects_is_that_of_a_plain_loop():
         oa = plain_loop(models["single_oa"], models["dual"].assign(pred_kl=pd.NA), knees)[:, 0]
         kl = plain_loop(models["single_kl"], models["dual"], knees)[:, 0, 3:]
         effects.append(np.hstack([oa, kl]))
-    found = table[["ci_low", "ci_high"]].to_numpy()
+    found = table[["low", "high"]].to_numpy()
     np.testing.assert_allclose(found, limits(effects[1] - effects[0]), atol=1e-12)
     assert (table["reference"] == "resnet3d").all() and (table["backbone"] == "m3t").all()
-    single = compare_supervisions(two, n_resamples=1, seed=0).set_index("metric")["delta"]
-    np.testing.assert_allclose(table["effect_backbone"], single[table.index])
-    np.testing.assert_allclose(table["delta"], table["effect_backbone"] - table["effect_reference"])
+    single = compare_supervisions(two, n_resamples=1, seed=0).set_index("metric")["value"]
+    np.testing.assert_allclose(table["value_other"], single[table.index])
+    np.testing.assert_allclose(table["value"], table["value_other"] - table["value_reference"])
 
 
 def test_equal_effects_differ_by_nothing_but_their_seeds():
     one = three("resnet3d", 0)
     table = compare_effects(pd.concat([one, one.assign(backbone="m3t")]), n_resamples=50, seed=0)
-    assert (table[["delta", "ci_low", "ci_high"]] == 0).all().all()  # the same knees for both
+    assert (table[["value", "low", "high"]] == 0).all().all()  # the same knees for both
     several = three("resnet3d", 0, (0, 1, 2))
     both = pd.concat([several, several.assign(backbone="m3t")])
     table = compare_effects(both, n_resamples=50, seed=0)
-    assert (table["delta"] == 0).all() and (table["ci_low"] < table["ci_high"]).all()
+    assert (table["value"] == 0).all() and (table["low"] < table["high"]).all()
 
 
 def test_effects_on_different_knees_are_not_compared():
@@ -266,7 +266,7 @@ def test_means_and_ranges_over_seeds():
               for s in range(3)]  # fmt: skip
     row = table.loc[("dual", "kl_acc")]
     expected = [3, np.mean(values), min(values), max(values)]
-    assert list(row[["seeds", "mean", "low", "high"]]) == pytest.approx(expected)
+    assert list(row[["seeds", "value", "seed_low", "seed_high"]]) == pytest.approx(expected)
     assert ("single_oa", "kl_acc") not in table.index and len(table) == 9
 
 

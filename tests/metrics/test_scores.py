@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from oacore.errors import InputError
 from oacore.metrics import scores as metrics
 from oacore.metrics.predictions import MODEL, PROB_KL, of_model
+from oacore.metrics.resampling import resample_counts
 from tests.helpers import drawn_cases, model
 
 
@@ -31,7 +32,7 @@ def sklearn_metric(table, metric):
 
 def test_every_metric_equals_scikit_learn_on_every_resample():
     table = model(n=60)
-    counts = metrics.resample_counts(60, 20, seed=1)
+    counts = resample_counts(60, 20, seed=1)
     ours = metrics.model_metrics(table, counts)
     for b, row in enumerate(counts):
         drawn = table.loc[table.index.repeat(row.astype(int))]
@@ -107,7 +108,7 @@ def test_resamples_are_the_sequence_of_single_draws():
     for _ in range(50):
         one_by_one.append(np.bincount(rng.integers(0, 98, size=98), minlength=98))
     generator = np.random.default_rng(42)
-    together = [metrics.resample_counts(98, b, generator) for b in (20, 30)]
+    together = [resample_counts(98, b, generator) for b in (20, 30)]
     assert_array_equal(np.vstack(together), one_by_one)
 
 
@@ -126,8 +127,8 @@ def test_interval_equals_scipys_percentile_bootstrap(metric):
         (np.arange(60),), delta, n_resamples=300, method="percentile", vectorized=False,
         rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
-    assert_allclose([got["ci_low"], got["ci_high"]], expected, rtol=0, atol=1e-9)
-    assert_allclose(got["delta"], delta(np.arange(60)), rtol=0, atol=1e-12)
+    assert_allclose([got["low"], got["high"]], expected, rtol=0, atol=1e-9)
+    assert_allclose(got["value"], delta(np.arange(60)), rtol=0, atol=1e-12)
     assert got["n_undefined"] == 0
 
 
@@ -139,7 +140,7 @@ def test_rows_pair_by_case_id_whatever_their_order():
     )
     pd.testing.assert_frame_equal(straight, shuffled)
     itself = metrics.paired_bootstrap(reference, reference, n_resamples=50, seed=0)
-    assert (itself[["delta", "ci_low", "ci_high"]] == 0).all(axis=None)
+    assert (itself[["value", "low", "high"]] == 0).all(axis=None)
 
 
 def test_undefined_resamples_are_left_out_and_counted():
@@ -147,17 +148,17 @@ def test_undefined_resamples_are_left_out_and_counted():
     reference, other = model(0, n=10, kl=kl), model(1, n=10, kl=kl)
     got = metrics.paired_bootstrap(reference, other, n_resamples=400, seed=0)
     got = got.set_index("metric")
-    drawn = metrics.resample_counts(10, 400, seed=0)
+    drawn = resample_counts(10, 400, seed=0)
     lacking = sum(bool(set(range(5)) - set(np.repeat(kl, row.astype(int)))) for row in drawn)
     assert got.loc["kl_auc", "n_undefined"] == lacking > 100
-    assert np.isfinite(got.loc["kl_auc", ["ci_low", "ci_high"]].astype(float)).all()
+    assert np.isfinite(got.loc["kl_auc", ["low", "high"]].astype(float)).all()
     assert got.loc["kl_f1", "n_undefined"] == 0
 
 
 def test_a_single_case_has_no_auc_and_no_interval_for_it():
     one = model(0, n=1, kl=[3])
     got = metrics.paired_bootstrap(one, one, n_resamples=5, seed=0).set_index("metric")
-    assert np.isnan(got.loc["oa_auc", ["delta", "ci_low", "ci_high"]].astype(float)).all()
+    assert np.isnan(got.loc["oa_auc", ["value", "low", "high"]].astype(float)).all()
     assert got.loc["oa_auc", "n_undefined"] == 5
 
 
@@ -195,7 +196,7 @@ def test_auc_is_scikit_learns_whatever_the_ties_and_precision(digits, precision)
         n = int(rng.integers(3, 40))
         label = rng.permutation(np.arange(n) < rng.integers(1, n))
         score = rng.random(n).round(digits).astype(precision)
-        counts = metrics.resample_counts(n, 20, rng)
+        counts = resample_counts(n, 20, rng)
         got = metrics.auc(counts, label, score)
         for value, cases in zip(got, map(drawn_cases, counts), strict=True):
             if label[cases].all() or not label[cases].any():
@@ -221,7 +222,7 @@ def test_all_metrics_on_small_cohorts_whose_resamples_lack_classes():
         if seed % 3 == 0:
             table[PROB_KL] = 0.2  # constant scores
             table["prob_oa"] = 0.5
-        counts = metrics.resample_counts(n, 12, rng)
+        counts = resample_counts(n, 12, rng)
         got = metrics.model_metrics(table, counts)
         grades = set(table["kl"])
         for b, row in enumerate(counts):
@@ -256,10 +257,10 @@ def test_where_macro_auc_is_undefined_scikit_learn_stops():
 
 def test_one_metric_is_that_of_all():
     table = model(n=30)
-    counts = metrics.resample_counts(30, 10, seed=0)
+    counts = resample_counts(30, 10, seed=0)
     for metric, values in metrics.model_metrics(table, counts).items():
-        assert_array_equal(metrics.metric_values(table, metric, counts), values)
-    assert metrics.metrics_of(table) == metrics.METRICS
+        assert_array_equal(metrics.METRICS[metric](table, counts), values)
+    assert metrics.metrics_of(table) == tuple(metrics.METRICS)
     assert metrics.metrics_of(model(supervision="single_oa")) == metrics.OA_METRICS
 
 
@@ -288,7 +289,7 @@ def test_bca_interval_and_p_value_of_a_difference(metric):
 def test_models_that_answer_alike_differ_by_nothing():
     table = model(0, n=20)
     itself = metrics.paired_bootstrap(table, table, n_resamples=50, seed=0)
-    limits = ["delta", "ci_low", "ci_high", "bca_low", "bca_high"]
+    limits = ["value", "low", "high", "bca_low", "bca_high"]
     assert (itself[limits] == 0).all(axis=None) and (itself["p_value"] == 1).all()
     # Scores that rank alike tie in every resample, exactly.
     squared = table.assign(prob_oa=table["prob_oa"] ** 2)
@@ -298,7 +299,7 @@ def test_models_that_answer_alike_differ_by_nothing():
 
 def test_no_resamples_are_refused():
     with pytest.raises(InputError, match="0 resamples"):
-        metrics.resample_counts(5, 0, seed=0)
+        resample_counts(5, 0, seed=0)
 
 
 def test_rows_of_one_model_in_the_order_of_cases():

@@ -71,10 +71,10 @@ def test_delong_equals_its_definition(digits, m, n):
     aucs, variance = by_definition(label, reference, other)
     assert_allclose([got.auc_reference, got.auc_other], aucs, rtol=0, atol=1e-12)
     assert_allclose(got.se, np.sqrt(variance), rtol=1e-9)
-    assert_allclose(got.delta, aucs[1] - aucs[0], rtol=0, atol=1e-12)
-    assert_allclose(got.z, got.delta / got.se)
+    assert_allclose(got.value, aucs[1] - aucs[0], rtol=0, atol=1e-12)
+    assert_allclose(got.z, got.value / got.se)
     assert_allclose(got.p_value, 2 * stats.norm.sf(abs(got.z)))
-    assert_allclose([got.ci_low, got.ci_high], got.delta + 1.959964 * got.se * np.array([-1, 1]),
+    assert_allclose([got.low, got.high], got.value + 1.959964 * got.se * np.array([-1, 1]),
                     atol=1e-7)  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_delongs_error_and_p_are_those_of_resampling():
     for _ in range(400):
         turn = rng.random(300) < 0.5
         swapped.append(abs(delta(np.where(turn, *ranks), np.where(turn, *ranks[::-1]))))
-    share = np.mean(np.array(swapped) >= abs(got.delta))
+    share = np.mean(np.array(swapped) >= abs(got.value))
     assert 0.02 < got.p_value < 0.98
     assert share == pytest.approx(got.p_value, abs=0.08)
 
@@ -111,15 +111,15 @@ def test_delong_without_spread():
     label = np.array([0, 0, 0, 1, 1, 1]) == 1
     score = np.array([0.1, 0.2, 0.7, 0.3, 0.6, 0.9])
     same = s.delong(label, score, np.exp(score))  # ranks alike
-    assert (same.delta, same.se, same.ci_low, same.ci_high) == (0, 0, 0, 0)
+    assert (same.value, same.se, same.low, same.high) == (0, 0, 0, 0)
     assert (same.z, same.p_value) == (0, 1)
     apart = s.delong(label, np.full(6, 0.5), label.astype(float))  # constant against perfect
     assert (apart.auc_reference, apart.auc_other, apart.se) == (0.5, 1, 0)
-    assert np.isnan([apart.ci_low, apart.ci_high, apart.z, apart.p_value]).all()
+    assert np.isnan([apart.low, apart.high, apart.z, apart.p_value]).all()
     one = s.delong(label[2:4], score[2:4], -score[2:4])  # one positive: no variance
     assert (one.auc_reference, one.auc_other) == (0, 1) and np.isnan([one.se, one.p_value]).all()
     none = s.delong(label[:3], score[:3], score[:3])
-    assert np.isnan([none.auc_reference, none.delta, none.p_value]).all()
+    assert np.isnan([none.auc_reference, none.value, none.p_value]).all()
 
 
 def test_delong_of_single_precision():

@@ -67,7 +67,7 @@ def intervals():
         {
             "comparison": ["Dual - Single-KL"] * 2 + ["Dual - Single-OA"],
             "metric": ["kl_acc", "kl_f1", "oa_auc"],
-            "delta": [0.2, 0.1, -0.01], "ci_low": [0.1, -0.02, -0.05], "ci_high": [0.25, 0.3, 0.04],
+            "value": [0.2, 0.1, -0.01], "low": [0.1, -0.02, -0.05], "high": [0.25, 0.3, 0.04],
         }
     )  # fmt: skip
 
@@ -197,8 +197,8 @@ def test_intervals_reach_from_low_to_high():
     assert len(fig.data) == 2
     low = np.concatenate([trace.x - trace.error_x.arrayminus for trace in fig.data])
     high = np.concatenate([trace.x + trace.error_x.array for trace in fig.data])
-    np.testing.assert_allclose(low, table["ci_low"])
-    np.testing.assert_allclose(high, table["ci_high"])
+    np.testing.assert_allclose(low, table["low"])
+    np.testing.assert_allclose(high, table["high"])
     assert list(fig.layout.yaxis.ticktext) == ["KL accuracy", "KL macro-F1", "OA AUC"]
     assert fig.layout.shapes[0].x0 == fig.layout.shapes[0].x1 == 0
 

@@ -42,9 +42,9 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
     spoke = found[found["verdict"] != module.ABSENT]
     assert set(spoke["source"]) == {"published"}
     assert set(spoke["label"]) == {"cell-stats", "cell-table1"}
-    row = stats.query("backbone == 'resnet3d' and metric == 'M-F1'").iloc[0]
+    row = stats.query("backbone == 'resnet3d' and metric == 'kl_f1'").iloc[0]
     said = spoke[spoke["claim"].str.startswith("With ResNet3D, Dual raises")]["because"].iloc[0]
-    assert f"KL macro-F1 {row['delta']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]" in said
+    assert f"KL macro-F1 {row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" in said
     page = report.one_by_one(found)
     assert page.count("```{list-table}") == len(module.claims())
     assert "{ref}`Computed here <cell-stats>`" in page
@@ -55,7 +55,7 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
 def test_runs_speak_for_the_cohort_that_they_were_trained_on(build):
     effects = pd.DataFrame(
         {"backbone": "resnet3d", "metric": ["kl_auc", "kl_acc", "kl_f1"], "n_seeds": 1,
-         "delta": 0.2, "ci_low": 0.1, "ci_high": 0.3, "p_value": 0.001}
+         "value": 0.2, "low": 0.1, "high": 0.3, "p_value": 0.001}
     )  # fmt: skip
     keep(effects, build, "08-comparison/effects")
     for phantom, own in ((True, "phantom"), (False, "oaizib-cm")):

@@ -13,13 +13,13 @@ to where the grade rises on the training split (Spearman's correlation), under b
 that a negative correlation on the test knees means something.
 
 Four distances between five centroids have only 11 rank correlations with their order
-(:func:`.ranks.attainable_rhos`), and by chance |rho| is 0.8 or more in a third of all
-orders. :mod:`oacore.instruments.axis.shape` has measures that five centroids can't fake.
+(:func:`.ranks.attainable_rhos`), and by chance ``|rho|`` is 0.8 or more in a third of all
+orders. :mod:`oacore.instruments.axis.shape` has measures that five centroids cannot fake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,10 @@ from sklearn.preprocessing import StandardScaler
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, oa_from_kl
 from oacore.instruments.axis.ranks import spearman
-from oacore.metrics.resampling import resample_counts
+from oacore.metrics.predictions import MODEL
+from oacore.metrics.resampling import draw_cases, estimates
 from oacore.metrics.scores import auc
-from oacore.metrics.significance import percentile_interval
+from oacore.names import in_order
 
 #: The protocols, and the split on which each fits the axis.
 PROTOCOLS = {"train-fit": "train", "as printed": "test"}
@@ -98,25 +99,11 @@ def severity_geometry(
     axis = fit_axis(features, kl, test, protocol)
     if np.all(test):
         raise InputError("severity_geometry: no training knee; PC1 takes its sign from them")
-    m = int(np.sum(test))
-    counts = np.vstack([np.ones((1, m)), resample_counts(m, n_resamples, seed)])
+    counts = draw_cases(int(np.sum(test)), n_resamples, seed)
     values = geometry_values(features, kl, test, counts, protocol)
     if protocol == "train-fit":
         values["evr_pc1_fit"] = np.array([axis.share])
-    return with_intervals(values)
-
-
-def with_intervals(values: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Values and their resamples as a table: `measure`, `value`, `low`, `high` (95%).
-
-    Parameters
-    ----------
-    values : mapping of str to (1 + B,) array
-        The first is the value, the others its resamples, NaN where one is undefined; without
-        resamples the limits are NaN. For a difference between two models subtract their arrays.
-    """
-    rows = [[name, float(v[0]), *percentile_interval(v[1:])] for name, v in values.items()]
-    return pd.DataFrame(rows, columns=["measure", "value", "low", "high"])
+    return estimates(values)
 
 
 def geometry_values(
@@ -299,6 +286,8 @@ def read_features(
 ) -> Iterator[tuple[dict[str, str | int], np.ndarray, pd.DataFrame]]:
     """Penultimate features of every finished run of a folder, with the knees that they are of.
 
+    Backbones and supervisions come in the paper's order, and their seeds in that of numbers.
+
     Parameters
     ----------
     runs : path-like
@@ -314,12 +303,14 @@ def read_features(
         The n rows of `cases` in the order of `features`, indexed by case_id.
     """
     by_case = cases.set_index("case_id")
-    for path in sorted(Path(runs).glob("*/*/seed*/features.npz")):
-        backbone, supervision, seed = path.parts[-4:-1]
-        run = {"backbone": backbone, "supervision": supervision}
-        with np.load(path) as file:
+    paths = sorted(Path(runs).glob("*/*/seed*/features.npz"))
+    found = pd.DataFrame([path.parts[-4:-1] for path in paths], columns=MODEL)
+    found["path"] = [str(path) for path in paths]
+    found["seed"] = found["seed"].str.removeprefix("seed").astype(int)
+    for row in in_order(found.sort_values("seed")).to_dict("records"):
+        with np.load(row.pop("path")) as file:
             features, own = file["features"], by_case.loc[file["case_id"]]
-        yield {**run, "seed": int(seed.removeprefix("seed"))}, features, own
+        yield {str(name): value for name, value in row.items()}, features, own
 
 
 def _judge(
@@ -385,7 +376,7 @@ def _variance(counts: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _checked(
     features: npt.ArrayLike, kl: npt.ArrayLike, test: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features as float64, grades as int and the split as bool; refuse what can't be used."""
+    """Features as float64, grades as int and the split as bool; refuse what cannot be used."""
     x, held_out = np.asarray(features, dtype=np.float64), np.asarray(test, dtype=bool)
     grade = pd.Series(kl).to_numpy(dtype=np.float64, na_value=np.nan)
     if x.ndim != 2 or not len(x) == len(grade) == len(held_out):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
+from oacore.names import in_order
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray, debiased: bool = True) -> float:
@@ -39,7 +40,7 @@ def linear_cka(x: np.ndarray, y: np.ndarray, debiased: bool = True) -> float:
     return float(hsic(k, t) / np.sqrt(norm)) if norm > 0 else np.nan
 
 
-def cka_matrix(models: Mapping[str, np.ndarray], debiased: bool = True) -> pd.DataFrame:
+def cka_matrix(models: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Linear CKA between all models, a row and a column each.
 
     Parameters
@@ -47,17 +48,13 @@ def cka_matrix(models: Mapping[str, np.ndarray], debiased: bool = True) -> pd.Da
     models : mapping of str to (n, any number of features) array
         Features of the same knees in the same order; test knees, for training knees have been
         fitted by all.
-    debiased : bool
-        As in :func:`linear_cka`.
     """
     names = list(models)
-    values = [[linear_cka(models[a], models[b], debiased) for b in names] for a in names]
+    values = [[linear_cka(models[a], models[b]) for b in names] for a in names]
     return pd.DataFrame(values, index=names, columns=names)
 
 
-def cka_pairs(
-    models: Sequence[tuple[Mapping[str, str | int], np.ndarray]], debiased: bool = True
-) -> pd.DataFrame:
+def cka_pairs(models: Sequence[tuple[Mapping[str, str | int], np.ndarray]]) -> pd.DataFrame:
     """Linear CKA of every two models of one backbone, and what the two differ in.
 
     Two supervisions under one seed start from the same encoder weights and see the knees in the
@@ -67,14 +64,13 @@ def cka_pairs(
     ----------
     models : sequence of (run, features)
         run: backbone, supervision, seed. Features of the same knees in the same order.
-    debiased : bool
-        As in :func:`linear_cka`.
 
     Returns
     -------
     DataFrame
         backbone; `differ`: "seed" (one supervision under two seeds), "supervision" (two under
-        one seed) or "both"; cka.
+        one seed) or "both"; cka. In the paper's order of backbones, for each "supervision",
+        "seed", "both".
     """
     rows = []
     for (one, x), (other, y) in combinations(models, 2):
@@ -84,9 +80,12 @@ def cka_pairs(
         if not apart:
             raise InputError(f"cka_pairs: {dict(one)} comes twice; give each model once")
         differ = "both" if len(apart) == 2 else apart[0]
-        row = {"backbone": one["backbone"], "differ": differ, "cka": linear_cka(x, y, debiased)}
+        row = {"backbone": one["backbone"], "differ": differ, "cka": linear_cka(x, y)}
         rows.append(row)
-    return pd.DataFrame(rows, columns=["backbone", "differ", "cka"])
+    table = pd.DataFrame(rows, columns=["backbone", "differ", "cka"])
+    kinds = ["supervision", "seed", "both"].index
+    by_kind = table.sort_values("differ", key=lambda differ: differ.map(kinds), kind="stable")
+    return in_order(by_kind, "backbone")
 
 
 def _inner(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Dual against single supervision in the geometry of their features, over knees and seeds.
 
-The intervals are those of :mod:`.metrics.seeds`, for the measures of :mod:`.axis.axis`: seeds
+The intervals are those of :mod:`.metrics.resampling`, for the measures of :mod:`.axis.axis`: seeds
 and test knees are drawn apart, and every model is judged on the same knees.
 """
 
@@ -13,9 +13,7 @@ import pandas as pd
 
 from oacore.errors import InputError
 from oacore.instruments.axis.axis import geometry_values
-from oacore.metrics.resampling import resample_counts
-from oacore.metrics.seeds import draw_seeds, interval
-from oacore.metrics.significance import bootstrap_p
+from oacore.metrics.resampling import crossed_difference, draw_cases, draw_seeds
 from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
 
 #: A finished run, its features, and its knees, as :func:`.axis.read_features` gives them.
@@ -39,11 +37,9 @@ def compare_axes(
     -------
     DataFrame
         A row for each backbone, `reference` ("single_oa", "single_kl") and `measure` of
-        :func:`.axis.geometry_values`: `n_seeds`, `value_reference`, `value_dual` and
-        `delta` (Dual minus reference), means over the seeds that both have; `knees_low`,
-        `knees_high`, the 95% interval of `delta` with the seeds as they are; `ci_low`, `ci_high`
-        and `p_value` over seeds and knees. With one seed the two intervals are one. Backbones and
-        supervisions in the paper's order; a pair without a common seed is left out.
+        :func:`.axis.geometry_values`: the columns of :func:`.resampling.crossed_difference`,
+        `value_other` being Dual's. Backbones and supervisions in the paper's order; a pair
+        without a common seed is left out.
 
     Raises
     ------
@@ -54,9 +50,7 @@ def compare_axes(
     -----
     The sign of PC1 is that of the grade on the training knees, for every model by itself, so that
     differences of correlations have a meaning. Distances depend on the number of features and on
-    their scale; they are compared within a backbone alone. As in
-    :func:`.seeds.seed_and_knee_interval`, S seeds show (S - 1)/S of the variance between
-    seeds: for few seeds the interval is too short.
+    their scale; they are compared within a backbone alone.
     """
     if not models:
         raise InputError("compare_axes: there is no model; train some with `oacore train`")
@@ -66,8 +60,7 @@ def compare_axes(
             raise InputError(f"compare_axes: {_name(run)} is of other knees; give runs of one set")
     kl, test = own["kl"].to_numpy(int), (own["split"] == "test").to_numpy()
     rng = np.random.default_rng(seed)
-    m = int(test.sum())
-    counts = np.vstack([np.ones((1, m)), resample_counts(m, n_resamples, rng)])
+    counts = draw_cases(int(test.sum()), n_resamples, rng)
     values = {
         (run["backbone"], run["supervision"], run["seed"]): geometry_values(
             features, kl, test, counts, protocol
@@ -94,31 +87,12 @@ def compare_axes(
                         "backbone": backbone,
                         "reference": reference,
                         "measure": measure,
-                        **_difference(first, second, drawn),
+                        **crossed_difference(first, second, drawn),
                     }
                 )
     if not rows:
         raise InputError("compare_axes: no Dual model has a seed in common with a single one")
     return pd.DataFrame(rows)
-
-
-def _difference(first: np.ndarray, second: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """Mean over S seeds of second minus first, both (S, 1 + B), and its intervals."""
-    delta = second - first
-    both = (drawn * delta.T).sum(axis=1)
-    knees_low, knees_high, _ = interval(delta.mean(axis=0)[1:])
-    ci_low, ci_high, _ = interval(both[1:])
-    return {
-        "n_seeds": len(delta),
-        "value_reference": first[:, 0].mean(),
-        "value_dual": second[:, 0].mean(),
-        "delta": delta[:, 0].mean(),
-        "knees_low": knees_low,
-        "knees_high": knees_high,
-        "ci_low": ci_low,
-        "ci_high": ci_high,
-        "p_value": bootstrap_p(both[1:]),
-    }
 
 
 def _name(run: dict[str, str | int]) -> str:

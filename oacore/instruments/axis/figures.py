@@ -13,17 +13,10 @@ from plotly.subplots import make_subplots
 
 from oacore.errors import InputError
 from oacore.instruments.axis.axis import DISTANCES
-from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
+from oacore.names import ANSWER_NAMES, BACKBONE_NAMES, NAMES, in_order, ordered
 from oacore.plots.intervals import interval_panels
 from oacore.plots.style import OKABE_ITO, require_columns, style_figure
 
-#: Columns of Fig. 4: the supervision, and the label by which the paper colours its knees.
-HEADS = {
-    "Single-OA": ("single_oa", "oa"),
-    "Single-KL": ("single_kl", "kl"),
-    "Dual-OA": ("dual", "oa"),
-    "Dual-KL": ("dual", "kl"),
-}
 #: Measures by what they are called in figures; each group shares one scale.
 AXIS_NAMES = {
     "rho_kl": "rho(PC1, KL)",
@@ -51,7 +44,6 @@ FOLLOWS_NAMES = {
 }
 #: Maps of the knees: columns of the table, titles of the axes.
 _MAPS = (("pc1", "pc2", "PC1", "PC2"), ("tsne1", "tsne2", "t-SNE 1", "t-SNE 2"))
-_SUPERVISIONS = {**SUPERVISION_NAMES, "untrained": "untrained"}
 _PANEL, _WITHIN, _BETWEEN = 170, 32, 62  # px: height of a panel, below it in a pair, below a pair
 _ABOVE, _BELOW = 118, 90  # px: buttons and legend, colour bars
 
@@ -78,15 +70,17 @@ def manifold_grid(table: pd.DataFrame) -> go.Figure:
     if table["kl"].isna().any():
         raise InputError("manifold_grid: a knee has no grade; leave such knees out")
     table = table.assign(oa=(table["kl"] >= 2).astype(int))
-    here = [name for name in BACKBONE_NAMES if name in set(table["backbone"])]
+    here = [name for name in ordered(table["backbone"]) if name in BACKBONE_NAMES]
     if not here:
         raise InputError(f"manifold_grid: no backbone of {[*BACKBONE_NAMES]} in the table")
     pair = len(_MAPS) * _PANEL + _WITHIN + _BETWEEN
     area = len(here) * pair - _BETWEEN
-    fig = make_subplots(rows=len(here) * len(_MAPS), cols=len(HEADS), horizontal_spacing=0.015)
+    fig = make_subplots(
+        rows=len(here) * len(_MAPS), cols=len(ANSWER_NAMES), horizontal_spacing=0.015
+    )
     panels = []
     for i, backbone in enumerate(here):
-        for column, (head, (supervision, label)) in enumerate(HEADS.items(), start=1):
+        for column, ((supervision, label), head) in enumerate(ANSWER_NAMES.items(), start=1):
             of_model = (table["backbone"] == backbone) & (table["supervision"] == supervision)
             knees = table[of_model]
             for j, (x, y, of_x, of_y) in enumerate(_MAPS):
@@ -155,16 +149,8 @@ def measure_intervals(table: pd.DataFrame, names: Mapping[str, str]) -> go.Figur
         raise InputError(f"measure_intervals: the table has none of {[*names]}")
     if shown.duplicated(["backbone", "supervision", "measure"]).any():
         raise InputError("measure_intervals: a measure comes twice; choose one seed of each model")
-    order = [*BACKBONE_NAMES, *_SUPERVISIONS, *names]
-    shown = shown.sort_values(
-        ["backbone", "supervision", "measure"], key=lambda column: column.map(order.index)
-    )
-    renamed = shown.assign(
-        panel=shown["backbone"].map(BACKBONE_NAMES),
-        series=shown["supervision"].map(_SUPERVISIONS),
-        metric=shown["measure"].map(names),
-    )
-    return interval_panels(renamed, title="value (95% interval)", line=None)
+    shown = in_order(_by_measure(shown, names), "backbone", "supervision")
+    return interval_panels(shown, title="value (95% interval)", line=None)
 
 
 def difference_intervals(table: pd.DataFrame, names: Mapping[str, str]) -> go.Figure:
@@ -177,20 +163,19 @@ def difference_intervals(table: pd.DataFrame, names: Mapping[str, str]) -> go.Fi
     names : mapping of a measure to its name
         As in :func:`measure_intervals`.
     """
-    require_columns(table, "backbone", "reference", "measure", "delta", "ci_low", "ci_high")
+    require_columns(table, "backbone", "reference", "measure", "value", "low", "high")
     shown = table[table["measure"].isin(names)]
     if shown.empty:
         raise InputError(f"difference_intervals: the table has none of {[*names]}")
-    order = [*BACKBONE_NAMES, *SUPERVISION_NAMES, *names]
-    shown = shown.sort_values(
-        ["backbone", "reference", "measure"], key=lambda column: column.map(order.index)
-    ).rename(columns={"delta": "value", "ci_low": "low", "ci_high": "high"})
-    renamed = shown.assign(
-        panel=shown["backbone"].map(BACKBONE_NAMES),
-        series="Dual minus " + shown["reference"].map(SUPERVISION_NAMES),
-        metric=shown["measure"].map(names),
-    )
-    return interval_panels(renamed)
+    shown = in_order(_by_measure(shown, names), "backbone", "reference")
+    return interval_panels(shown.assign(series="Dual minus " + shown["reference"].map(NAMES)))
+
+
+def _by_measure(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Rows in the order of `names`, whose words stand in the column `metric`."""
+    order = list(names).index
+    sorted_rows = table.sort_values("measure", key=lambda m: m.map(order), kind="stable")
+    return sorted_rows.assign(metric=sorted_rows["measure"].map(names))
 
 
 def cka_heatmap(matrix: pd.DataFrame) -> go.Figure:

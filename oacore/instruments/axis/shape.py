@@ -1,4 +1,4 @@
-"""Geometry of a model's features that five centroids can't fake, each measure on single knees.
+"""Geometry of a model's features that five centroids cannot fake, measured on single knees.
 
 Table 2 of arXiv:2605.00718 sums up how the grades are ordered in four distances, whose rank
 correlation with their order has 11 values (:func:`.ranks.attainable_rhos`). The
@@ -32,9 +32,9 @@ from sklearn.preprocessing import StandardScaler
 
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, oa_from_kl
-from oacore.instruments.axis.axis import DISTANCES, class_centroids, fit_axis, with_intervals
+from oacore.instruments.axis.axis import DISTANCES, class_centroids, fit_axis
 from oacore.instruments.axis.ranks import partial_spearman, spearman, spearman_within
-from oacore.metrics.resampling import resample_counts
+from oacore.metrics.resampling import draw_cases, estimates
 from oacore.metrics.scores import accuracy, auc, macro_auc
 
 #: Neighbours of the probe: about half of OAIZIB-CM's rarest training grade (46 knees).
@@ -49,7 +49,7 @@ def structure(
     n_resamples: int = 2000,
     seed: int,
 ) -> pd.DataFrame:
-    """Measures of one model's features that don't rest on centroids, with 95% intervals.
+    """Measures of one model's features that do not rest on centroids, with 95% intervals.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def structure(
     """
     axis = fit_axis(features, kl, test)
     kl, test = np.asarray(kl, dtype=int), np.asarray(test, dtype=bool)
-    points, m = axis.points[test], int(test.sum())
-    counts = np.vstack([np.ones((1, m)), resample_counts(m, n_resamples, seed)])
-    table = with_intervals(
+    points = axis.points[test]
+    counts = draw_cases(len(points), n_resamples, seed)
+    table = estimates(
         {
             "triplets": triplet_accuracy(counts, points, kl[test]),
             "isotonic_r2": isotonic_r2(counts, axis.scores[:, 0], kl, test),
@@ -265,8 +265,8 @@ def participation_ratio(counts: np.ndarray, points: np.ndarray) -> np.ndarray:
     return out
 
 
-def two_nn(points: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """Intrinsic dimension from the two nearest neighbours of each knee, with its interval.
+def two_nn(points: np.ndarray) -> tuple[float, float, float]:
+    """Intrinsic dimension from the two nearest neighbours of each knee, with its 95% interval.
 
     With r1 < r2 their distances, mu = r2 / r1 has density ``d mu^(-d - 1)`` where points are
     spread evenly over a d-dimensional neighbourhood, whatever the density (Facco et al. 2017,
@@ -278,13 +278,12 @@ def two_nn(points: np.ndarray, level: float = 0.95) -> tuple[float, float, float
     Parameters
     ----------
     points : (m, n_features) array
-        Identical points count once: a bootstrap, which repeats them, can't be used here.
-    level : float
+        Identical points count once: a bootstrap, which repeats them, cannot be used here.
 
     Returns
     -------
     dimension, low, high : float
-        NaN with fewer than three different points. In a space of many dimensions few points can't
+        NaN with fewer than three different points. In a space of many dimensions few points cannot
         tell: the estimate is then too low. The interval takes the knees for independent, but they
         share neighbours: among 100 points in a square 87% of the 95% intervals hold the 2.
     """
@@ -296,8 +295,7 @@ def two_nn(points: np.ndarray, level: float = 0.95) -> tuple[float, float, float
     total = np.log(nearest[:, 2] / nearest[:, 1]).sum()
     if total == 0:  # a regular grid
         return np.nan, np.nan, np.nan
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    low, high = chi2.ppf(tails, 2 * n) / (2 * total)
+    low, high = chi2.ppf(np.array([1 - 0.95, 1 + 0.95]) / 2, 2 * n) / (2 * total)
     return float((n - 1) / total), float(low), float(high)
 
 
@@ -332,7 +330,7 @@ def follows(
 
         - `rho_severity`, `rho_true_grade`, `rho_label`;
         - `grade_minus_label`: the second minus the third. A grade has ties, so that a correlation
-          with it can't reach 1: the continuous severity is not compared with the label;
+          with it cannot reach 1: the continuous severity is not compared with the label;
         - `severity_given_label`, `label_given_severity`: partial ones, along lines of ranks
           (:func:`.ranks.partial_spearman`);
         - `severity_within_label`, `label_within_grade`: among knees of one label, or of one true
@@ -350,10 +348,9 @@ def follows(
     if not all(np.isfinite(v).all() for v in values):
         raise InputError("follows: a value is missing or not finite; leave that knee out")
     axis, truth, grade, read = values
-    n = len(axis)
-    counts = np.vstack([np.ones((1, n)), resample_counts(n, n_resamples, seed)])
+    counts = draw_cases(len(axis), n_resamples, seed)
     of_grade, of_label = spearman(counts, axis, grade), spearman(counts, axis, read)
-    return with_intervals(
+    return estimates(
         {
             "rho_severity": spearman(counts, axis, truth),
             "rho_true_grade": of_grade,

@@ -15,7 +15,13 @@ import pandas as pd
 import yaml
 
 from oacore.metrics.significance import benjamini_hochberg
-from oacore.names import BACKBONE_NAMES, METRIC_NAMES, SUPERVISION_NAMES
+from oacore.names import (
+    BACKBONE_NAMES,
+    HEAD_NAMES,
+    METRIC_NAMES,
+    SUPERVISION_NAMES,
+    interval_text,
+)
 
 #: What a source can say of a claim.
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "cannot say"
@@ -28,7 +34,7 @@ _NAMES = {**BACKBONE_NAMES, "mlp": "MLP on radiomics"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """What a source says of a claim, and why."""
 
     verdict: str
@@ -42,29 +48,19 @@ def claims() -> pd.DataFrame:
 
 
 def published_effects(stats: pd.DataFrame) -> pd.DataFrame:
-    """Effects of Dual on the published predictions; clear where q is below 0.05.
+    """Effects of Dual on the published predictions; `clear` where q is below 0.05.
 
     Parameters
     ----------
     stats : DataFrame
         Rows of :func:`.protocol.released_protocol`.
     """
-    short = {"AUC": "auc", "M-AUC": "auc", "Acc": "acc", "F1": "f1", "M-F1": "f1"}
-    return pd.DataFrame(
-        {
-            "backbone": stats["backbone"],
-            "metric": stats["task"].str.lower() + "_" + stats["metric"].map(short),
-            "delta": stats["delta"],
-            "low": stats["ci_low"],
-            "high": stats["ci_high"],
-            "clear": stats["q_value"] < FDR,
-            "also": ["q = " + _p(q) for q in stats["q_value"]],
-        }
-    )
+    also = ["q = " + _p(q) for q in stats["q_value"]]
+    return stats.assign(clear=stats["q_value"] < FDR, also=also)
 
 
 def run_effects(effects: pd.DataFrame) -> pd.DataFrame:
-    """Effects of Dual over seeds and knees; clear where q is below 0.05.
+    """Effects of Dual over seeds and knees; `clear` where q is below 0.05.
 
     Parameters
     ----------
@@ -74,20 +70,11 @@ def run_effects(effects: pd.DataFrame) -> pd.DataFrame:
     """
     q = benjamini_hochberg(effects["p_value"])
     seeds = effects["n_seeds"].map("{} seeds".format).replace("1 seeds", "1 seed")
-    return pd.DataFrame(
-        {
-            "backbone": effects["backbone"],
-            "metric": effects["metric"],
-            "delta": effects["delta"],
-            "low": effects["ci_low"],
-            "high": effects["ci_high"],
-            "clear": q < FDR,
-            "also": [f"q = {_p(value)}, {n}" for value, n in zip(q, seeds, strict=True)],
-        }
-    )
+    also = [f"q = {_p(value)}, {n}" for value, n in zip(q, seeds, strict=True)]
+    return effects.assign(clear=q < FDR, also=also)
 
 
-def judge_effects(says: dict[str, Any], effects: pd.DataFrame, *, same_data: bool) -> Finding:
+def judge_effects(says: dict[str, Any], effects: pd.DataFrame, *, same_data: bool) -> Judgement:
     """Judge a claim on the effect of Dual by the effects that a source found.
 
     Parameters
@@ -98,32 +85,32 @@ def judge_effects(says: dict[str, Any], effects: pd.DataFrame, *, same_data: boo
         From :func:`published_effects` or :func:`run_effects`.
     same_data : bool
         Whether these are the predictions that the claim was made on. Then a gain that is not
-        told from zero does not hold as claimed; elsewhere it leaves the question open.
+        distinguished from zero does not hold as claimed; elsewhere it leaves the question open.
     """
     rows = effects[effects["metric"].isin(says["metrics"])]
     if says["backbone"] != "any":
         rows = rows[rows["backbone"] == says["backbone"]]
     if rows.empty:
-        return Finding(ABSENT, "this source has no such model")
-    gains = rows["clear"] & (rows["delta"] > 0)
+        return Judgement(ABSENT, "this source has no such model")
+    gains = rows["clear"] & (rows["value"] > 0)
     whole = gains.groupby(rows["backbone"]).all()  # of a backbone, all that the claim names
     because = "; ".join(_effect(row, says["backbone"] == "any") for row in rows.to_dict("records"))
     if says["says"] == "none":
         verdict = FAILS if rows["clear"].any() else HOLDS
         if verdict == HOLDS:
-            because += ". Not told from zero, which is not the same as zero"
+            because += ". Not distinguishable from zero, which is not the same as zero"
     elif whole.any():
         verdict = HOLDS
     elif gains.any():
         verdict = PARTLY
-    elif same_data or (rows["clear"] & (rows["delta"] < 0)).any():
+    elif same_data or (rows["clear"] & (rows["value"] < 0)).any():
         verdict = FAILS
     else:
         verdict = OPEN
-    return Finding(verdict, because)
+    return Judgement(verdict, because)
 
 
-def judge_interaction(interaction: pd.DataFrame) -> Finding:
+def judge_interaction(interaction: pd.DataFrame) -> Judgement:
     """Judge whether the effect differs between backbones, by intervals of the difference.
 
     The paper calls the benefit strongest for ResNet3D and not evident for nnMamba, on KL: that
@@ -132,34 +119,32 @@ def judge_interaction(interaction: pd.DataFrame) -> Finding:
     Parameters
     ----------
     interaction : DataFrame
-        Rows of :func:`.compare.compare_effects`: reference, backbone, metric, delta,
-        ci_low, ci_high.
+        Rows of :func:`.compare.compare_effects`: reference, backbone, metric, value,
+        low, high.
     """
     ends = interaction[["reference", "backbone"]].isin(["resnet3d", "nnmamba"]).all(axis=1)
     rows = interaction[ends & interaction["metric"].str.startswith("kl")]
     if rows.empty:
-        return Finding(ABSENT, "this source lacks one of the two networks")
-    clear = (rows["ci_low"] > 0) | (rows["ci_high"] < 0)
+        return Judgement(ABSENT, "this source lacks one of the two networks")
+    clear = (rows["low"] > 0) | (rows["high"] < 0)
     verdict = HOLDS if clear.all() else PARTLY if clear.any() else OPEN
     said = "; ".join(
-        f"{METRIC_NAMES[row['metric']]} {row['delta']:+.3f} "
-        f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-        for row in rows.to_dict("records")
+        f"{METRIC_NAMES[row['metric']]} {_difference(row)}" for row in rows.to_dict("records")
     )
     first = rows.iloc[0]
     which = f"effect in {_NAMES[first['backbone']]} minus effect in {_NAMES[first['reference']]}"
-    return Finding(verdict, f"{which}: {said}")
+    return Judgement(verdict, f"{which}: {said}")
 
 
-def judge_table1(table: pd.DataFrame) -> Finding:
+def judge_table1(table: pd.DataFrame) -> Judgement:
     """Judge Table 1 by its recomputation."""
     agree, total = int(table["agrees"].sum()), len(table)
     gap = (table["recomputed"] - table["printed"]).abs().max()
     verdict = HOLDS if agree == total else PARTLY
-    return Finding(verdict, f"{agree} of {total} figures recomputed; largest gap {gap:.1e}")
+    return Judgement(verdict, f"{agree} of {total} figures recomputed; largest gap {gap:.1e}")
 
 
-def judge_audit(found: pd.DataFrame, table: str) -> Finding:
+def judge_audit(found: pd.DataFrame, table: str) -> Judgement:
     """What the printed table says of itself, where nothing else was released.
 
     Parameters
@@ -172,17 +157,17 @@ def judge_audit(found: pd.DataFrame, table: str) -> Finding:
     rows = found[found["table"] == table]
     wrong = rows[rows["verdict"] == "inconsistent"]
     if wrong.empty:
-        return Finding(
+        return Judgement(
             OPEN,
             f"no prediction or map was released that would decide; none of {len(rows)} checks "
             "contradicts the printed figures",
         )
     by_check = wrong.groupby("check")["row"].agg(", ".join)
     said = "; ".join(f"{check}: {names}" for check, names in by_check.items())
-    return Finding(OPEN, f"printed figures contradict each other ({said})")
+    return Judgement(OPEN, f"printed figures contradict each other ({said})")
 
 
-def judge_axis(differences: pd.DataFrame) -> Finding:
+def judge_axis(differences: pd.DataFrame) -> Judgement:
     """Judge whether Dual aligns the first axis with the grade most closely, by differences.
 
     In ResNet3D and in M3T Dual must exceed both single supervisions in rho(PC1, KL), each by a
@@ -192,79 +177,76 @@ def judge_axis(differences: pd.DataFrame) -> Finding:
     ----------
     differences : DataFrame
         Rows of :func:`.effects.compare_axes`: backbone, reference, measure, n_seeds,
-        delta, ci_low, ci_high.
+        value, low, high.
     """
     rows = differences[
         differences["backbone"].isin(["resnet3d", "m3t"]) & (differences["measure"] == "rho_kl")
     ]
     if rows.empty:
-        return Finding(ABSENT, "this source has no such model")
-    both = (rows["ci_low"] > 0).groupby(rows["backbone"]).all()
+        return Judgement(ABSENT, "this source has no such model")
+    both = (rows["low"] > 0).groupby(rows["backbone"]).all()
     if both.all():
         verdict = HOLDS
     elif both.any():
         verdict = PARTLY
     else:
-        verdict = FAILS if (rows["ci_high"] < 0).any() else OPEN
+        verdict = FAILS if (rows["high"] < 0).any() else OPEN
     said = "; ".join(
         f"{_NAMES[row['backbone']]} Dual minus {SUPERVISION_NAMES[row['reference']]} "
-        f"{row['delta']:+.2f} [{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
+        f"{_difference(row, '+.2f')}"
         for row in rows.to_dict("records")
     )
     few = rows["n_seeds"].min()
     seeds = "one seed" if few == 1 else f"{few} seeds or more"
     rule = "asked is that all differences of a backbone exceed zero"
-    return Finding(verdict, f"rho(PC1, KL), {seeds}: {said}; {rule}")
+    return Judgement(verdict, f"rho(PC1, KL), {seeds}: {said}; {rule}")
 
 
-def judge_saliency(differences: pd.DataFrame) -> Finding:
+def judge_saliency(differences: pd.DataFrame) -> Judgement:
     """Judge whether Dual's saliency overlaps more with cartilage, both heads, all four measures.
 
     Parameters
     ----------
     differences : DataFrame
-        Rows of :func:`.means.dual_minus_single`; told from zero where q < 0.05.
+        Rows of :func:`.means.dual_minus_single`; distinguished from zero where q < 0.05.
     """
     rows = differences[differences["backbone"].isin(["resnet3d", "m3t"])]
     if rows.empty:
-        return Finding(ABSENT, "this source has no such model")
+        return Judgement(ABSENT, "this source has no such model")
     clear = rows["q_value"] < FDR
-    gains, losses = clear & (rows["delta"] > 0), clear & (rows["delta"] < 0)
+    gains, losses = clear & (rows["value"] > 0), clear & (rows["value"] < 0)
     verdict = HOLDS if gains.all() else PARTLY if gains.any() else FAILS if losses.any() else OPEN
     dice = rows[rows["measure"] == "dice5"]
     said = "; ".join(
-        f"{_NAMES[row['backbone']]} {row['head'].upper()} head {row['delta']:+.4f} "
-        f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+        f"{_NAMES[row['backbone']]} {HEAD_NAMES[row['head']]} {_difference(row, '+.4f')}"
         for row in dice.to_dict("records")
     )
-    return Finding(
+    return Judgement(
         verdict,
         f"of {len(rows)} differences with q < 0.05: {gains.sum()} gains, {losses.sum()} losses. "
         f"Dice@5: {said}",
     )
 
 
-def judge_benchmark(paired: pd.DataFrame) -> Finding:
+def judge_benchmark(paired: pd.DataFrame) -> Judgement:
     """Judge ResNet3D Dual against radiomics on the same knees.
 
     Parameters
     ----------
     paired : DataFrame
-        Rows of :func:`.scores.paired_bootstrap`: metric, delta (ResNet3D Dual minus
-        radiomics), ci_low, ci_high.
+        Rows of :func:`.scores.paired_bootstrap`: metric, value (ResNet3D Dual minus
+        radiomics), low, high.
     """
     rows = paired[paired["metric"].isin(["kl_acc", "kl_f1"])]
-    clear = (rows["ci_low"] > 0).sum()
+    clear = (rows["low"] > 0).sum()
     said = "; ".join(
-        f"{METRIC_NAMES[row['metric']]} {row['delta']:+.3f} "
-        f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-        for row in rows.to_dict("records")
+        f"{METRIC_NAMES[row['metric']]} {_difference(row)}" for row in rows.to_dict("records")
     )
     verdict = HOLDS if clear == len(rows) else PARTLY if clear else OPEN
-    return Finding(verdict, f"against our logistic regression on the same 98 knees: {said}")
+    return Judgement(verdict, f"against our logistic regression on the same 98 knees: {said}")
 
 
-JUDGES: dict[str, Callable[[pd.DataFrame], Finding]] = {
+JUDGES: dict[str, Callable[[pd.DataFrame], Judgement]] = {
     "table1": judge_table1,
     "interaction": judge_interaction,
     "axis": judge_axis,
@@ -278,7 +260,7 @@ def judge(
     tables: Mapping[str, pd.DataFrame],
     *,
     same_data: bool = False,
-) -> Finding:
+) -> Judgement:
     """Judge a claim by what one source has.
 
     Parameters
@@ -298,7 +280,7 @@ def judge(
         return JUDGES[claim["kind"]](tables[claim["kind"]])
     elif claim["kind"] in PRINTED and "audit" in tables:
         return judge_audit(tables["audit"], PRINTED[claim["kind"]])
-    return Finding(ABSENT, "")
+    return Judgement(ABSENT, "")
 
 
 def judged(tables: Mapping[str, pd.DataFrame], *, same_data: bool = False) -> pd.DataFrame:
@@ -325,10 +307,11 @@ def judged(tables: Mapping[str, pd.DataFrame], *, same_data: bool = False) -> pd
 
 def _effect(row: Mapping[Any, Any], named: bool) -> str:
     backbone = f"{_NAMES[row['backbone']]} " if named else ""
-    return (
-        f"{backbone}{METRIC_NAMES[row['metric']]} {row['delta']:+.3f} "
-        f"[{row['low']:+.3f}, {row['high']:+.3f}], {row['also']}"
-    )
+    return f"{backbone}{METRIC_NAMES[row['metric']]} {_difference(row)}, {row['also']}"
+
+
+def _difference(row: Mapping[Any, Any], form: str = "+.3f") -> str:
+    return interval_text(row["value"], row["low"], row["high"], form)
 
 
 def _p(value: float) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from oacore.errors import InputError
 from oacore.metrics.seeds import compare_by_seed, seed_and_knee_interval
-from oacore.names import interval_text
+from oacore.names import METRIC_NAMES, written
 from oacore.profile import Profile, Recipe
 
 #: Kinds of evidence in words, {} for the knees of the cohort.
@@ -166,15 +166,13 @@ def in_words(effects: pd.DataFrame, setting: str) -> str:
     setting : str
         The setting that they change, such as "heads" or "encoder shortcut".
     """
-    names = {"oa_auc": "OA AUC", "kl_auc": "KL macro-AUC"}
+    names = {key: METRIC_NAMES[key] for key in ("oa_auc", "kl_auc")}
     chosen = effects[effects["changes"].map(lambda keys: setting in keys.split(", ")).astype(bool)]
     sentences = []
     for variant, table in chosen.groupby("variant", sort=False):
         rows = table.set_index("metric")
-        parts = [
-            f"{name} {interval_text(row['value'], row['low'], row['high'], '+.3f')}"
-            for name, row in ((name, rows.loc[key]) for key, name in names.items())
-        ]
+        said = written(rows, "+.3f")
+        parts = [f"{name} {said[key]}" for key, name in names.items()]
         beyond = int(((rows["low"] > 0) | (rows["high"] < 0)).sum())
         first = rows.iloc[0]
         seeds = f"{first['n_seeds']} seeds"

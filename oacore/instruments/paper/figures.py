@@ -24,17 +24,9 @@ from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, oa_from_kl
 from oacore.instruments.paper.style import GREY, INK, MM, PALE, SMALL, WIDTH, look
 from oacore.metrics.scores import KL_METRICS, OA_METRICS
-from oacore.names import BACKBONE_NAMES
+from oacore.names import ANSWER_NAMES, BACKBONE_NAMES, METRIC_NAMES, ordered
 from oacore.plots.style import OKABE_ITO, require_columns
 
-#: The four columns of Figures 4 and 5: supervision and head, as the paper calls them.
-HEADS = {
-    ("single_oa", "oa"): "Single-OA",
-    ("single_kl", "kl"): "Single-KL",
-    ("dual", "oa"): "Dual-OA",
-    ("dual", "kl"): "Dual-KL",
-}
-_METRICS = {"auc": "AUC", "acc": "accuracy", "f1": "F1"}
 _PANELS = {
     "(a) OA: Dual minus Single-OA": OA_METRICS,
     "(b) KL: Dual minus Single-KL": KL_METRICS,
@@ -54,10 +46,9 @@ def paired_differences(table: pd.DataFrame, note: str = "") -> Figure:
     Parameters
     ----------
     table : DataFrame
-        ``series``, ``backbone``, ``metric`` (of `oacore.metrics.scores.METRICS`), ``delta``,
-        ``low``,
-        ``high``, ``p_value`` (missing where there is none), a row a difference. At most two
-        series; the second is drawn lighter, below the first.
+        ``series``, ``backbone``, ``metric`` (of `oacore.metrics.scores.METRICS`), ``value``,
+        ``low``, ``high``, ``p_value`` (missing where there is none), a row a difference. At most
+        two series; the second is drawn lighter, below the first.
     note : str
         Of the evidence, printed below the panels.
 
@@ -67,13 +58,13 @@ def paired_differences(table: pd.DataFrame, note: str = "") -> Figure:
         If a column or all rows are missing, there are more than two series, or two rows for one
         difference.
     """
-    require_columns(table, "series", "backbone", "metric", "delta", "low", "high", "p_value")
+    require_columns(table, "series", "backbone", "metric", "value", "low", "high", "p_value")
     series = list(dict.fromkeys(table["series"]))
     if len(series) > len(_SERIES):
         raise InputError(f"paired_differences: {len(series)} series; two can be told apart.")
     if table.duplicated(["series", "backbone", "metric"]).any():
         raise InputError("paired_differences: two rows for one difference: choose one of them.")
-    backbones = [name for name in BACKBONE_NAMES if name in set(table["backbone"])]
+    backbones = [name for name in ordered(table["backbone"]) if name in BACKBONE_NAMES]
     fig = Figure(figsize=(WIDTH * MM, (24 + 29 * len(backbones)) * MM), layout="constrained")
     _layout(fig, wspace=0.06)
     for ax, (title, metrics) in zip(fig.subplots(1, 2, sharex=True), _PANELS.items(), strict=True):
@@ -99,9 +90,9 @@ def _difference_panel(
         shift = 0.44 * (i - (len(series) - 1) / 2)
         part = table[(table["series"] == name) & table["metric"].isin(metrics)]
         at = [rows[key] + shift for key in zip(part["backbone"], part["metric"], strict=True)]
-        bars = np.array([part["delta"] - part["low"], part["high"] - part["delta"]])
+        bars = np.array([part["value"] - part["low"], part["high"] - part["value"]])
         ax.errorbar(
-            part["delta"],
+            part["value"],
             at,
             xerr=bars,
             linestyle="",
@@ -127,8 +118,7 @@ def _difference_panel(
     for i in range(1, len(backbones)):
         ax.axhline(block * i - 0.5, color=PALE, linewidth=0.6, zorder=0)
     headings = {block * i: BACKBONE_NAMES[name] for i, name in enumerate(backbones)}
-    prefix = {"kl_auc": "macro-", "kl_f1": "macro-"}
-    named = {at: prefix.get(m, "") + _METRICS[m.split("_")[1]] for (_, m), at in rows.items()}
+    named = {at: METRIC_NAMES[m].split(" ", 1)[1] for (_, m), at in rows.items()}  # no "OA", "KL"
     ticks = dict(sorted({**headings, **named}.items()))
     ax.set_yticks(list(ticks), list(ticks.values()))
     for label, tick in zip(ax.get_yticklabels(), ticks, strict=True):
@@ -279,21 +269,21 @@ def _matrix(
 def _heads_grid(
     table: pd.DataFrame, caller: str, row_mm: float
 ) -> tuple[Figure, dict[tuple[str, str, str], Axes]]:
-    """Axes by backbone, supervision and head: a row a backbone, a column for each of `HEADS`."""
-    backbones = [name for name in BACKBONE_NAMES if name in set(table["backbone"])]
+    """Axes by backbone, supervision and head: a row a backbone, a column an answer."""
+    backbones = [name for name in ordered(table["backbone"]) if name in BACKBONE_NAMES]
     if not backbones:
         raise InputError(f"{caller}: no known backbone in the table: {set(table['backbone'])}.")
     there = set(zip(table["backbone"], table["supervision"], strict=True))
     for backbone in backbones:
-        for supervision, _ in HEADS:
+        for supervision, _ in ANSWER_NAMES:
             if (backbone, supervision) not in there:
                 raise InputError(f"{caller}: the table lacks {supervision} of {backbone}: add it.")
     size = WIDTH * MM, (22 + row_mm * len(backbones)) * MM
     fig = Figure(figsize=size, layout="constrained")
-    grid = fig.subplots(len(backbones), len(HEADS), squeeze=False)
+    grid = fig.subplots(len(backbones), len(ANSWER_NAMES), squeeze=False)
     axes = {}
     for row, backbone in zip(grid, backbones, strict=True):
-        for ax, ((supervision, head), title) in zip(row, HEADS.items(), strict=True):
+        for ax, ((supervision, head), title) in zip(row, ANSWER_NAMES.items(), strict=True):
             axes[backbone, supervision, head] = ax
             if backbone == backbones[0]:
                 ax.set_title(title, fontweight="bold")

@@ -1,8 +1,9 @@
 """Tables 1 to 3 of arXiv:2605.00718, a build's figures beside the printed ones.
 
 All three have one tidy form: `backbone`, `setting`, `source` (this build's, the paper's, or what
-limits both), `measure`, `value`, `low`, `high`, and `printed`, the very digits of the paper. From
-it come the table on the page, a CSV file with all digits, and one in LaTeX.
+limits both), `measure`, `value`, and `printed`, the very digits of the paper; in Tables 1 and 2
+`seed_low`, `seed_high`, the lowest and the highest seed, in Table 3 `low`, `high`, a 95% interval.
+From it come the table on the page, a CSV file with all digits, and one in LaTeX.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import re
 from pathlib import Path
 
 import pandas as pd
+
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.instruments.audit.printed import NAMES, carried_tables
 from oacore.instruments.axis.axis import PROTOCOLS
-from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
+from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES, written
 from oacore.plots.page import Html
 from oacore.plots.page import table as page
 from oacore.results import kept, write_csv
 
 OURS, PAPER = "this build", "paper"
-COLUMNS = ["backbone", "setting", "source", "measure", "value", "low", "high", "printed"]
+COLUMNS = ["backbone", "setting", "source", "measure", "value"]
+SEEDS, INTERVAL = ["seed_low", "seed_high"], ["low", "high"]
 _SETTINGS = ("Single-OA", "Single-KL", "Dual", "Dual-KL", "Dual-OA", "any map")
 _SOURCES = (OURS, *(f"{OURS}, {protocol}" for protocol in PROTOCOLS), PAPER, "chance", "ceiling")
 _GEOMETRY = {  # of oacore.instruments.axis.axis, as oacore.instruments.audit.printed calls them
@@ -67,9 +70,9 @@ def beside_table1(scores: pd.DataFrame) -> pd.DataFrame:
         Tidy, see the module.
     """
     ours = scores.rename(columns={"metric": "measure"}).assign(
-        setting=scores["supervision"].map(SUPERVISION_NAMES), source=OURS, value=scores["mean"]
+        setting=scores["supervision"].map(SUPERVISION_NAMES), source=OURS
     )
-    return _beside(ours, "Table 1")
+    return _beside(ours, "Table 1", SEEDS)
 
 
 def beside_table2(geometry: pd.DataFrame) -> pd.DataFrame:
@@ -83,11 +86,16 @@ def beside_table2(geometry: pd.DataFrame) -> pd.DataFrame:
     """
     own = geometry[geometry["measure"].isin(list(_GEOMETRY))]
     by = own.groupby(["backbone", "supervision", "protocol", "measure"], sort=False)["value"]
-    ours = by.agg(value="mean", low="min", high="max").reset_index()
+    ours = by.agg(value="mean", seed_low="min", seed_high="max").reset_index()
     ours["measure"] = ours["measure"].map(_GEOMETRY)
     ours["setting"] = ours["supervision"].map(SUPERVISION_NAMES)
     ours["source"] = f"{OURS}, " + ours["protocol"]
-    return _beside(ours, "Table 2")
+    return _beside(ours, "Table 2", SEEDS)
+
+
+def printed_geometry() -> pd.DataFrame:
+    """Table 2 as the paper prints it, a row a model, columns as :mod:`.axis.axis` calls them."""
+    return _printed("Table 2")[list(_GEOMETRY.values())].set_axis(list(_GEOMETRY), axis=1)
 
 
 def beside_table3(overlap: pd.DataFrame, method: str, region: str) -> pd.DataFrame:
@@ -119,27 +127,18 @@ def beside_table3(overlap: pd.DataFrame, method: str, region: str) -> pd.DataFra
     for limit in ("chance", "ceiling"):
         mean = own.groupby(["backbone", "measure"], sort=False)[limit].mean()
         ours.append(mean.rename("value").reset_index().assign(setting="any map", source=limit))
-    return _beside(pd.concat(ours, ignore_index=True), "Table 3")
+    return _beside(pd.concat(ours, ignore_index=True), "Table 3", INTERVAL)
 
 
 def wide(tidy: pd.DataFrame, decimals: int = 2) -> pd.DataFrame:
     """A tidy table as it is read: a row for each source, a column for each measure, text in cells.
 
-    Ours are rounded and have their range in brackets, unless it is a point; the paper's are as
-    they are printed.
+    Ours are rounded, with their interval in brackets or the range of their seeds
+    (:func:`.names.written`); the paper's are as they are printed.
     """
-
-    def cell(row: pd.Series) -> str:
-        if row["source"] == PAPER:
-            return str(row["printed"])
-        if pd.isna(row["value"]):
-            return ""
-        ends = [f"{row[name]:.{decimals}f}" for name in ("value", "low", "high")]
-        point = pd.isna(row["low"]) or row["low"] == row["high"]
-        return ends[0] if point else f"{ends[0]} ({ends[1]} to {ends[2]})"
-
+    ours = written(tidy, f".{decimals}f").where(tidy["value"].notna(), "")
+    cells = tidy.assign(cell=tidy["printed"].where(tidy["source"] == PAPER, ours))
     index = ["backbone", "setting", "source"]
-    cells = tidy.assign(cell=tidy.apply(cell, axis=1))
     table = cells.set_index([*index, "measure"])["cell"].unstack().fillna("")
     order = {"backbone": list(BACKBONE_NAMES.values()), "setting": _SETTINGS, "source": _SOURCES}
     keys = {name: pd.Index(list(places)).get_indexer for name, places in order.items()}
@@ -207,16 +206,19 @@ def page_table(tidy: pd.DataFrame, address: str, name: str, decimals: int = 2) -
     return Html(f'<div style="white-space:nowrap">{shown.html}</div>{foot}', shown.alt)
 
 
-def _beside(ours: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Our rows and the paper's in the tidy form."""
-    (printed,) = (
-        one for one in carried_tables() if one.name == name and "2605.00718" in one.source
-    )
-    theirs = printed.figures.rename_axis("row").reset_index()
+def _printed(name: str) -> pd.DataFrame:
+    """A table of the paper, its very digits."""
+    (table,) = (one for one in carried_tables() if one.name == name and "2605.00718" in one.source)
+    return table.figures
+
+
+def _beside(ours: pd.DataFrame, name: str, limits: list[str]) -> pd.DataFrame:
+    """Our rows, with their limits, and the paper's in the tidy form."""
+    theirs = _printed(name).rename_axis("row").reset_index()
     theirs = theirs.melt("row", var_name="measure", value_name="printed")
     theirs = theirs[theirs["printed"] != ""].reset_index(drop=True)
     theirs[["backbone", "setting"]] = theirs["row"].str.split(" ", n=1, expand=True)
     theirs = theirs.assign(source=PAPER, value=theirs["printed"].astype(float))
     ours = ours.assign(backbone=ours["backbone"].map(BACKBONE_NAMES), printed="")
     joined = pd.concat([ours, theirs], ignore_index=True)
-    return joined.reindex(columns=COLUMNS)
+    return joined.reindex(columns=[*COLUMNS, *limits, "printed"])

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.metrics import confusion_matrix
 
-from oacore.names import METRIC_NAMES, SUPERVISION_NAMES
+from oacore.names import ANSWER_NAMES, METRIC_NAMES, SUPERVISION_NAMES
 from oacore.plots.style import (
     COLOURS,
     GRADES,
@@ -19,14 +19,6 @@ from oacore.plots.style import (
     require_columns,
     style_figure,
 )
-
-#: Columns of the paper's Figs. 4 and 5: a supervision, and the level that its head answers.
-HEADS = {
-    "Single-OA": ("single_oa", "oa"),
-    "Single-KL": ("single_kl", "kl"),
-    "Dual-OA": ("dual", "oa"),
-    "Dual-KL": ("dual", "kl"),
-}
 
 
 def printed_vs_recomputed(table: pd.DataFrame) -> go.Figure:
@@ -66,12 +58,13 @@ def confusion_grid(predictions: pd.DataFrame, names: dict[str, str]) -> go.Figur
         Backbones in the order of the rows, with the words for them.
     """
     require_columns(predictions, "backbone", "supervision", "oa", "pred_oa", "kl", "pred_kl")
+    titles = [f"{name} {head}" for name in names.values() for head in ANSWER_NAMES.values()]
     fig = make_subplots(
-        rows=len(names), cols=len(HEADS), horizontal_spacing=0.045, vertical_spacing=0.09,
-        subplot_titles=[f"{name} {head}" for name in names.values() for head in HEADS],
+        rows=len(names), cols=len(ANSWER_NAMES), horizontal_spacing=0.045, vertical_spacing=0.09,
+        subplot_titles=titles,
     )  # fmt: skip
     for row, backbone in enumerate(names, start=1):
-        for col, (supervision, level) in enumerate(HEADS.values(), start=1):
+        for col, (supervision, level) in enumerate(ANSWER_NAMES, start=1):
             part = predictions[
                 (predictions["backbone"] == backbone) & (predictions["supervision"] == supervision)
             ]
@@ -143,17 +136,19 @@ def reliability(points: pd.DataFrame, names: dict[str, str]) -> go.Figure:
     return fig.update_yaxes(title="observed share", range=[-0.04, 1.04])
 
 
-def ranked_p(table: pd.DataFrame, level: float = 0.05) -> go.Figure:
-    """P-values from the least to the greatest, with the lines that three rules draw.
+def ranked_p(table: pd.DataFrame) -> go.Figure:
+    """P-values from the least to the greatest, with the lines that three rules draw at 0.05.
+
+    The level is that of a single test, of Holm's family-wise error, of Benjamini and Hochberg's
+    rate.
 
     Parameters
     ----------
     table : DataFrame
         ``name``, ``p_value``, a row a test.
-    level : float
-        Of a single test, of Holm's family-wise error, of Benjamini and Hochberg's rate.
     """
     require_columns(table, "name", "p_value")
+    level = 0.05
     ranked = table.sort_values("p_value", kind="stable").reset_index(drop=True)
     n = len(ranked)
     rank = list(range(1, n + 1))
@@ -217,28 +212,26 @@ def right_and_wrong(right: pd.DataFrame, names: list[str]) -> go.Figure:
     return fig.update_yaxes(autorange="reversed", showgrid=False)
 
 
-def agreement_matrix(
-    pairs: pd.DataFrame, names: dict[tuple, str], value: str = "kappa"
-) -> go.Figure:
-    """A number for each two models, written into a square.
+def agreement_matrix(pairs: pd.DataFrame, names: dict[tuple, str]) -> go.Figure:
+    """Kappa of each two models, written into a square.
 
     Parameters
     ----------
     pairs : DataFrame
-        ``first``, ``second``, and the column `value`.
+        ``first``, ``second``, ``kappa``.
     names : dict
         Models in their order, with the words for them.
     """
-    require_columns(pairs, "first", "second", value)
+    require_columns(pairs, "first", "second", "kappa")
     words = list(names.values())
     square = pd.DataFrame(index=words, columns=words, dtype=float)
     for row in pairs.to_dict("records"):
-        square.loc[names[row["second"]], names[row["first"]]] = row[value]
+        square.loc[names[row["second"]], names[row["first"]]] = row["kappa"]
     fig = go.Figure()
     fig.add_heatmap(
         z=square.iloc[1:, :-1], x=words[:-1], y=words[1:], texttemplate="%{z:.2f}", xgap=2, ygap=2,
         colorscale="Blues", zmin=0, zmax=1, showscale=False, hoverongaps=False,
-        hovertemplate=f"%{{y}} and %{{x}}: {value} %{{z:.2f}}<extra></extra>",
+        hovertemplate="%{y} and %{x}: kappa %{z:.2f}<extra></extra>",
     )  # fmt: skip
     style_figure(fig, height=200 + 44 * len(words), margin_t=16)
     fig.update_xaxes(showgrid=False, tickangle=-40)

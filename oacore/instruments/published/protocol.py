@@ -20,33 +20,32 @@ from sklearn import config_context
 from sklearn.metrics import roc_auc_score
 
 from oacore.errors import InputError
+from oacore.metrics.compare import REFERENCES, by_supervision
 from oacore.metrics.predictions import MODEL, PROB_KL, check_columns, pair
-from oacore.metrics.resampling import resample_counts
-from oacore.metrics.scores import metric_values, metrics_of
+from oacore.metrics.resampling import draw_cases, estimate
+from oacore.metrics.scores import METRICS, metrics_of
 from oacore.metrics.significance import (
     benjamini_hochberg,
     bootstrap_p,
     delong,
     holm,
     mcnemar,
-    percentile_interval,
 )
+from oacore.names import METRIC_NAMES, ordered
 
-#: Metrics of each task: the release's names, and ours.
-TASKS = {
-    "OA": {"AUC": "oa_auc", "Acc": "oa_acc", "F1": "oa_f1"},
-    "KL": {"M-AUC": "kl_auc", "Acc": "kl_acc", "M-F1": "kl_f1"},
+#: The release's task and name for each of its metrics.
+RELEASED = {
+    "oa_auc": ("OA", "AUC"),
+    "oa_acc": ("OA", "Acc"),
+    "oa_f1": ("OA", "F1"),
+    "kl_auc": ("KL", "M-AUC"),
+    "kl_acc": ("KL", "Acc"),
+    "kl_f1": ("KL", "M-F1"),
 }
-#: What Dual is compared with.
-SINGLE = {"OA": "single_oa", "KL": "single_kl"}
-SUPERVISIONS = ("single_oa", "single_kl", "dual")
-#: Backbones that come first, in the release's order.
-FIRST = ("resnet3d", "m3t", "nnmamba")
-_TESTED = ["delta", "ci_low", "ci_high", "p_value", "test", "q_value"]
-COMPARED = ["backbone", "task", "metric", "single", "dual", *_TESTED]
+_TESTED = ["metric", "value_reference", "value_other", "value", "low", "high", "p_value", "test"]
+COMPARED = ["backbone", *_TESTED, "q_value"]
 BACKBONES_COMPARED = [
-    "supervision", "reference", "backbone", "task", "metric", "value_reference", "value_other",
-    *_TESTED, "p_holm", "p_delong",
+    "supervision", "reference", "backbone", *_TESTED, "q_value", "p_holm", "p_delong",
 ]  # fmt: skip
 _TIE = 1e-12  # a difference that is 0 but for rounding
 
@@ -69,11 +68,12 @@ def released_protocol(
     -------
     DataFrame
         Columns `COMPARED`; with several training seeds `seed` comes before them. Backbones
-        resnet3d, m3t and nnmamba first, others as they come. `delta` is `dual` minus `single`,
-        `ci_low` and `ci_high` its 95% percentile interval. `p_value` is that of `test`:
-        "paired_bootstrap", or, for OA accuracy, "mcnemar_exact" or "mcnemar_chi2+continuity"
-        (the interval is the bootstrap's there too). `q_value`: Benjamini and Hochberg's, and
-        the family is all rows of the table.
+        resnet3d, m3t and nnmamba first, others as they come. `value` is `value_other`, Dual's,
+        minus `value_reference`, the single model's; `low` and `high` are its 95% percentile
+        interval. `p_value` is that of `test`: "paired_bootstrap", or, for OA accuracy,
+        "mcnemar_exact" or "mcnemar_chi2+continuity" (the interval is the bootstrap's there too).
+        `q_value`: Benjamini and Hochberg's, and the family is all rows of the table.
+        :func:`as_released` gives the columns their released names.
 
     Raises
     ------
@@ -85,27 +85,54 @@ def released_protocol(
     The p-value counts resamples where the difference is at most 0, and at least 0. The release
     calls scikit-learn, whose AUCs are rounded, so that some ties fall to one side. That moves
     the published p-values by up to .002; so, in this function alone, scikit-learn decides ties
-    between AUCs.
+    between AUCs. A metric that the release lacks draws from a generator of its own.
     """
     check_columns(predictions)
     rows = []
     for model_seed, of_seed in predictions.groupby("seed"):
         rng = np.random.default_rng(seed)
-        for backbone in _in_order(of_seed["backbone"].unique(), FIRST):
-            models = _supervisions(backbone, of_seed[of_seed["backbone"] == backbone])
-            for task, metrics in TASKS.items():
-                single, dual = pair(models[SINGLE[task]], models["dual"])
-                for supervision, table in ((SINGLE[task], single), ("dual", dual)):
-                    if not set(metrics.values()) <= set(metrics_of(table)):
+        for backbone in ordered(of_seed["backbone"]):
+            models = by_supervision(backbone, of_seed[of_seed["backbone"] == backbone])
+            for reference, metrics in REFERENCES.items():
+                single, dual = pair(models[reference], models["dual"])
+                for supervision, table in ((reference, single), ("dual", dual)):
+                    if not set(metrics) <= set(metrics_of(table)):
                         raise InputError(
                             f"{backbone}, seed {model_seed}: {supervision} has no predicted "
                             "grades; give its pred_kl and prob_kl_0 to prob_kl_4"
                         )
                 for metric in metrics:
-                    place = {"seed": model_seed, "backbone": backbone}
-                    tested = _compare(single, dual, task, metric, n_resamples, rng, released=True)
-                    rows.append(place | tested)
-    return _table(rows, COMPARED, ["seed"], names=("single", "dual"))
+                    own = rng if metric in RELEASED else np.random.default_rng(seed)
+                    tested = _compare(single, dual, metric, n_resamples, own, released=True)
+                    rows.append({"seed": model_seed, "backbone": backbone, **tested})
+    return _table(rows, COMPARED, ["seed"])
+
+
+def as_released(compared: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`released_protocol` under the release's names of columns and metrics.
+
+    Returns
+    -------
+    DataFrame
+        backbone, task, metric, single, dual, delta, ci_low, ci_high, p_value, test, q_value;
+        before them `seed`, if the rows have it.
+    """
+    names = [
+        RELEASED.get(metric, (metric[:2].upper(), METRIC_NAMES[metric]))
+        for metric in compared["metric"]
+    ]
+    table = compared.assign(metric=[name for _, name in names])
+    place = list(table.columns).index("metric")
+    table.insert(place, "task", [task for task, _ in names])
+    return table.rename(
+        columns={
+            "value_reference": "single",
+            "value_other": "dual",
+            "value": "delta",
+            "low": "ci_low",
+            "high": "ci_high",
+        }
+    )
 
 
 def one_against_another(
@@ -129,10 +156,9 @@ def one_against_another(
     -------
     DataFrame
         A row for each metric that both models of a pair have, in the columns of
-        :func:`released_protocol`: `single` is the value of the first table, `dual` that of the
-        second, `delta` second minus first. Columns `seed` and `supervision` come before them
-        where there are several. Names that differ in a pair are given both, "m3t / nnmamba".
-        Ties are exact here.
+        :func:`released_protocol`: `value` is second minus first. Columns `seed` and `supervision`
+        come before them where there are several. Names that differ in a pair are given both,
+        "m3t / nnmamba". Ties are exact here.
 
     Raises
     ------
@@ -143,9 +169,9 @@ def one_against_another(
     rows = []
     for place, first, second in _counterparts(reference, other):
         first, second = pair(first, second)
-        for task, metric in _shared(first, second):
-            rows.append(place | _compare(first, second, task, metric, n_resamples, rng))
-    return _table(rows, COMPARED, ["seed", "supervision"], names=("single", "dual"))
+        for metric in _shared(first, second):
+            rows.append(place | _compare(first, second, metric, n_resamples, rng))
+    return _table(rows, COMPARED, ["seed", "supervision"])
 
 
 def backbones_compared(
@@ -175,12 +201,11 @@ def backbones_compared(
         If no two backbones share a supervision and seed.
     """
     check_columns(predictions)
-    backbones = _in_order(predictions["backbone"].unique(), FIRST)
-    supervisions = _in_order(predictions["supervision"].unique(), SUPERVISIONS)
+    backbones = ordered(predictions["backbone"])
     models = dict(list(predictions.groupby(["seed", "supervision", "backbone"])))
     rows = []
     for model_seed in sorted(predictions["seed"].unique()):
-        for supervision in supervisions:
+        for supervision in ordered(predictions["supervision"]):
             for two in combinations(backbones, 2):
                 keys = [(model_seed, supervision, backbone) for backbone in two]
                 if not models.keys() >= set(keys):
@@ -188,11 +213,11 @@ def backbones_compared(
                 first, second = pair(*(models[key] for key in keys))
                 place = {"seed": model_seed, "supervision": supervision}
                 place |= {"reference": two[0], "backbone": two[1]}
-                for task, metric in _shared(first, second):
+                for metric in _shared(first, second):
                     rng = np.random.default_rng(seed)
-                    tested = _compare(first, second, task, metric, n_resamples, rng)
+                    tested = _compare(first, second, metric, n_resamples, rng)
                     tested["p_delong"] = np.nan
-                    if TASKS[task][metric] == "oa_auc":
+                    if metric == "oa_auc":
                         oa = first["oa"].to_numpy() == 1
                         tested["p_delong"] = delong(oa, first["prob_oa"], second["prob_oa"]).p_value
                     rows.append(place | tested)
@@ -207,7 +232,6 @@ def backbones_compared(
 def _compare(
     reference: pd.DataFrame,
     other: pd.DataFrame,
-    task: str,
     metric: str,
     n_resamples: int,
     rng: np.random.Generator,
@@ -215,28 +239,25 @@ def _compare(
     released: bool = False,
 ) -> dict[str, Any]:
     """One row: two models, whose rows are paired, in one metric."""
-    name, n = TASKS[task][metric], len(reference)
-    counts = resample_counts(n, n_resamples, rng)
-    first, second = (
-        metric_values(model, name, np.ones((1, n))).item() for model in (reference, other)
-    )
-    resampled = metric_values(other, name, counts) - metric_values(reference, name, counts)
-    if released and name in ("oa_auc", "kl_auc"):
-        _settle_ties(resampled, counts, reference, other, name)
-    low, high = percentile_interval(resampled)
-    p, test = bootstrap_p(resampled), "paired_bootstrap"
-    if name == "oa_acc":
+    counts = draw_cases(len(reference), n_resamples, rng)
+    first, second = (METRICS[metric](model, counts) for model in (reference, other))
+    difference = second - first
+    if released and metric in ("oa_auc", "kl_auc"):
+        _settle_ties(difference[1:], counts[1:], reference, other, metric)
+    p, test = bootstrap_p(difference[1:]), "paired_bootstrap"
+    if metric == "oa_acc":
         right, right_other = (model["pred_oa"] == model["oa"] for model in (reference, other))
         tested = mcnemar(right, right_other)
         p, test = tested.p_value, tested.test
     return {
-        **{"task": task, "metric": metric, "value_reference": first, "value_other": second},
-        **{"delta": second - first, "ci_low": low, "ci_high": high, "p_value": p, "test": test},
+        **{"metric": metric, "value_reference": first[0], "value_other": second[0]},
+        **estimate(difference),
+        **{"p_value": p, "test": test},
     }
 
 
 def _settle_ties(
-    delta: np.ndarray,
+    difference: np.ndarray,
     counts: np.ndarray,
     reference: pd.DataFrame,
     other: pd.DataFrame,
@@ -252,50 +273,26 @@ def _settle_ties(
     if np.array_equal(*(rankdata(score, axis=0) for score in scores)):
         return  # they rank all cases alike: the same curve, rounded alike
     columns = np.flatnonzero(labels.any(axis=0))
-    for b in np.flatnonzero(np.abs(delta) < _TIE):
+    for b in np.flatnonzero(np.abs(difference) < _TIE):
         drawn = np.repeat(np.arange(len(labels)), counts[b].astype(int))
         with config_context(skip_parameter_validation=True):
             first, second = (
                 np.mean([roc_auc_score(labels[drawn, k], score[drawn, k]) for k in columns])
                 for score in scores
             )
-        delta[b] = second - first
+        difference[b] = second - first
 
 
-def _table(
-    rows: list[dict[str, Any]],
-    columns: list[str],
-    if_several: list[str],
-    names: tuple[str, str] = ("value_reference", "value_other"),
-) -> pd.DataFrame:
+def _table(rows: list[dict[str, Any]], columns: list[str], if_several: list[str]) -> pd.DataFrame:
     """Rows as a table, adjusted as one family; columns `if_several` first, where they differ."""
     table = pd.DataFrame(rows)
     table["q_value"], table["p_holm"] = benjamini_hochberg(table["p_value"]), holm(table["p_value"])
-    table = table.rename(columns=dict(zip(("value_reference", "value_other"), names, strict=True)))
     return table[[*(name for name in if_several if table[name].nunique() > 1), *columns]]
 
 
-def _in_order(names: np.ndarray, first: tuple[str, ...]) -> list[str]:
-    """Names in a fixed order as far as it goes, then as they come."""
-    here = [str(name) for name in names]
-    return [name for name in first if name in here] + [name for name in here if name not in first]
-
-
-def _supervisions(backbone: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Predictions of a backbone and seed by supervision; it must have all three."""
-    models = {str(name): table for name, table in runs.groupby("supervision")}
-    if lacking := [name for name in SUPERVISIONS if name not in models]:
-        raise InputError(
-            f"{backbone}, seed {runs['seed'].iloc[0]}: there are no predictions of "
-            f"{', '.join(lacking)}; add them, or drop this backbone and seed"
-        )
-    return models
-
-
-def _shared(first: pd.DataFrame, second: pd.DataFrame) -> list[tuple[str, str]]:
-    """Task and metric, by the release's names, of all that two models both have."""
-    both = set(metrics_of(first)) & set(metrics_of(second))
-    return [(task, m) for task, names in TASKS.items() for m in names if names[m] in both]
+def _shared(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """Metrics that two models both have."""
+    return [metric for metric in metrics_of(first) if metric in metrics_of(second)]
 
 
 def _counterparts(
@@ -326,8 +323,7 @@ def _counterparts(
             f"no model of the first table ({have[0]}) has a counterpart in the second ({have[1]}): "
             "give tables that share backbones and seeds, or one model each"
         )
-    backbones = _in_order(reference["backbone"].unique(), FIRST)
-    supervisions = _in_order(reference["supervision"].unique(), SUPERVISIONS)
+    backbones, supervisions = (ordered(reference[name]) for name in ("backbone", "supervision"))
     pairs.sort(key=lambda p: (p[0][2], backbones.index(p[0][0]), supervisions.index(p[0][1])))
     for one, two in pairs:
         words = [a if a == b else f"{a} / {b}" for a, b in zip(one, two, strict=True)]

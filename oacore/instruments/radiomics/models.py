@@ -21,10 +21,10 @@ from sklearn.preprocessing import StandardScaler
 
 from oacore.errors import InputError
 from oacore.instruments.radiomics.table import PERSON, REGIONS, VOLUMES, feature_columns
-from oacore.metrics.predictions import COLUMNS, PROB_KL, pair
-from oacore.metrics.resampling import resample_counts
-from oacore.metrics.scores import f1, model_metrics, table1
-from oacore.metrics.seeds import draw_seeds, interval
+from oacore.metrics.predictions import COLUMNS, PROB_KL
+from oacore.metrics.resampling import draw_cases, draw_seeds, estimate, mean_of_drawn
+from oacore.metrics.scores import f1, table1
+from oacore.metrics.seeds import metrics_by_seed
 
 N_GRADES = len(PROB_KL)
 
@@ -225,8 +225,8 @@ def score_intervals(
     predictions : DataFrame
         Tidy predictions of one split, any number of models and seeds.
     n_resamples, seed : int
-        Of the bootstrap: each resample draws knees, and of several seeds seeds as well, as
-        :func:`.seeds.seed_and_knee_interval` does for differences.
+        Of the bootstrap: each resample draws knees, and of several seeds seeds as well
+        (:mod:`.metrics.resampling`).
 
     Returns
     -------
@@ -237,25 +237,21 @@ def score_intervals(
     for model, runs in predictions.groupby(["backbone", "supervision"], sort=False):
         rng = np.random.default_rng(seed)  # the same knees are drawn for every model
         of_seeds = [one.sort_values("case_id") for _, one in runs.groupby("seed")]
-        n = len(of_seeds[0])
-        for one in of_seeds[1:]:
-            pair(of_seeds[0].assign(seed=0), one.assign(seed=0))  # all are of the same knees
-        # (1 + B, n); the first row, all ones, is the knees themselves
-        counts = np.vstack([np.ones((1, n)), resample_counts(n, n_resamples, rng)])
-        values = [model_metrics(one, counts) | _oa_macro_f1(one, counts) for one in of_seeds]
-        drawn = draw_seeds(len(of_seeds), n_resamples, rng)  # (1 + B, S)
-        for metric in values[0]:
-            mean = (drawn * np.stack([one[metric] for one in values], axis=1)).sum(axis=1)
-            low, high, _ = interval(mean[1:])
-            rows.append((*model, metric, len(of_seeds), float(mean[0]), low, high))
-    names = ["backbone", "supervision", "metric", "seeds", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=names)
+        counts = draw_cases(len(of_seeds[0]), n_resamples, rng)
+        values = metrics_by_seed(of_seeds, counts)  # (S, 1 + B) each
+        values["oa_macro_f1"] = np.stack([_oa_macro_f1(one, counts) for one in of_seeds])
+        drawn = draw_seeds(len(of_seeds), n_resamples, rng)
+        for metric, by_seed in values.items():
+            found = {"metric": metric, "seeds": len(of_seeds)}
+            found |= estimate(mean_of_drawn(by_seed, drawn))
+            rows.append({"backbone": model[0], "supervision": model[1], **found})
+    return pd.DataFrame(rows)
 
 
-def _oa_macro_f1(predictions: pd.DataFrame, counts: np.ndarray) -> dict[str, np.ndarray]:
+def _oa_macro_f1(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
     """Mean of the F1 of OA and the F1 of no OA: what Chen et al. print, not what Table 1 does."""
     oa, predicted = (predictions[name].to_numpy(int) == 1 for name in ("oa", "pred_oa"))
-    return {"oa_macro_f1": (f1(counts, oa, predicted) + f1(counts, ~oa, ~predicted)) / 2}
+    return (f1(counts, oa, predicted) + f1(counts, ~oa, ~predicted)) / 2
 
 
 def _both_single(

@@ -12,16 +12,21 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from oacore.instruments.saliency.overlap import REGIONS
-from oacore.names import BACKBONE_NAMES
+from oacore.names import (
+    ANSWER_NAMES,
+    BACKBONE_NAMES,
+    HEAD_NAMES,
+    SUPERVISION_NAMES,
+    in_order,
+)
 from oacore.plots.intervals import HEAD_COLOURS, for_phones
 from oacore.plots.style import SUPERVISION_COLOURS, SYMBOLS, require_columns, style_figure
 
 #: What answers: a supervision and one of its heads.
 MODEL_NAMES = {
-    ("single_oa", "oa"): "Single-OA",
-    ("single_kl", "kl"): "Single-KL",
-    ("dual", "oa"): "Dual, OA head",
-    ("dual", "kl"): "Dual, KL head",
+    (supervision, head): SUPERVISION_NAMES[supervision]
+    + (f", {HEAD_NAMES[head]}" if supervision == "dual" else "")
+    for supervision, head in ANSWER_NAMES
 }
 #: The measures of Table 3.
 MEASURE_NAMES = {
@@ -39,6 +44,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     metric is the measure's name, where the table has a measure and no metric.
     """
     require_columns(table, "backbone", "supervision", "head")
+    table = in_order(table, "backbone", "supervision", "head")
     pairs = list(zip(table["supervision"], table["head"], strict=True))
     shown = table.assign(
         panel=table["backbone"].map(BACKBONE_NAMES),
@@ -46,10 +52,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     ).dropna(subset="series")
     if "measure" in shown and "metric" not in shown:
         shown["metric"] = shown["measure"].map(MEASURE_NAMES)
-    order = [*BACKBONE_NAMES.values(), *MODEL_NAMES.values()]
-    return shown.sort_values(
-        ["panel", "series"], key=lambda names: names.map(order.index), kind="stable"
-    )
+    return shown
 
 
 def method_panels(

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
-from oacore.metrics.resampling import resample_counts
-from oacore.metrics.seeds import draw_seeds
-from oacore.metrics.significance import benjamini_hochberg, bootstrap_p, percentile_interval
+from oacore.metrics.resampling import draw_cases, draw_seeds, estimate, mean_of_drawn
+from oacore.metrics.significance import benjamini_hochberg, bootstrap_p
 
 #: What an overlap is of, besides its knee and the seed of the model.
 KEYS = (*("backbone", "supervision", "head", "method", "weights", "mask", "region", "measure"),)
+#: Columns of the value over chance, and of its interval.
+ENRICHMENT = ("enrichment", "enrichment_low", "enrichment_high")
 
 
 def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int) -> pd.DataFrame:
@@ -22,7 +23,7 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
     Parameters
     ----------
     overlaps : DataFrame
-        Rows of :func:`.explain.read_explained`, each seed with the same knees.
+        Rows of :func:`.read.read_explained`, each seed with the same knees.
     n_resamples, seed : int
         Of the bootstrap, which draws knees and, apart from that, seeds.
 
@@ -48,13 +49,19 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
         rows.append(
             {
                 **dict(zip(KEYS, keys, strict=True)),
-                **_interval("value", "", means),
+                **estimate(means),
                 **{"chance": by_chance[0], "ceiling": _means(ceiling, counts, drawn)[0]},
-                **_interval("enrichment", "enrichment_", ratio),
+                **dict(zip(ENRICHMENT, estimate(ratio).values(), strict=True)),
                 **{"knees": value.shape[1], "seeds": value.shape[0]},
             }
         )
     return pd.DataFrame(rows)
+
+
+def over_chance(means: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`overlap_means` whose `value`, `low`, `high` are those of the enrichment."""
+    ends = zip(("value", "low", "high"), ENRICHMENT, strict=True)
+    return means.assign(**{name: means[column] for name, column in ends})
 
 
 def beside_limits(means: pd.DataFrame, rows: str, columns: str = "measure") -> pd.DataFrame:
@@ -104,7 +111,7 @@ def contrast(
     Returns
     -------
     DataFrame
-        The other `KEYS`; `delta`, `low`, `high`, `p_value`; `knees`, `seeds`; `q_value` by
+        The other `KEYS`; `value`, `low`, `high`, `p_value`; `knees`, `seeds`; `q_value` by
         Benjamini and Hochberg over all rows.
 
     Raises
@@ -120,15 +127,15 @@ def contrast(
             continue
         at = ["seed", "case_id"]
         joined = pair[0].merge(pair[1], on=at, suffixes=("", "_other"), validate="one_to_one")
-        joined["delta"] = joined[measured] - joined[f"{measured}_other"]
-        (delta,) = _matrices(joined, "delta")
-        means = _means(delta, *_resamples(delta.shape, n_resamples, seed))
+        joined["difference"] = joined[measured] - joined[f"{measured}_other"]
+        (difference,) = _matrices(joined, "difference")
+        means = _means(difference, *_resamples(difference.shape, n_resamples, seed))
         rows.append(
             {
                 **dict(zip(by, keys, strict=True)),
-                **_interval("delta", "", means),
+                **estimate(means),
                 **{"p_value": bootstrap_p(means[1:])},
-                **{"knees": delta.shape[1], "seeds": delta.shape[0]},
+                **{"knees": difference.shape[1], "seeds": difference.shape[0]},
             }
         )
     if not rows:
@@ -153,7 +160,7 @@ def profile_means(profiles: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
     Parameters
     ----------
     profiles : DataFrame
-        Table "profile" of :func:`.explain.read_explained`.
+        Table "profile" of :func:`.read.read_explained`.
     n_resamples, seed : int
         Of the bootstrap over knees and seeds.
 
@@ -188,8 +195,7 @@ def _resamples(shape: Sequence[int], n_resamples: int, seed: int) -> tuple[np.nd
     """Counts of knees (1 + B, n) and weights of seeds (1 + B, S); the first row takes each once."""
     rng = np.random.default_rng(seed)
     n_seeds, n = shape
-    knees = resample_counts(n, n_resamples, rng) if n else np.ones((n_resamples, 0))
-    counts = np.vstack([np.ones((1, n)), knees])
+    counts = draw_cases(n, n_resamples, rng) if n else np.ones((1 + n_resamples, 0))
     return counts, draw_seeds(n_seeds, n_resamples, rng)
 
 
@@ -197,9 +203,5 @@ def _means(values: np.ndarray, counts: np.ndarray, drawn: np.ndarray) -> np.ndar
     """Mean of values (S, n) in each resample, (1 + B,); NaN without a knee."""
     if not values.size:
         return np.full(len(counts), np.nan)
-    return ((counts / counts.sum(axis=1, keepdims=True)) @ values.T * drawn).sum(axis=1)
-
-
-def _interval(name: str, prefix: str, resampled: np.ndarray) -> dict[str, float]:
-    low, high = percentile_interval(resampled[1:])
-    return {name: float(resampled[0]), f"{prefix}low": low, f"{prefix}high": high}
+    of_seeds = (counts / counts.sum(axis=1, keepdims=True)) @ values.T  # (1 + B, S)
+    return mean_of_drawn(of_seeds.T, drawn)

@@ -72,14 +72,12 @@ def read_maps(folder: str | Path) -> dict[tuple[int, str, str], np.ndarray]:
         }
 
 
-def seeds_agree(explained: str | Path, method: str = "gradient") -> pd.DataFrame:
-    """How alike the maps are that several seeds of one model give of one knee.
+def seeds_agree(explained: str | Path) -> pd.DataFrame:
+    """How alike the gradient's maps are that several seeds of one model give of one knee.
 
     Parameters
     ----------
     explained : path-like
-    method : str
-        One whose maps every seed kept.
 
     Returns
     -------
@@ -92,7 +90,7 @@ def seeds_agree(explained: str | Path, method: str = "gradient") -> pd.DataFrame
     for folder in explained_folders(explained):
         backbone, supervision, seed = folder.parts[-3:]
         for (case, head, kept), values in read_maps(folder).items():
-            if kept == method:
+            if kept == "gradient":
                 one = maps.setdefault((backbone, supervision, head, case), {})
                 one[int(seed.removeprefix("seed"))] = values
     found = [

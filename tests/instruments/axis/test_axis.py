@@ -22,9 +22,8 @@ from oacore.instruments.axis.axis import (
     severity_axes,
     severity_axis,
     severity_geometry,
-    with_intervals,
 )
-from oacore.metrics.resampling import resample_counts
+from oacore.metrics.resampling import estimates, resample_counts
 
 
 def made(seed=0, n=120):
@@ -263,7 +262,7 @@ def test_intervals_are_the_middle_of_the_resamples_and_models_can_be_subtracted(
     features, kl, test = noisy()
     counts = np.vstack([once(60), resample_counts(60, 300, 0)])
     one, other = (geometry_values(noisy(seed)[0], kl, test, counts) for seed in (0, 4))
-    table = with_intervals({"rho_kl": other["rho_kl"] - one["rho_kl"]})
+    table = estimates({"rho_kl": other["rho_kl"] - one["rho_kl"]})
     drawn = (other["rho_kl"] - one["rho_kl"])[1:]
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([low, high])

@@ -26,7 +26,7 @@ def measures():
 
 
 def differences():
-    table = measures().rename(columns={"value": "delta", "low": "ci_low", "high": "ci_high"})
+    table = measures()
     rows = table[table["supervision"] != "dual"]
     return rows.rename(columns={"supervision": "reference"})[::-1]
 

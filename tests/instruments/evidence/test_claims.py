@@ -13,7 +13,7 @@ from oacore.names import BACKBONE_NAMES
 
 def effects(**clear_and_delta):
     rows = [
-        {"backbone": "resnet3d", "metric": metric, "delta": delta, "low": delta - 0.1,
+        {"backbone": "resnet3d", "metric": metric, "value": delta, "low": delta - 0.1,
          "high": delta + 0.1, "clear": clear, "also": "q = 0.010"}
         for metric, (clear, delta) in clear_and_delta.items()
     ]  # fmt: skip
@@ -109,8 +109,8 @@ def interaction(*limits):
     metrics = ("kl_auc", "kl_acc", "kl_f1")
     return pd.DataFrame(
         {"reference": "resnet3d", "backbone": "nnmamba", "metric": metrics,
-         "delta": [(low + high) / 2 for low, high in limits],
-         "ci_low": [low for low, _ in limits], "ci_high": [high for _, high in limits]}
+         "value": [(low + high) / 2 for low, high in limits],
+         "low": [low for low, _ in limits], "high": [high for _, high in limits]}
     )  # fmt: skip
 
 
@@ -129,8 +129,8 @@ def axis_rows(deltas, half=0.05):
     """deltas: (backbone, reference) -> delta of rho(PC1, KL)."""
     return pd.DataFrame(
         [
-            {"backbone": b, "reference": r, "measure": "rho_kl", "n_seeds": 2, "delta": d,
-             "ci_low": d - half, "ci_high": d + half}
+            {"backbone": b, "reference": r, "measure": "rho_kl", "n_seeds": 2, "value": d,
+             "low": d - half, "high": d + half}
             for (b, r), d in deltas.items()
         ]
     )  # fmt: skip
@@ -170,7 +170,7 @@ def test_printed_figures_alone_decide_nothing():
 
 def test_saliency_is_judged_over_both_heads_and_all_measures():
     rows = [
-        {"backbone": backbone, "head": head, "measure": measure, "delta": 0.02, "low": 0.01,
+        {"backbone": backbone, "head": head, "measure": measure, "value": 0.02, "low": 0.01,
          "high": 0.03, "q_value": 0.01}
         for backbone in ("resnet3d", "m3t", "nnmamba")
         for head in ("oa", "kl")
@@ -179,12 +179,12 @@ def test_saliency_is_judged_over_both_heads_and_all_measures():
     table = pd.DataFrame(rows)
     assert module.judge_saliency(table).verdict == HOLDS
     loss = (table["backbone"] == "nnmamba").map({True: -0.02, False: 0.02})
-    assert module.judge_saliency(table.assign(delta=loss)).verdict == HOLDS  # not of the claim
+    assert module.judge_saliency(table.assign(value=loss)).verdict == HOLDS  # not of the claim
     q = table["q_value"].where(table["head"] == "oa", 0.3)
     partly = module.judge_saliency(table.assign(q_value=q))
     assert partly.verdict == PARTLY and "4 gains, 0 losses" in partly.because
     assert "ResNet3D OA head +0.0200 [+0.0100, +0.0300]" in partly.because
-    assert module.judge_saliency(table.assign(delta=-0.02)).verdict == FAILS
+    assert module.judge_saliency(table.assign(value=-0.02)).verdict == FAILS
     assert module.judge_saliency(table.assign(q_value=0.3)).verdict == OPEN
     none = table[table["backbone"] == "nnmamba"]
     assert module.judge_saliency(none).verdict == module.ABSENT
@@ -192,18 +192,18 @@ def test_saliency_is_judged_over_both_heads_and_all_measures():
 
 def test_a_benchmark_is_beaten_where_the_interval_says_so():
     paired = pd.DataFrame(
-        {"metric": ["oa_auc", "kl_acc", "kl_f1"], "delta": 0.1, "ci_low": [-1, 0.01, -0.02],
-         "ci_high": 0.2}
+        {"metric": ["oa_auc", "kl_acc", "kl_f1"], "value": 0.1, "low": [-1, 0.01, -0.02],
+         "high": 0.2}
     )  # fmt: skip
     assert module.judge_benchmark(paired).verdict == PARTLY
-    assert module.judge_benchmark(paired.assign(ci_low=0.01)).verdict == HOLDS
-    assert module.judge_benchmark(paired.assign(ci_low=-0.1)).verdict == OPEN
+    assert module.judge_benchmark(paired.assign(low=0.01)).verdict == HOLDS
+    assert module.judge_benchmark(paired.assign(low=-0.1)).verdict == OPEN
 
 
 def test_runs_are_corrected_as_the_published_tests_are():
     table = pd.DataFrame(
-        {"backbone": "resnet3d", "metric": METRICS, "n_seeds": 1, "delta": 0.1, "ci_low": 0.01,
-         "ci_high": 0.2, "p_value": [0.04, 0.001, 0.5, 0.6, 0.7, 0.8]}
+        {"backbone": "resnet3d", "metric": list(METRICS), "n_seeds": 1, "value": 0.1, "low": 0.01,
+         "high": 0.2, "p_value": [0.04, 0.001, 0.5, 0.6, 0.7, 0.8]}
     )  # fmt: skip
     got = module.run_effects(table)
     assert got["clear"].tolist() == [False, True, False, False, False, False]

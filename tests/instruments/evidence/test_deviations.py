@@ -165,17 +165,15 @@ def test_effects_are_variant_minus_reference_on_shared_seeds():
     row = table.query("variant == 'cut' and metric == 'kl_acc'").iloc[0]
     assert (row["reference"], row["changes"]) == ("a", "encoder cut_gradient")
     accuracy = [accuracy_score(t["kl"], t["pred_kl"].astype(int)) for t in (tables[3], tables[5])]
-    assert row["delta"] == pytest.approx(accuracy[1] - accuracy[0])
+    assert row["value"] == pytest.approx(accuracy[1] - accuracy[0])
     pooled = variant_effects(profile, joined, n_resamples=20, seed=0, over_seeds=True)
-    of_a = table[table["variant"] == "a"].groupby("metric", sort=False)["delta"].mean()
-    np.testing.assert_allclose(pooled[pooled["variant"] == "a"]["delta"], of_a)
+    of_a = table[table["variant"] == "a"].groupby("metric", sort=False)["value"].mean()
+    np.testing.assert_allclose(pooled[pooled["variant"] == "a"]["value"], of_a)
     assert list(pooled.drop_duplicates("variant")["n_seeds"]) == [2, 1]
 
     said = in_words(pooled, "encoder shortcut")
     first = pooled.iloc[0]
-    assert said.startswith(
-        f"a minus resnet3d: OA AUC {first['delta']:+.3f} [{first['ci_low']:+.3f}"
-    )
+    assert said.startswith(f"a minus resnet3d: OA AUC {first['value']:+.3f} [{first['low']:+.3f}")
     assert said.endswith("differences distinguishable from zero on 60 knees and 2 seeds.")
     assert "without the spread between seeds" in in_words(pooled, "encoder cut_gradient")
     assert in_words(pooled, "heads") == NOT_TRAINED
@@ -183,12 +181,12 @@ def test_effects_are_variant_minus_reference_on_shared_seeds():
 
 def test_words_count_the_intervals_that_exclude_zero():
     metrics = ["oa_auc", "oa_acc", "oa_f1", "kl_auc", "kl_acc", "kl_f1"]
-    table = pd.DataFrame({"metric": metrics, "delta": 0.1, "ci_low": -0.1, "ci_high": 0.3})
+    table = pd.DataFrame({"metric": metrics, "value": 0.1, "low": -0.1, "high": 0.3})
     about = {"variant": "v", "reference": "r", "changes": "heads", "knees": 9, "n_seeds": 2}
     table = table.assign(**about)
     assert "none of 6 differences" in in_words(table, "heads")
-    table.loc[[0, 4], "ci_low"] = 0.01
-    table.loc[5, ["ci_low", "ci_high"]] = -0.3, -0.1
+    table.loc[[0, 4], "low"] = 0.01
+    table.loc[5, ["low", "high"]] = -0.3, -0.1
     assert "3 of 6 differences" in in_words(table, "heads")
     both = in_words(table.assign(changes="heads, encoder width"), "heads")
     assert both.startswith("v minus r (with heads, encoder width): ")

@@ -18,7 +18,6 @@ from sklearn.metrics import confusion_matrix
 
 from oacore.errors import InputError
 from oacore.instruments.paper.figures import (
-    HEADS,
     confusion_grid,
     feature_planes,
     paired_differences,
@@ -36,6 +35,7 @@ from oacore.instruments.paper.tables import (
     wide,
 )
 from oacore.metrics.scores import METRICS
+from oacore.names import ANSWER_NAMES
 from oacore.results import keep
 
 BACKBONES = ("resnet3d", "m3t", "nnmamba")
@@ -53,9 +53,9 @@ def differences() -> pd.DataFrame:
         for metric in METRICS
     ]
     table = pd.DataFrame(rows)
-    table["delta"] = rng.normal(0, 0.1, len(table))
-    table["low"] = table["delta"] - rng.uniform(0.01, 0.1, len(table))
-    table["high"] = table["delta"] + rng.uniform(0.01, 0.1, len(table))
+    table["value"] = rng.normal(0, 0.1, len(table))
+    table["low"] = table["value"] - rng.uniform(0.01, 0.1, len(table))
+    table["high"] = table["value"] + rng.uniform(0.01, 0.1, len(table))
     table["p_value"] = rng.uniform(0, 1, len(table)).round(3)
     table.loc[3, "p_value"] = 0.0002
     return table
@@ -102,7 +102,7 @@ def knee() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     image = rng.uniform(0, 1, SHAPE)
     cartilage = np.zeros(SHAPE, dtype=bool)
     cartilage[4:16, 8:24, 14:17] = True
-    maps = {title: rng.uniform(0, 1, SHAPE) for title in HEADS.values()}
+    maps = {title: rng.uniform(0, 1, SHAPE) for title in ANSWER_NAMES.values()}
     return image, cartilage, maps
 
 
@@ -262,7 +262,7 @@ def test_figure_2_draws_the_numbers_given():
             part = table[(table["series"] == container.get_label())]
             part = part[part["metric"].str.startswith(task)]
             line, _, (spans,) = container.lines
-            assert np.allclose(line.get_xdata(), part["delta"])
+            assert np.allclose(line.get_xdata(), part["value"])
             ends = np.array([span[:, 0] for span in spans.get_segments()])
             assert np.allclose(ends, part[["low", "high"]])
             rows[container.get_label()] = np.asarray(line.get_ydata())
@@ -288,7 +288,7 @@ def test_figure_2_draws_the_numbers_given():
 def test_figure_4_draws_each_knee_and_the_centroids():
     table = points()
     fig = feature_planes(table)
-    panels = [(b, s, h) for b in BACKBONES for s, h in HEADS]
+    panels = [(b, s, h) for b in BACKBONES for s, h in ANSWER_NAMES]
     for ax, (backbone, supervision, head) in zip(fig.axes, panels, strict=True):
         own = table[(table["backbone"] == backbone) & (table["supervision"] == supervision)]
         label = own["kl"] if head == "kl" else (own["kl"] > 1).astype(int)
@@ -301,7 +301,7 @@ def test_figure_4_draws_each_knee_and_the_centroids():
         words = ["no", "OA"] if head == "oa" else list("01234")
         assert [one.get_text() for one in ax.texts] == words
         assert np.allclose([one.xy for one in ax.texts], means)
-    assert [ax.get_title() for ax in fig.axes[:4]] == list(HEADS.values())
+    assert [ax.get_title() for ax in fig.axes[:4]] == list(ANSWER_NAMES.values())
     shades = [c.get_facecolor()[0][:3] for c in fig.axes[1].collections]
     light = [np.dot(shade, (0.299, 0.587, 0.114)) for shade in shades]
     assert (np.diff(light) > 0.05).all()  # grades stay in order in a grey print
@@ -310,7 +310,7 @@ def test_figure_4_draws_each_knee_and_the_centroids():
 def test_figure_5_counts_as_scikit_learn_does():
     table = predictions()
     fig = confusion_grid(table)
-    panels = [(b, s, h) for b in BACKBONES for s, h in HEADS]
+    panels = [(b, s, h) for b in BACKBONES for s, h in ANSWER_NAMES]
     for ax, (backbone, supervision, head) in zip(fig.axes, panels, strict=False):
         own = table[(table["backbone"] == backbone) & (table["supervision"] == supervision)]
         counts = confusion_matrix(own[head], own[f"pred_{head}"].astype(int))
@@ -421,14 +421,14 @@ def test_tables_hold_ours_beside_the_printed(tmp_path):
             "supervision": "dual",
             "metric": ["oa_auc", "kl_f1"],
             "seeds": 2,
-            "mean": [0.5, 0.25],
-            "low": [0.25, 0.25],
-            "high": [0.75, 0.25],
+            "value": [0.5, 0.25],
+            "seed_low": [0.25, 0.25],
+            "seed_high": [0.75, 0.25],
         }
     )
     tidy = beside_table1(scores)
     read = wide(tidy)
-    assert read.loc[("M3T", "Dual", "this build"), "OA AUC"] == "0.50 (0.25 to 0.75)"
+    assert read.loc[("M3T", "Dual", "this build"), "OA AUC"] == "0.50 (seeds 0.25 to 0.75)"
     assert read.loc[("M3T", "Dual", "this build"), "KL macro-F1"] == "0.25"
     # Read off the paper: Table 1, M3T Dual and nnMamba Single-KL.
     paper = ["0.9175", "0.7959", "0.8485", "0.7756", "0.4592", "0.4668"]
@@ -454,8 +454,8 @@ def test_table_2_keeps_protocols_apart():
     ]
     names = ["backbone", "supervision", "seed", "protocol", "measure", "value"]
     read = wide(beside_table2(pd.DataFrame(rows, columns=names)))["rho(PC1,KL)"]
-    assert read["ResNet3D", "Dual", "this build, train-fit"] == "0.50 (0.25 to 0.75)"
-    assert read["ResNet3D", "Dual", "this build, as printed"] == "0.50 (0.00 to 1.00)"
+    assert read["ResNet3D", "Dual", "this build, train-fit"] == "0.50 (seeds 0.25 to 0.75)"
+    assert read["ResNet3D", "Dual", "this build, as printed"] == "0.50 (seeds 0.00 to 1.00)"
     assert read["ResNet3D", "Dual", "paper"] == "0.748"
 
 
@@ -471,8 +471,8 @@ def test_table_3_has_chance_and_ceiling():
     ]  # fmt: skip
     overlap = pd.DataFrame(rows)
     read = wide(beside_table3(overlap, "gradient", "cartilage"), 3)["Dice@5"]
-    assert read["nnMamba", "Dual-OA", "this build"] == "0.200 (0.000 to 0.500)"
-    assert read["nnMamba", "Dual-KL", "this build"] == "0.300 (0.000 to 0.500)"
+    assert read["nnMamba", "Dual-OA", "this build"] == "0.200 [0.000, 0.500]"
+    assert read["nnMamba", "Dual-KL", "this build"] == "0.300 [0.000, 0.500]"
     assert read["nnMamba", "Dual-KL", "paper"] == "0.1195"
     assert read["nnMamba", "any map", "chance"] == "0.014"
     assert read["nnMamba", "any map", "ceiling"] == "0.300"

@@ -9,7 +9,7 @@ from oacore.errors import InputError
 from oacore.instruments.published import figures
 from oacore.metrics.clinical import reliability
 from oacore.metrics.failures import failed_together, pairwise_agreement, right_by_case
-from oacore.names import BACKBONE_NAMES
+from oacore.names import ANSWER_NAMES, BACKBONE_NAMES
 from tests.helpers import model
 
 
@@ -30,7 +30,7 @@ def test_twelve_confusion_matrices_are_scikit_learns():
     assert len(fig.data) == 12
     panels = iter(fig.data)
     for backbone in BACKBONE_NAMES:
-        for supervision, level in figures.HEADS.values():
+        for supervision, level in ANSWER_NAMES:
             own = (table["backbone"] == backbone) & (table["supervision"] == supervision)
             rows = table[own]
             expected = confusion_matrix(rows[level], rows[f"pred_{level}"].astype(int))

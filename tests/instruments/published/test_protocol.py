@@ -17,6 +17,7 @@ from oacore.instruments.published import protocol
 from oacore.instruments.published.predictions import read_predictions
 from oacore.instruments.published.published import read_published
 from oacore.metrics.predictions import COLUMNS, PROB_KL
+from oacore.names import SUPERVISION_NAMES
 from tests.helpers import invented, model
 
 # Facts from results/stats_recomputed_with_fdr.csv of jukieCheung/coarse2fine-oa-mri at commit
@@ -59,7 +60,7 @@ def backbone(name, seed=0, n=40, spread=0):
     """All three supervisions of an invented backbone, on the same cases for every name."""
     kl = np.random.default_rng(99).permutation(np.arange(n) % 5)
     tables = []
-    for i, supervision in enumerate(protocol.SUPERVISIONS):
+    for i, supervision in enumerate(SUPERVISION_NAMES):
         table = model(100 * seed + 10 * spread + i, n=n, supervision=supervision, kl=kl)
         tables.append(table.assign(backbone=name, seed=seed))
     return pd.concat(tables, ignore_index=True)
@@ -74,6 +75,7 @@ def small(predictions, **words):
 
 def test_all_18_rows_are_the_released_ones(released):
     expected = pd.read_csv(io.StringIO(RELEASED))
+    released = protocol.as_released(released)
     assert list(released.columns) == list(expected.columns)
     words = ["backbone", "task", "metric", "test"]
     pd.testing.assert_frame_equal(released[words], expected[words])
@@ -93,13 +95,11 @@ def test_each_row_draws_its_own_resamples_from_one_generator():
     dual = models["dual"]
     got = small(table, n_resamples=60, seed=5)
     rng = np.random.default_rng(5)
-    for (task, metrics), row in zip(
-        [(task, m) for task, names in protocol.TASKS.items() for m in names],
-        got.to_dict("records"),
-        strict=True,
+    for (name, (task, metrics)), row in zip(
+        protocol.RELEASED.items(), got.to_dict("records"), strict=True
     ):
-        single = models[protocol.SINGLE[task]]
-        assert (row["task"], row["metric"]) == (task, metrics)
+        single = models[f"single_{task.lower()}"]
+        assert row["metric"] == name
         deltas = []
         for _ in range(60):
             cases = rng.integers(0, 20, size=20)
@@ -108,7 +108,7 @@ def test_each_row_draws_its_own_resamples_from_one_generator():
         deltas = np.array(deltas)
         deltas = deltas[~np.isnan(deltas)]
         expected = np.percentile(deltas, [2.5, 97.5])
-        assert_allclose([row["ci_low"], row["ci_high"]], expected, atol=1e-12)
+        assert_allclose([row["low"], row["high"]], expected, atol=1e-12)
         if row["test"] == "paired_bootstrap":
             B = len(deltas)
             p = 2 * min(((deltas <= 0).sum() + 1) / (B + 1), ((deltas >= 0).sum() + 1) / (B + 1))
@@ -170,16 +170,17 @@ def test_a_model_against_its_equal_and_constant_scores():
     dual = table[table["supervision"] == "dual"]
     twin = dual.assign(supervision="single_kl")
     flat = dual.assign(supervision="single_oa", prob_oa=0.5)
-    got = small(pd.concat([dual, twin, flat])).set_index(["task", "metric"])
-    assert (got.loc["KL", ["delta", "ci_low", "ci_high"]] == 0).all(axis=None)
-    assert (got.loc["KL", "p_value"] == 1).all()
-    assert got.loc[("OA", "AUC"), "single"] == 0.5
-    assert got.loc[("OA", "Acc"), ["delta", "p_value"]].tolist() == [0, 1]
+    got = small(pd.concat([dual, twin, flat])).set_index("metric")
+    of_kl = got.loc[["kl_auc", "kl_acc", "kl_f1"]]
+    assert (of_kl[["value", "low", "high"]] == 0).all(axis=None)
+    assert (of_kl["p_value"] == 1).all()
+    assert got.loc["oa_auc", "value_reference"] == 0.5
+    assert got.loc["oa_acc", ["value", "p_value"]].tolist() == [0, 1]
 
 
 def test_a_backbone_without_a_supervision_is_named():
     table = backbone("mine", seed=2)
-    for supervision in protocol.SUPERVISIONS:
+    for supervision in SUPERVISION_NAMES:
         with pytest.raises(InputError, match=f"mine, seed 2: .* {supervision};"):
             small(table[table["supervision"] != supervision])
     gradeless = table["supervision"] == "dual"
@@ -202,21 +203,21 @@ def test_same_models_of_two_tables():
     expected = ["single_oa"] * 3 + ["single_kl"] * 6 + ["dual"] * 6
     assert list(got["supervision"]) == expected * 2
     assert list(got["backbone"].unique()) == ["resnet3d", "mine"]
-    row = got[(got["metric"] == "AUC") & (got["supervision"] == "dual")].iloc[1]
-    for column, table in (("single", first), ("dual", second)):
+    row = got[(got["metric"] == "oa_auc") & (got["supervision"] == "dual")].iloc[1]
+    for column, table in (("value_reference", first), ("value_other", second)):
         chosen = table.query("backbone == 'mine' and supervision == 'dual'")
         assert_allclose(row[column], roc_auc_score(chosen["oa"], chosen["prob_oa"]))
-    assert row["delta"] == row["dual"] - row["single"]
+    assert row["value"] == row["value_other"] - row["value_reference"]
 
 
 def test_single_and_dual_of_two_tables_are_the_released_rows(real, released):
     dual = real["supervision"] == "dual"
     got = protocol.one_against_another(real[~dual], real[dual], n_resamples=300)
     assert list(got["supervision"].unique()) == ["single_oa / dual", "single_kl / dual"]
-    of_oa = (got["supervision"] == "single_oa / dual") & (got["task"] == "OA")
-    of_kl = (got["supervision"] == "single_kl / dual") & (got["task"] == "KL")
+    of_oa = (got["supervision"] == "single_oa / dual") & got["metric"].str.startswith("oa_")
+    of_kl = (got["supervision"] == "single_kl / dual") & got["metric"].str.startswith("kl_")
     got = got[of_oa | of_kl].reset_index(drop=True)
-    same = ["backbone", "task", "metric", "single", "dual", "delta", "test"]
+    same = ["backbone", "metric", "value_reference", "value_other", "value", "test"]
     pd.testing.assert_frame_equal(got[same], released[same])
     exact = got["test"] != "paired_bootstrap"
     assert_allclose(got["p_value"][exact], released["p_value"][exact])
@@ -264,17 +265,17 @@ def test_backbones_under_each_supervision(real):
     }  # fmt: skip
     pairs = got[["reference", "backbone"]].drop_duplicates().to_numpy().tolist()
     assert pairs == [["resnet3d", "m3t"], ["resnet3d", "nnmamba"], ["m3t", "nnmamba"]]
-    assert_allclose(got["delta"], got["value_other"] - got["value_reference"], atol=1e-15)
+    assert_allclose(got["value"], got["value_other"] - got["value_reference"], atol=1e-15)
     assert_allclose(got["q_value"], stats.false_discovery_control(got["p_value"]))
     least = got["p_value"].idxmin()
     assert_allclose(got["p_holm"][least], min(1, 45 * got["p_value"][least]))
     assert (got["p_holm"] >= got["q_value"]).all()
-    oa_auc = (got["task"] == "OA") & (got["metric"] == "AUC")
+    oa_auc = got["metric"] == "oa_auc"
     assert (got["p_delong"].notna() == oa_auc).all() and oa_auc.sum() == 9
     # Two ways to the same question.
     assert_allclose(got["p_delong"][oa_auc], got["p_value"][oa_auc], atol=0.06)
     mcnemar = got["test"].str.startswith("mcnemar")
-    assert (mcnemar == ((got["task"] == "OA") & (got["metric"] == "Acc"))).all()
+    assert (mcnemar == (got["metric"] == "oa_acc")).all()
 
 
 def test_backbones_pair_within_a_seed():

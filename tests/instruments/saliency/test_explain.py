@@ -6,11 +6,15 @@ import json
 
 import nibabel as nib
 import numpy as np
-import oacore.instruments.saliency.explain as module
 import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from PIL import Image
+from scipy.stats import false_discovery_control, spearmanr
+
+import oacore.instruments.saliency.explain as module
+from oacore.__main__ import main
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, read_cohort
 from oacore.errors import InputError
@@ -31,11 +35,7 @@ from oacore.models.heads import build_model
 from oacore.profile import load_profile
 from oacore.training.loop import run_config, train
 from oacore.training.runs import load_trained, read_runs
-from PIL import Image
-from scipy.stats import false_discovery_control, spearmanr
 from tests.helpers import canonical
-
-from oacore.__main__ import main
 
 RECIPE = load_profile("smoke").backbones["resnet3d"]
 SEEDS = {"dual": (0, 1), "single_oa": (0,)}
@@ -351,7 +351,7 @@ def test_contrasts_are_paired_by_knee_and_seed():
     ]
     found = contrast(pd.concat(parts), "weights", "trained", "random", seed=0)
     found = found.set_index("head")
-    assert_allclose(found.loc["oa", "delta"], 0.05, atol=0.004)
+    assert_allclose(found.loc["oa", "value"], 0.05, atol=0.004)
     assert found.loc["oa", "low"] > 0.04 and found.loc["oa", "high"] < 0.06
     assert found.loc["kl", "low"] < 0 < found.loc["kl", "high"]
     assert_allclose(found["q_value"], false_discovery_control(found["p_value"]))
@@ -366,7 +366,7 @@ def test_each_head_of_dual_is_set_against_its_own_single():
         table_of(np.full((1, 5), value), supervision=supervision, head=head)
         for (supervision, head), value in level.items()
     ]
-    found = dual_minus_single(pd.concat(parts), seed=0).set_index("head")["delta"]
+    found = dual_minus_single(pd.concat(parts), seed=0).set_index("head")["value"]
     assert_allclose(found[["oa", "kl"]], [0.3, 0.5])
 
 
