@@ -38,7 +38,7 @@ help:
 	@echo 'make serve    show the built book on this machine only (PORT=$(PORT))'
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make test     linters, types, unit tests, the whole smoke build, browser tests'
-	@echo 'make lint     linters and types alone'
+	@echo 'make lint     linters (of code and of English) and types alone'
 	@echo 'make clean    remove all that was built, trained runs too; .venv stays'
 	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or 3.12);'
 	@echo 'VENV=FOLDER uses an environment that has everything, such as conda'"'"'s, instead.'
@@ -81,6 +81,8 @@ lint: $(READY)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy oacore workflow
+	@$(PY) -m codespell_lib README.md book notebooks oacore workflow benchmarks
+	@$(PY) -m workflow.prose
 	@$(VENV)/bin/nbstripout --keep-id --verify notebooks/*.ipynb
 
 test: lint

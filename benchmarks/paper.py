@@ -158,7 +158,7 @@ def fits(make: Callable[[], Any], device: torch.device) -> Any:
 
 
 def warm(step: Callable[[], object], device: torch.device, patience: float) -> None:
-    """Take three steps, or the one that is due where steps are long: they don't count."""
+    """Take three steps, or the one that is due where steps are long: they do not count."""
     rate(step, device, 3, patience)
 
 

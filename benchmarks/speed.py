@@ -1,7 +1,7 @@
 """How fast the scan, the backbones and the cache are, beside what one would use instead.
 
 Run from the repository's root: ``python -m benchmarks.speed``. Peers and ours take turns in one
-run and must give the same numbers before anything is timed; first calls don't count, and what is
+run and must give the same numbers before anything is timed; first calls do not count, and what is
 reported is the median. One table is printed, ratios first, and one JSON file is written, which
 the book's chapter on speed reads. On a CPU it takes five to ten minutes, on a large GPU less than
 eight.

@@ -96,7 +96,7 @@ def agreement(table: np.ndarray, shares: npt.ArrayLike) -> dict[str, float]:
     -------
     dict
         "exact" and "oa": probability that the two give the same grade, and the same side of
-        KL >= 2. The second can't be the lower one, so kappas, corrected for chance, go with
+        KL >= 2. The second cannot be the lower one, so kappas, corrected for chance, go with
         them: "kappa" of the grades, "kappa_quadratic" weighted by the squared difference
         (Cohen 1968, doi:10.1037/h0026256), and "kappa_oa". "moves_across": share of differing
         pairs that lie on different sides.

@@ -92,7 +92,7 @@ def build_book(build: Path, profile: str) -> Path:
 
 
 def stage(build: Path, site: Path) -> dict[str, Any]:
-    """Lay out what Jupyter Book shall read; return the executed notebooks by their names."""
+    """Lay out what Jupyter Book reads; return the executed notebooks by their names."""
     shutil.copytree(ROOT / "book", site / "book")
     shutil.copy(ROOT / "_toc.yml", site)
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))

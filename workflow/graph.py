@@ -37,7 +37,7 @@ def place(folder: str, link: str, *, replace: bool = False) -> str:
     folder : str
         A folder that is there.
     link : str
-        The symbolic link that shall lead to it.
+        The symbolic link that will lead to it.
     replace : bool
         Whether a link that leads elsewhere is changed; else it is an error.
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
+
 from oacore.data.cohort import is_phantom, read_tables
 from oacore.data.download import RECORD
 from oacore.data.sources import sources_table
@@ -25,7 +26,7 @@ from oacore.instruments.evidence.claims import (
     HOLDS,
     OPEN,
     PARTLY,
-    Finding,
+    Judgement,
     claims,
     judge,
     published_effects,
@@ -95,10 +96,11 @@ of evidence shows. {kind}
 {glance}
 
 *Holds*: all that the claim names is borne out. *Holds in part*: some of it. *Does not hold*: the
-source contradicts it, or, for the paper's own predictions, a gain called significant is not told
-from zero. *Cannot say*: not told from zero elsewhere, or nothing that could decide. *Not measured*:
-the reason stands below. A difference is told from zero where q < 0.05 (Benjamini and Hochberg, over
-all differences between Dual and single of that source).
+source contradicts it, or, for the paper's own predictions, a gain called significant cannot
+be distinguished from zero. *Cannot say*: elsewhere, it cannot be distinguished from zero, or
+nothing there could decide. *Not measured*: the reason stands below. A difference is distinguished
+from zero where q < 0.05 (Benjamini and Hochberg, over all differences between Dual and single of
+that source).
 
 ## The claims one by one
 
@@ -218,11 +220,11 @@ def evidence(build: Path, phantom: bool) -> pd.DataFrame:
         for source in SOURCES:
             store = "runs" if source in ("phantom", "oaizib-cm") else source
             if store == "runs" and source != own:
-                finding = Finding(ABSENT, _not_built(source))
+                finding = Judgement(ABSENT, _not_built(source))
             else:
                 finding = judge(claim, tables[store], same_data=source == "published")
                 if finding.verdict == ABSENT:
-                    finding = Finding(ABSENT, _silent(store, kind, tables[store]))
+                    finding = Judgement(ABSENT, _silent(store, kind, tables[store]))
             spoke = finding.verdict != ABSENT
             key = kind if kind in KEPT[store] else "audit"
             rows.append(

@@ -65,7 +65,7 @@ def class_attention(encoder: M3T, x: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     encoder : M3T
-        In the mode, training or evaluation, in which it shall be looked at.
+        In the mode, training or evaluation, in which it is to be looked at.
     x : Tensor
         Volumes of shape (batch, 1, S, S, S).
 

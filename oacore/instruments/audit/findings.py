@@ -188,7 +188,7 @@ def _of_pairs(
 ) -> Iterator[tuple[str, str, Finding]]:
     """McNemar's range for rows, "Backbone Setting", that share the one or the other.
 
-    Only rows whose accuracy and F1 leave one 2x2 table, and that don't repeat another table's.
+    Only rows whose accuracy and F1 leave one 2x2 table, and that do not repeat another table's.
     """
     tables = {}
     for row, cells in _rows(table):

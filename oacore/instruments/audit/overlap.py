@@ -33,7 +33,7 @@ def dice_ceiling(printed: str, top: Fraction, shares: Sequence[str]) -> Finding:
     Notes
     -----
     Of 300 simulated tables, 17% with an altered decimal pass the ceiling; an altered last digit
-    doesn't.
+    does not.
     """
     return _ceiling(printed, shares, lambda s: largest_dice(s, top), lambda s: chance_dice(s, top))
 

@@ -79,8 +79,8 @@ def save_figure(fig: Figure, folder: str | Path, name: str, alt: str) -> tuple[P
     name : str
         Of both files, without a suffix: small letters, digits and hyphens.
     alt : str
-        What the figure shows, for who cannot see it, and what kind of evidence it is: who finds
-        the file alone finds no page around it. Its first sentence becomes the title.
+        What the figure shows, for readers who cannot see it, and what kind of evidence it is: the
+        file may be found alone, without the page around it. Its first sentence becomes the title.
 
     Returns
     -------

@@ -55,7 +55,7 @@ def _write_case(
 ) -> None:
     """Draw one knee and write its three files, each whole or not at all."""
     if parent_process() is not None:
-        torch.set_num_threads(1)  # a worker has one core; the arrays don't depend on it
+        torch.set_num_threads(1)  # a worker has one core; the arrays do not depend on it
     case_id = int(subject["case_id"])
     knee = draw_knee(subject, shape, [seed, case_id], device)
     voxel = np.array(FIELD_OF_VIEW) / shape

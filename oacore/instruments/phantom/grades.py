@@ -26,7 +26,7 @@ DOMINANCE = ("medial", "lateral", "none")  # which side has the larger JSN grade
 OSTEOPHYTES = [f"osteophyte_{name}" for name in MARGINS]
 NARROWINGS = [f"jsn_{side}" for side in SIDES]
 COPULA_GRADES = (2, 3, 4)
-# How closely JSN, within its grade, goes with the osteophytes of its side. Grades can't tell;
+# How closely JSN, within its grade, goes with the osteophytes of its side. Grades cannot tell;
 # a moderate value, as between the osteophytes of one side.
 JSN_LOADING = 0.4
 MARGINS_OF_SIDE = ((1, 3), (0, 2))  # femur and tibia: places in MARGINS, for each of SIDES

@@ -76,7 +76,7 @@ def read_published(folder: Path | str) -> pd.DataFrame:
             row = int(differ.to_numpy().argmax())
             raise InputError(
                 f"{Path(folder) / name}, data row {row + 1}: another CMT_ID or label than in "
-                f"{next(iter(FILES.values()))}; the files don't belong together: {CURE}"
+                f"{next(iter(FILES.values()))}; the files do not belong together: {CURE}"
             )
     return pd.concat(tables, ignore_index=True)
 
@@ -119,7 +119,7 @@ def compare_table1(predictions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If `predictions` don't hold exactly the nine models, once each.
+        If `predictions` do not hold exactly the nine models, once each.
     """
     model = ["backbone", "supervision"]
     recomputed = table1(predictions)

@@ -1,6 +1,6 @@
 """What an overlap must be held against before it says anything about a trained network.
 
-A map can lie on cartilage because the network learnt to look there, or because every network does,
+A map can lie on cartilage because the network learned to look there, or because every network does,
 trained or not, or because cartilage is bright and has edges. Each control takes one of these away.
 """
 
@@ -34,10 +34,10 @@ LESIONS = {"osteophytes": (1, 2, 3, 4), "denuded bone": (5,), "marrow lesions": 
 def randomised(
     model: HierarchicalNet, fresh: HierarchicalNet
 ) -> Iterator[tuple[str, HierarchicalNet]]:
-    """Copies of a model that lose what they learnt, stage by stage from the heads downwards.
+    """Copies of a model that lose what they learned, stage by stage from the heads downwards.
 
     The cascading randomisation of Adebayo et al. 2018 (arXiv:1810.03292, section 3): a map that
-    stays the same shows the image, not what the model learnt.
+    stays the same shows the image, not what the model learned.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def randomised(
     stages = [f"encoder.{name}" for name, _ in model.encoder.named_children()]
     lost: dict[str, torch.Tensor] = {}
     for stage in ["heads", *reversed(stages)]:
-        # With a stage goes its running mean and variance: these were learnt from images too.
+        # With a stage goes its running mean and variance: these were learned from images too.
         own = {key: untrained[key] for key in untrained if key.startswith(f"{stage}.")}
         if not own:
             continue  # activations and pooling

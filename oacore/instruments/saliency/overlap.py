@@ -75,7 +75,7 @@ def overlap(
     ------
     InputError
         If a map holds values that are not finite (the release takes NaN for the most salient), a
-        mask is not of bool or of another shape, or the three don't have the same length.
+        mask is not of bool or of another shape, or the three do not have the same length.
     """
     percents = {name: _percent(name) for name in measures}
     if ties not in ("expected", "released"):
@@ -199,7 +199,7 @@ def _candidates(flat: np.ndarray, k: int) -> np.ndarray:
     A regular sample tells a value that somewhat more than k pass; only these are sorted. Should
     they be too few after all, all values are taken, so the sample decides about speed alone.
     """
-    sample = flat[::61]  # odd and prime, so that it doesn't run along an axis
+    sample = flat[::61]  # odd and prime, so that it does not run along an axis
     rank = k / flat.size * sample.size
     rank = math.ceil(rank + 4 * math.sqrt(rank)) + 1  # four standard deviations to be safe
     if rank >= sample.size:
