@@ -16,8 +16,11 @@ import oacore.training.loop as module
 from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
 from oacore.models.heads import build_model
-from oacore.training.loop import epoch_batches, train
-from oacore.training.runs import load_trained, read_runs, run_folder
+from oacore.names import BACKBONE_NAMES
+from oacore.profile import load_profile
+from oacore.training.loop import epoch_batches, run_config, train
+from oacore.training.records import read_runs, run_folder
+from oacore.training.runs import load_trained
 from tests.helpers import CONFIG, ROOT, make_cohort
 
 
@@ -281,23 +284,26 @@ def test_models_may_differ_in_all_but_the_labels(cohort, tmp_path):
         read_runs(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("backbone", "encoder", "names"),
-    [
-        ("m3t", {"size": 16, "channels": 2, "depth2d": 18, "width2d": 4, "width": 8, "layers": 1,
-                 "heads": 2}, {"features": 8}),
-        ("nnmamba", {"channels": 4, "blocks": 1}, {"pooled": 56, "features": 4}),
-    ],
-)  # fmt: skip
-def test_every_backbone_trains_and_leaves_its_features(cohort, tmp_path, backbone, encoder, names):
-    config = dataclasses.replace(CONFIG, backbone=backbone, encoder=encoder, epochs=1)
-    folder = train(config, *cohort, tmp_path / "run", accelerator="cpu")
+@pytest.mark.parametrize("backbone", BACKBONE_NAMES)
+def test_every_backbone_trains_and_leaves_its_features(cohort, tmp_path, backbone):
+    cases, volumes = cohort
+    recipe = load_profile("smoke").backbones[backbone]
+    images = np.random.default_rng(1).normal(size=(13, *recipe.grid)).astype(np.float16)
+    volumes = dataclasses.replace(volumes, images=images)
+    config = dataclasses.replace(run_config(recipe, "dual", 3), epochs=1)
+    folder = train(config, cases, volumes, tmp_path / "run", accelerator="cpu")
+    model = load_trained(folder)
+    with torch.no_grad():
+        named = model.encoder.features(torch.from_numpy(images[:1]).float()[:, None])
+    *before, last = named
+    widths = {name: named[name].shape[1] for name in before}
+    assert named[last].shape[1] == model.encoder.n_features
     saved = np.load(folder / "features.npz")
     assert {k: v.shape for k, v in saved.items()} == {
-        "case_id": (13,), **{name: (13, width) for name, width in names.items()}
-    }  # fmt: skip
-    model = build_model(backbone, "dual", 0, encoder).eval()
-    model.load_state_dict(load_file(folder / "weights.safetensors"))
+        "case_id": (13,),
+        **{name: (13, width) for name, width in widths.items()},
+        "features": (13, model.encoder.n_features),
+    }
     logits = model.classify(torch.from_numpy(saved["features"]))
     table = pd.read_csv(folder / "predictions.csv")
     assert table["prob_oa"].to_numpy() == pytest.approx(
