@@ -15,7 +15,7 @@ The leaves, which need nothing else of the package:
 ``models.scan``: one recurrence, three ways to compute it
     ``selective``, ``reference``, ``cpu``, ``gpu``
 ``training``: one loop, one objective, one run folder
-    ``losses``, ``loop``, ``runs``
+    ``losses``, ``loop``, ``records``, ``runs``
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``significance``, ``resampling``, ``seeds``, ``compare``,
     ``failures``, ``clinical``, ``dice``

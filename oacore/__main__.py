@@ -111,7 +111,7 @@ def _explain(options: argparse.Namespace) -> int:
     from oacore.data.cohort import graded, is_phantom, read_cohort
     from oacore.instruments.saliency.explain import explain
     from oacore.profile import load_profile
-    from oacore.training.runs import run_record
+    from oacore.training.records import run_record
 
     torch.set_num_threads(options.threads)
     has_gpu = options.accelerator == "auto" and torch.cuda.is_available()

@@ -127,7 +127,8 @@ def written(table: pd.DataFrame, form: str = ".2f") -> pd.Series:
     text, ends = (seeds_text, "seed_") if of_seeds else (interval_text, "")
     columns = (table[name] for name in ("value", f"{ends}low", f"{ends}high"))
     rows = zip(*columns, strict=True)
-    return pd.Series([text(*row, form) for row in rows], table.index, dtype=object)
+    said = [text(value, low, high, form) for value, low, high in rows]
+    return pd.Series(said, table.index, dtype=object)
 
 
 def _place(word: str) -> int:
@@ -136,7 +137,7 @@ def _place(word: str) -> int:
 
 @dataclass(frozen=True)
 class Plane:
-    """How slices of a volume (X, Y, Z) in canonical (RAS) orientation are looked at.
+    """One way to cut a volume (X, Y, Z) in canonical (RAS) orientation into slices.
 
     Attributes
     ----------

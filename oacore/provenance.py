@@ -51,7 +51,7 @@ def device_name(device: torch.device) -> str:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """What a run's record says about the machine and the code behind it."""
+    """Describe the machine and the code behind a run, for its record."""
     import torch
 
     return {
@@ -64,3 +64,10 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def of_this_machine() -> dict[str, Any]:
+    """Provenance of what is written on this machine: on its GPU, or else on its CPU."""
+    import torch
+
+    return provenance(torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from oacore.data.cohort import is_phantom, read_tables
 from oacore.profile import Profile, load_profile
-from oacore.provenance import provenance
+from oacore.provenance import of_this_machine
 
 PAGE = """\
 (sec-about-this-build)=
@@ -67,8 +66,7 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
     -------
     str
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    here = provenance(device)
+    here = of_this_machine()
     state = {True: "no file differed from it", False: "with changes on top", None: "unknown"}
     commit = f"`{here['commit']}` ({state[here['clean']]})" if here["commit"] else "unknown"
     source = {
@@ -145,7 +143,7 @@ def case_counts(cases: pd.DataFrame) -> str:
 
 
 def recipe_table(profile: Profile) -> str:
-    """How each model of a profile is trained, a column each, in Markdown."""
+    """Write how each model of a profile is trained, a column each, in Markdown."""
     names = (*profile.backbones, *profile.variants)
     recipes = {name: asdict(profile.recipe(name)) for name in names}
     rows = [["Model", *recipes]]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 import yaml
 
 from oacore.data.cohort import is_phantom, read_tables
@@ -33,9 +32,9 @@ from oacore.instruments.evidence.claims import (
     run_effects,
 )
 from oacore.profile import load_profile
-from oacore.provenance import provenance
+from oacore.provenance import of_this_machine
 from oacore.results import kept
-from oacore.training.runs import run_records
+from oacore.training.records import run_records
 from workflow.about import case_counts, in_words, recipe_table, run_table, table
 
 CHECKLIST = Path(__file__).with_name("checklist.yml")
@@ -158,7 +157,7 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
         Executed notebooks by their pages.
     """
     phantom = is_phantom(build / "cohort")
-    here = provenance(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    here = of_this_machine()
     found = evidence(build, phantom)
     versions = {"Python": here["python"], **here["versions"]}
     times = {
@@ -316,7 +315,7 @@ def deviations_in_words(listed: pd.DataFrame | None) -> str:
 
 
 def cohort_in_words(build: Path, phantom: bool) -> str:
-    """What the cohort is, and where it comes from."""
+    """Say what the cohort is, and where it comes from."""
     cohort = build / "cohort"
     if phantom:
         truth = hashlib.sha256((cohort / "truth.csv").read_bytes()).hexdigest()

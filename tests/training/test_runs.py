@@ -11,11 +11,11 @@ from oacore.data.cache import Volumes
 from oacore.models.heads import build_model
 from oacore.names import BACKBONE_NAMES
 from oacore.profile import load_profile
+from oacore.training.records import read_runs
 from oacore.training.runs import (
     experiment,
     first_run,
     load_trained,
-    read_runs,
     train_all,
     untrained_features,
 )

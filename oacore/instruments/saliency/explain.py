@@ -40,7 +40,8 @@ from oacore.instruments.saliency.overlap import REGIONS, overlap, region
 from oacore.models.heads import HierarchicalNet, build_model, channels_last
 from oacore.results import write_csv
 from oacore.training.loop import load_batch
-from oacore.training.runs import load_trained, run_record
+from oacore.training.records import run_record
+from oacore.training.runs import load_trained
 
 #: What is measured: the method of the paper's text, the default of its released code, and one that
 #: looks at a layer instead of the voxels.

@@ -34,7 +34,8 @@ from oacore.instruments.slicer.cases import pack_cases
 from oacore.models.heads import build_model
 from oacore.profile import load_profile
 from oacore.training.loop import run_config, train
-from oacore.training.runs import load_trained, read_runs
+from oacore.training.records import read_runs
+from oacore.training.runs import load_trained
 from tests.helpers import canonical
 
 RECIPE = load_profile("smoke").backbones["resnet3d"]
