@@ -64,7 +64,7 @@ def prob_oa_from_kl(prob_kl: np.ndarray) -> np.ndarray:
 
 
 def reader_table() -> pd.DataFrame:
-    """How often a second reader gives each grade, by the central reader's grade.
+    """Probability of a second reader's grade given the central reader's.
 
     An upper bound on reader noise, counted on 8,918 knees of the Osteoarthritis
     Initiative (site readings against the central reading); rows sum to one.

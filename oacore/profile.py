@@ -13,7 +13,7 @@ from oacore.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained; ``profiles.yml`` says what each setting means."""
+    """Settings by which one model is trained; ``profiles.yml`` says what each means."""
 
     backbone: str
     encoder: dict[str, Any]

@@ -94,7 +94,7 @@ def rooms() -> dict[str, list[str]]:
 
 
 def purpose(room: str) -> str:
-    """What a room says of itself."""
+    """Get the line in which a room says what it is for."""
     if room == "leaves":
         return "What all rooms use, and what needs none of them."
     folder = f"instruments/{room}" if (ROOT / "oacore/instruments" / room).is_dir() else room
@@ -102,7 +102,7 @@ def purpose(room: str) -> str:
 
 
 def names_used(path: Path) -> list[str]:
-    """What a notebook takes from the package, as dotted names, sorted."""
+    """List what a notebook takes from the package, as dotted names."""
     found = set()
     for tree in code_cells(path):
         modules = {}
@@ -164,7 +164,7 @@ def room_page(room: str, modules: list[str], used: dict[str, dict[str, int]]) ->
 
 
 def members(tree: ast.Module, module: str) -> Iterator[tuple[str, str, list[str], str]]:
-    """What is public in a module: its kind, its signature, its words, its name."""
+    """List what is public in a module: its kind, its signature, its words, its name."""
     lines = (ROOT / module).read_text(encoding="utf-8").splitlines()
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign):

@@ -174,7 +174,7 @@ def repository() -> dict[str, dict[str, Any]]:
 
 
 def machine_paths() -> re.Pattern[str]:
-    """What a path of this machine looks like."""
+    """Make a pattern for paths of this machine."""
     places = {ROOT, Path.home(), Path(sys.prefix), Path(sys.base_prefix)}
     # A page may well name /usr/bin.
     places -= {Path("/"), Path("/usr"), Path("/usr/local")}

@@ -18,7 +18,7 @@ PATTERNS = ("*.md", "book/*.md", "notebooks/*.ipynb", "oacore/**/*.py", "workflo
 
 
 def texts(path: Path) -> Iterator[tuple[str, str]]:
-    """What a reader sees of a file, piece by piece: where it stands, and its words."""
+    """Read a file as a reader sees it, piece by piece: where it stands, and its words."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb":
         yield "line", text

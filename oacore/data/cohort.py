@@ -225,7 +225,7 @@ def require_trainable(cases: pd.DataFrame) -> None:
 
 
 def is_phantom(folder: str | Path) -> bool:
-    """Whether a cohort is synthetic: its subject tables say so in place of a bar code.
+    """Tell whether a cohort is synthetic: its subject tables say so in place of a bar code.
 
     Raises
     ------

@@ -10,8 +10,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
@@ -60,7 +58,7 @@ def read_canonical(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def grid_gap(
     image: tuple[tuple[int, ...], np.ndarray], mask: tuple[tuple[int, ...], np.ndarray]
 ) -> str:
-    """How the grids of two canonical volumes differ, in words.
+    """Say in words how the grids of two canonical volumes differ.
 
     Parameters
     ----------
@@ -100,9 +98,13 @@ def resize(array: np.ndarray, grid: tuple[int, int, int], resample: str) -> np.n
         "area" averages what falls into a voxel, so strong reductions do not alias;
         "trilinear" is the paper's; "nearest-exact" is for label maps.
     """
+    # Here rather than above: whoever only reads a volume need not wait for PyTorch.
+    import torch
+    from torch.nn.functional import interpolate
+
     tensor = torch.from_numpy(np.ascontiguousarray(array))[None, None]
     kind = tensor.dtype
-    return F.interpolate(tensor.float(), size=grid, mode=resample)[0, 0].to(kind).numpy()
+    return interpolate(tensor.float(), size=grid, mode=resample)[0, 0].to(kind).numpy()
 
 
 def preprocess(

@@ -110,7 +110,7 @@ def compare_backbones(
 def compare_effects(
     predictions: pd.DataFrame, *, n_resamples: int = 2000, seed: int
 ) -> pd.DataFrame:
-    """Whether the effect of Dual depends on the backbone: the difference of two differences.
+    """Effect of Dual in one backbone minus that in another: the difference of two differences.
 
     Dual minus single in one backbone, minus the same in another. That one effect's interval
     excludes zero and another's includes it says little about their difference (Gelman and
@@ -171,7 +171,7 @@ def compare_effects(
 
 
 def contradictions(predictions: pd.DataFrame) -> pd.DataFrame:
-    """How often a Dual model's two heads answer the OA question differently.
+    """Count how often a Dual model's two heads answer the OA question differently.
 
     The OA head says OA at a probability of one half; the KL head says OA by a predicted grade of
     2 or more. The paper imposes no consistency between them (section 3.1).

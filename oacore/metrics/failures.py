@@ -16,7 +16,7 @@ from oacore.metrics.predictions import MODEL, check_columns, pair
 
 
 def right_by_case(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Whether each model is right on each case.
+    """Tell for each model and case whether the model is right.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def right_by_case(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def failed_together(right: pd.DataFrame) -> pd.DataFrame:
-    """How many knees of each grade all models fail, and how many chance alone would give.
+    """Count the knees of each grade that all models fail, beside what chance alone would give.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def failed_together(right: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairwise_agreement(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
-    """How far each two models answer alike, corrected for chance.
+    """Agreement of each two models, corrected for chance.
 
     Parameters
     ----------

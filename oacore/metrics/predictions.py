@@ -25,7 +25,7 @@ COLUMNS = [
 
 
 def has_kl(predictions: pd.DataFrame) -> bool:
-    """Whether a model predicts grades: Single-OA does not."""
+    """Tell whether a model predicts grades: Single-OA does not."""
     return bool(predictions["pred_kl"].notna().any())
 
 

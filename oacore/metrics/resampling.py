@@ -147,5 +147,5 @@ def crossed_difference(
 
 
 def undefined(values: np.ndarray) -> int:
-    """How many of the resamples, all but the first value, are undefined (NaN)."""
+    """Number of undefined (NaN) resamples: all values but the first."""
     return int(np.isnan(values[1:]).sum())

@@ -64,7 +64,7 @@ class DeLong:
 
 
 def mcnemar(right: npt.ArrayLike, right_other: npt.ArrayLike) -> McNemar:
-    """Whether two models are right equally often, from the cases where just one of them is.
+    """Test whether two models are right equally often, on the cases where just one of them is.
 
     Cases that both get right, or both wrong, say nothing of the difference. Under the null
     hypothesis each of the others falls to either model with probability one half.

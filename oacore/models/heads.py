@@ -80,7 +80,7 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def encoder_class(backbone: str) -> Callable[..., nn.Module]:
-    """What ``oacore/models/<backbone>.py`` calls its ENCODER; no other encoder is imported.
+    """Get what ``oacore/models/<backbone>.py`` calls its ENCODER; no other encoder is imported.
 
     Raises
     ------
@@ -137,6 +137,6 @@ def build_model(
 
 
 def count_parameters(recipe: Recipe, supervision: str = "dual") -> int:
-    """How many weights the model of a recipe has."""
+    """Number of weights of a recipe's model."""
     model = build_model(recipe.backbone, supervision, 0, recipe.encoder, recipe.heads)
     return sum(weight.numel() for weight in model.parameters())

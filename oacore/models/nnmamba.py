@@ -173,11 +173,11 @@ class NNMamba(nn.Module):
         )
 
     def kernel(self, device: torch.device) -> str:
-        """Which backend computes the scan on a device, for the record of a run."""
+        """Name the backend that computes the scan on a device, for the record of a run."""
         return f"{default_backend(device)} scan"
 
     def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What can be called the penultimate features; the last entry is what heads read.
+        """All that can be called the penultimate features; the last entry is what heads read.
 
         Parameters
         ----------

@@ -48,7 +48,7 @@ def shapes(encoder: nn.Module, grid: Sequence[int]) -> dict[str, Shape]:
 
 
 def stages(encoder: nn.Module, grid: Sequence[int]) -> pd.DataFrame:
-    """What each part of an encoder makes of a volume, and how many weights it has.
+    """Table of what each part of an encoder makes of a volume, and how many weights it has.
 
     Parameters
     ----------

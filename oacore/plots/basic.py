@@ -259,7 +259,7 @@ def metric_intervals(table: pd.DataFrame) -> go.Figure:
 
 
 def reader_noise(table: pd.DataFrame | np.ndarray) -> go.Figure:
-    """How often a second reading gives each grade, by the central grade.
+    """Draw how often a second reading gives each grade, by the central grade.
 
     Parameters
     ----------

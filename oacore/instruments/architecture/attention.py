@@ -14,7 +14,7 @@ TOKEN_PLANES = ("coronal", "sagittal", "axial")
 
 
 def token_table(size: int) -> pd.DataFrame:
-    """What each token of an M3T is, in the order of the sequence.
+    """Tokens of an M3T in the order of the sequence, and what each of them is.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def token_table(size: int) -> pd.DataFrame:
 
 
 def attention_weights(layer: Layer, z: torch.Tensor) -> torch.Tensor:
-    """How much each token draws on each: softmax(q k), as the layer computes it.
+    """Attention of each token to each other one: softmax(q k), as the layer computes it.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def attention_weights(layer: Layer, z: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def class_attention(encoder: M3T, x: torch.Tensor) -> torch.Tensor:
-    """How much the class token attends to each token, in every layer and head.
+    """Attention of the class token to each token, in every layer and head.
 
     Parameters
     ----------

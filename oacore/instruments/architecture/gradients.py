@@ -50,7 +50,7 @@ def gradient_path(model: HierarchicalNet, z: np.ndarray, kl: Sequence[int]) -> d
 
 
 def gradient_gap(whole: Function, cut: Function, x: torch.Tensor, seed: int) -> dict[str, float]:
-    """How far an input gradient is off, against another and against finite differences.
+    """Compare an input gradient with another one and with finite differences.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ UNDETERMINED = "undetermined"
 
 
 class Finding(NamedTuple):
-    """What a check says: `implied` in words, and one of the three verdicts."""
+    """Outcome of a check: `implied` in words, and one of the three verdicts."""
 
     implied: str
     verdict: str
@@ -41,7 +41,7 @@ class TwoByTwo(NamedTuple):
 
 
 def accuracy_count(printed: str, n: int) -> Finding:
-    """Whether a share of n knees can be what is printed: `accuracy-count`.
+    """Check whether a share of n knees can be what is printed: `accuracy-count`.
 
     An accuracy over n knees is k/n with a whole k. Steps of 1/98 are some hundred times as wide as
     what a figure of 4 decimals covers, so that most such figures are no share of 98 knees: an
@@ -58,7 +58,7 @@ def accuracy_count(printed: str, n: int) -> Finding:
 
 
 def auc_count(printed: str, positive: int, negative: int) -> Finding:
-    """Whether an AUC over so many pairs can be what is printed: `auc-count`.
+    """Check whether an AUC over so many pairs can be what is printed: `auc-count`.
 
     An AUC is the share of pairs of a positive and a negative knee in which the positive one scores
     higher, ties as halves (Mann and Whitney, doi:10.1214/aoms/1177730491): a multiple of
@@ -75,7 +75,7 @@ def auc_count(printed: str, positive: int, negative: int) -> Finding:
 
 
 def macro_auc_count(printed: str, knees: Sequence[int]) -> Finding:
-    """Whether a mean of one-versus-rest AUCs can be what is printed: `auc-count`.
+    """Check whether a mean of one-versus-rest AUCs can be what is printed: `auc-count`.
 
     If the AUC of a single one of g grades moves, the mean moves in steps of 1 / (2 g * pairs),
     `pairs` being those of a knee of this grade with one of another. With 98 knees the finest of
@@ -137,7 +137,7 @@ def two_by_two(accuracy: str, f1: str, positive: int, negative: int) -> list[Two
 
 
 def confusion(accuracy: str, f1: str, positive: int, negative: int) -> Finding:
-    """What accuracy and F1 say together: `confusion`.
+    """Find the confusion matrices that give both an accuracy and an F1: `confusion`.
 
     One 2x2 table is written out with its sensitivity and specificity and their exact 95% intervals
     (Clopper and Pearson, doi:10.1093/biomet/26.4.404). With 4 decimals and 65 and 33 knees an

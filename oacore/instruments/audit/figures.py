@@ -58,7 +58,7 @@ def steps(n: int, printed: str, other: str) -> go.Figure:
 
 
 def rho_against_auroc(table: PrintedTable, findings: pd.DataFrame) -> go.Figure:
-    """Printed |rho| and AUROC of each row, and the curve on which they must lie.
+    """Printed ``|rho|`` and AUROC of each row, and the curve on which they must lie.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def verdict_counts(findings: pd.DataFrame) -> go.Figure:
 
 
 def detection(rates: pd.DataFrame) -> go.Figure:
-    """How often each check finds an altered digit.
+    """Draw how often each check finds an altered digit.
 
     Parameters
     ----------

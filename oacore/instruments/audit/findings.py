@@ -62,8 +62,8 @@ def audit(tables: Iterable[PrintedTable]) -> pd.DataFrame:
     Parameters
     ----------
     tables : iterable of PrintedTable
-        From :func:`.printed.carried_tables` or :func:`.printed.read_printed`; a row that another one names must be
-        among them.
+        From :func:`.printed.carried_tables` or :func:`.printed.read_printed`; a row that another
+        one names must be among them.
 
     Returns
     -------

@@ -20,7 +20,7 @@ TOP = {"dice5": Fraction(5, 100), "dice10": Fraction(10, 100)}
 
 
 def dice_ceiling(printed: str, top: Fraction, shares: Sequence[str]) -> Finding:
-    """Whether a Dice overlap lies below what the region's size allows: `dice-ceiling`.
+    """Check whether a Dice overlap lies below what the region's size allows: `dice-ceiling`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def dice_ceiling(printed: str, top: Fraction, shares: Sequence[str]) -> Finding:
 
 
 def topk_ceiling(printed: str, shares: Sequence[str], top: Fraction = Fraction(1, 100)) -> Finding:
-    """Whether the part of the most salient voxels in the region is possible: `topk-ceiling`.
+    """Check whether the region can hold this part of the most salient voxels: `topk-ceiling`.
 
     A region of share s below q holds at most s / q of the top q voxels; by chance s.
     The ceiling is high, and altered digits pass it in less than 1% of simulated tables.
@@ -88,7 +88,7 @@ def least_dice10(dice5: Fraction) -> Fraction:
 
 
 def overlap_nested(top1: str, dice5: str, dice10: str, shares: Sequence[str]) -> Finding:
-    """Whether three overlaps can come from one map: `overlap-nested`.
+    """Check whether three overlaps can come from one map: `overlap-nested`.
 
     The top 1% of the voxels are among the top 5%, and those among the top 10%: what is caught
     cannot get less. An altered decimal is found in 20% of simulated tables, a last one never.

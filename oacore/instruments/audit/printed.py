@@ -89,8 +89,8 @@ for _metric in ("oa_auc", "oa_acc", "oa_f1", "kl_auc", "kl_acc", "kl_f1"):
     NAMES[f"delta_{_metric}"] = f"difference of {NAMES[_metric]}"
 
 #: Columns of words. same_as, of and minus name a row, "Table 1: ResNet3D Dual": one that prints
-#: the same figures, or the two whose difference a `delta_` is. `oa_acc_test` is what the text says of
-#: the difference in OA accuracy of those two.
+#: the same figures, or the two whose difference a `delta_` is. `oa_acc_test` is what the text says
+#: of the difference in OA accuracy of those two.
 WORDS = ("same_as", "of", "minus", "oa_acc_test")
 TESTS = ("significant", "not significant")
 

@@ -35,8 +35,8 @@ def implied_auroc(rho: float, positive: int, negative: int) -> float:
         AUROC = 1/2 + |rho| / (2 sqrt(3 p (1 - p) n^2 / (n^2 - 1)))
 
     Ties in the score, t values at a time, make S^2 smaller by sum(t^3 - t) / (12 n), so that the
-    same ``|rho|`` belongs to an AUROC nearer to 1/2: an AUROC that is printed higher than this cannot
-    be explained by ties.
+    same ``|rho|`` belongs to an AUROC nearer to 1/2: ties cannot explain an AUROC that is printed
+    higher than this.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def implied_auroc(rho: float, positive: int, negative: int) -> float:
 
 
 def rho_auroc(rho: str, auroc: str, positive: int, negative: int) -> Finding:
-    """Whether a rank correlation with a binary label and an AUROC fit together: `rho-auroc`.
+    """Check a rank correlation with a binary label against an AUROC: `rho-auroc`.
 
     The formula of :func:`implied_auroc` holds for one set of untied scores, and the AUROC of a
     probe that points the wrong way is one minus that; so the distance of the AUROC from 1/2 is
@@ -108,7 +108,7 @@ def attainable_rhos(n: int) -> tuple[Fraction, ...]:
 
 
 def distance_rho(printed: str, n: int = 4) -> Finding:
-    """Whether a rank correlation over n different distances can be what is printed: `distance-rho`.
+    """Check whether n different distances can have a printed rank correlation: `distance-rho`.
 
     Five grades have four distances between neighbours. An altered last digit of a figure with 3
     decimals is always found, any altered decimal in 85% of simulated cases.
@@ -175,7 +175,7 @@ def rho_kl_range(rho_oa: Interval, knees: Sequence[int]) -> tuple[float, float] 
 
 
 def rho_joint(rho_kl: str, rho_oa: str, knees: Sequence[int]) -> Finding:
-    """Whether the correlations with KL and with OA fit together: `rho-joint`.
+    """Check the correlations with KL and with OA against each other: `rho-joint`.
 
     OA is KL cut in two, so a score that follows KL follows OA as well. The range of rho(PC1,KL)
     that rho(PC1,OA) leaves open is wide: an altered decimal is found in 12% of simulated

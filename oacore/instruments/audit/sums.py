@@ -14,7 +14,7 @@ from oacore.instruments.audit.printed import Interval, between, decimals, rounde
 
 
 def grade_sum(cells: Mapping[str, str]) -> Finding:
-    """Whether knees by grade add up to what is printed: `grade-sum`.
+    """Check whether knees by grade add up to what is printed: `grade-sum`.
 
     Counts are not rounded, so any altered digit is found. OA is KL grade 2 or more.
 
@@ -38,7 +38,7 @@ def grade_sum(cells: Mapping[str, str]) -> Finding:
 
 
 def average(parts: Sequence[str], printed: str) -> Finding:
-    """Whether a printed average is the mean of the printed parts: `average`.
+    """Check whether a printed average is the mean of the printed parts: `average`.
 
     The mean of intervals is an interval: half a unit to either side of the mean, as each part is
     that uncertain. With 3 decimals an altered last digit is found in 27% of 300 simulated tables,
@@ -52,7 +52,7 @@ def average(parts: Sequence[str], printed: str) -> Finding:
 
 
 def repeated_figure(printed: str, elsewhere: str, where: str) -> Finding:
-    """Whether a figure that is printed twice can be one value: `repeated-figure`.
+    """Check whether a figure that is printed twice can be one value: `repeated-figure`.
 
     With equally many decimals an altered digit is found, unless it is the last and moves by one:
     then there is one value, halfway, that rounds to both. So an altered last digit is found in 75%
@@ -67,7 +67,7 @@ def repeated_figure(printed: str, elsewhere: str, where: str) -> Finding:
 
 
 def difference(printed: str, first: str, second: str) -> Finding:
-    """Whether a printed difference is the one between two printed figures: `difference`.
+    """Check a printed difference against the two printed figures: `difference`.
 
     Two roundings make the difference uncertain by a whole unit to either side. The paper says that
     it estimates the mean difference by bootstrap (section 3.6), and the mean over resamples is not
@@ -84,7 +84,7 @@ def difference(printed: str, first: str, second: str) -> Finding:
 
 
 def macro_f1_bound(accuracy: str, macro_f1: str) -> Finding:
-    """Whether a macro-F1 of two classes is no larger than the accuracy: `macro-f1-bound`.
+    """Check that a macro-F1 of two classes is no larger than the accuracy: `macro-f1-bound`.
 
     With a and d knees right in the two classes and e wrong, the two F1 are 2a / (2a + e) and
     2d / (2d + e). As a function of a this is concave, so for a given a + d the sum is largest
@@ -98,7 +98,7 @@ def macro_f1_bound(accuracy: str, macro_f1: str) -> Finding:
 
 
 def rmse_accuracy(accuracy: str, rmse: str, largest: int) -> Finding:
-    """Whether accuracy and root mean squared error of whole grades fit together: `rmse-accuracy`.
+    """Check accuracy and root mean squared error against each other: `rmse-accuracy`.
 
     A wrong grade is off by at least 1 and at most `largest`, so the mean squared error lies between
     1 - accuracy and the square of `largest` times that. An altered decimal is found in 40% of

@@ -147,7 +147,7 @@ def altered(table: PrintedTable, column: str, rng: np.random.Generator, last: bo
 
 
 def detection_rates(trials: int, seed: int) -> pd.DataFrame:
-    """How often each check calls a table inconsistent, true ones and ones with an altered digit.
+    """Rate at which each check calls true and altered tables inconsistent.
 
     One digit is altered at a time, in a figure that is drawn among those that the check reads; a
     figure is left out where the check says of the true table that it cannot tell.

@@ -190,7 +190,7 @@ def isotonic_r2(
 def probes(
     counts: np.ndarray, points: np.ndarray, kl: np.ndarray, test: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """How well KL and OA can be read off the features, by planes and by neighbours.
+    """AUROC of KL and OA read off the features, by planes and by neighbours.
 
     Linear: logistic regression (scikit-learn's L2 penalty, C = 1). Neighbours: the shares of each
     class among the 20 nearest training knees. Both trained on labels, whatever the model was
@@ -237,7 +237,7 @@ def probes(
 
 
 def participation_ratio(counts: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """How many directions the variance fills: (sum of eigenvalues)^2 / sum of their squares.
+    """Number of directions that the variance fills: (sum of eigenvalues)^2 / sum of their squares.
 
     d for equal variances in d directions, 1 on a line. Few knees and repeated ones fill fewer.
 
@@ -308,7 +308,7 @@ def follows(
     n_resamples: int = 2000,
     seed: int,
 ) -> pd.DataFrame:
-    """Whether an axis follows the true severity or the reader's label, on phantom knees.
+    """Correlations of an axis with the true severity and with the reader's label, on phantom knees.
 
     The reader's errors are in no image. So an axis that was learned from noisy labels, but shows
     what the images show, is uncorrelated with the label once the truth is known; on training

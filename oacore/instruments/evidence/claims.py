@@ -35,7 +35,7 @@ _NAMES = {**BACKBONE_NAMES, "mlp": "MLP on radiomics"}
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a source says of a claim, and why."""
+    """Verdict of a source on a claim, and its reason."""
 
     verdict: str
     because: str
@@ -145,7 +145,7 @@ def judge_table1(table: pd.DataFrame) -> Judgement:
 
 
 def judge_audit(found: pd.DataFrame, table: str) -> Judgement:
-    """What the printed table says of itself, where nothing else was released.
+    """Judge a claim by what the printed table says of itself, where nothing else was released.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
 
 
 def reference_of(profile: Profile, variant: str) -> tuple[str, list[str]]:
-    """What a variant is to be compared with, and the settings in which the two differ.
+    """Find what a variant is compared with, and the settings in which the two differ.
 
     Its backbone; or another variant, where that one is nearer: one that cuts the gradient of
     shortcut A is compared with one that has shortcut A.
@@ -157,7 +157,7 @@ def variant_effects(
 
 
 def in_words(effects: pd.DataFrame, setting: str) -> str:
-    """What the variants of one setting change, a sentence for each.
+    """Say what the variants of one setting change, a sentence for each.
 
     Parameters
     ----------

@@ -121,7 +121,7 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def speed_ratios(table: pd.DataFrame) -> go.Figure:
-    """How many times better ours is than its peer, a bar a row; a line marks each aim.
+    """Draw how many times better ours is than its peer: a bar per row, a line at each aim.
 
     Parameters
     ----------

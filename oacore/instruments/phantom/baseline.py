@@ -220,7 +220,7 @@ def feature_table(cases: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
 def difficulty(
     cases: pd.DataFrame, truth: pd.DataFrame, measured: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """What is reached on the test split of a phantom, from the truth down to shortcuts.
+    """Scores on the test split of a phantom, from the truth down to shortcuts.
 
     In OAIZIB-CM, and in a phantom after it, knees are sorted by label inside each split. So the
     case number and the place in the table tell the label: the last two rows show by how much.

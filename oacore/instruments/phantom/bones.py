@@ -180,7 +180,7 @@ class Bones:
 
     @cached_property
     def bending(self) -> dict[str, Tensor]:
-        """How far a point (x, z) of each bone moves with the shape; on a grid of 2 mm."""
+        """Shift of each point (x, z) of each bone with the shape, on a grid of 2 mm."""
         axis = torch.arange(-BENDING, BENDING + 1, 2.0)
         x, z = torch.meshgrid(axis, axis, indexing="ij")
         means, modes = _shape_modes()
@@ -215,7 +215,7 @@ class Bones:
         return x - moved[0], z - moved[1]
 
     def lip(self, site: str, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """How far one osteophyte raises the surface in mm: most along the joint's margin."""
+        """Height in mm by which an osteophyte raises the surface: most along the joint's margin."""
         out = self.osteophytes[site]
         side = 1 if site[1] == "l" else -1
         if site[0] == "f":

@@ -55,7 +55,7 @@ LESIONS = (
 
 @dataclass(frozen=True)
 class Scanner:
-    """What one acquisition does to any knee; see `draw_scanner`."""
+    """One acquisition: what it does to any knee; see `draw_scanner`."""
 
     gain: float
     contrast: float

@@ -49,7 +49,7 @@ def external_benchmark() -> pd.DataFrame:
 
 
 def knees_behind(share: pd.Series, sd: pd.Series) -> pd.Series:
-    """How many test knees would give a standard deviation by chance alone.
+    """Number of test knees that would give a standard deviation by chance alone.
 
     If each of n knees is judged rightly with probability p, the share of right ones has the
     variance p (1 - p) / n; so n = p (1 - p) / sd^2. A fold with more knees than that varies for

@@ -70,7 +70,7 @@ def randomised(
 
 
 def map_similarity(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """How alike two maps of one volume are.
+    """Likeness of two maps of one volume.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def map_similarity(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
 
 
 def agreement(maps: Sequence[np.ndarray], seeds: Sequence[int]) -> pd.DataFrame:
-    """How alike the maps of one volume are that models of several seeds give.
+    """Likeness of the maps that models of several seeds give of one volume.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def other_knees(n: int, seed: int) -> np.ndarray:
 def distance_profile(
     values: np.ndarray, mask: np.ndarray, spacing: Sequence[float], edges: Sequence[float]
 ) -> pd.DataFrame:
-    """Where a map's mass lies, by the distance from a region.
+    """Share of a map's mass by the distance from a region.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def bone_surface(labels: np.ndarray, spacing: Sequence[float], width: float) -> 
 
 
 def read_lesions(image: str | Path, grid: tuple[int, int, int]) -> np.ndarray:
-    """What the disease changed in an image of the phantom, on the network's grid.
+    """Read what the disease changed in an image of the phantom, on the network's grid.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from oacore.models.shapes import last_volume
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a model: the logits of one head and, of five, which.
+    """One question to a model: the logits of one head and, of five, which.
 
     Attributes
     ----------

@@ -73,7 +73,7 @@ def read_maps(folder: str | Path) -> dict[tuple[int, str, str], np.ndarray]:
 
 
 def seeds_agree(explained: str | Path) -> pd.DataFrame:
-    """How alike the gradient's maps are that several seeds of one model give of one knee.
+    """Likeness of the gradient's maps that several seeds of one model give of one knee.
 
     Parameters
     ----------
