@@ -136,24 +136,24 @@ def delong(label: npt.ArrayLike, reference: npt.ArrayLike, other: npt.ArrayLike)
         wins_of_positives.append(above)
         wins_over_negatives.append(m - below)
     first, second = (float(wins.sum() / (m * n)) for wins in wins_of_positives)
-    delta = second - first
+    difference = second - first
     if m < 2 or n < 2:
-        return DeLong(first, second, delta, *[np.nan] * 5)
+        return DeLong(first, second, difference, *[np.nan] * 5)
     of_positives = (wins_of_positives[1] - wins_of_positives[0]) / n
     of_negatives = (wins_over_negatives[1] - wins_over_negatives[0]) / m
     # Var = S10 / m + S01 / n, their equation 7 for the contrast (-1, 1).
     se = float(np.sqrt(np.var(of_positives, ddof=1) / m + np.var(of_negatives, ddof=1) / n))
     if np.ptp(of_positives) == 0 and np.ptp(of_negatives) == 0:
-        same = delta == 0
+        same = difference == 0
         low = high = 0.0 if same else np.nan
-        return DeLong(first, second, delta, 0.0, low, high, low, 1.0 if same else np.nan)
-    z = delta / se
+        return DeLong(first, second, difference, 0.0, low, high, low, 1.0 if same else np.nan)
+    z = difference / se
     half = float(norm.ppf(0.975)) * se
     p = float(2 * norm.sf(abs(z)))
-    return DeLong(first, second, delta, se, delta - half, delta + half, z, p)
+    return DeLong(first, second, difference, se, difference - half, difference + half, z, p)
 
 
-def bootstrap_p(delta: npt.ArrayLike) -> float:
+def bootstrap_p(difference: npt.ArrayLike) -> float:
     """Two-sided p-value of a difference from its bootstrap distribution.
 
     Twice the smaller share of resamples on one side of 0, capped at 1. One is added to both
@@ -162,7 +162,7 @@ def bootstrap_p(delta: npt.ArrayLike) -> float:
 
     Parameters
     ----------
-    delta : (B,) float array
+    difference : (B,) float array
         Differences; undefined ones (NaN) do not count.
 
     Returns
@@ -170,7 +170,7 @@ def bootstrap_p(delta: npt.ArrayLike) -> float:
     float
         NaN if none is defined.
     """
-    defined = _defined(delta)
+    defined = _defined(difference)
     if not defined.size:
         return np.nan
     # A difference of 0 counts on both sides.

@@ -26,7 +26,7 @@ from oacore.names import BACKBONE_NAMES
 from oacore.profile import Recipe
 
 #: How a Dual model's two heads are joined.
-HEADS = ("parallel", "cascaded")
+HEAD_JOINTS = ("parallel", "cascaded")
 
 
 class HierarchicalNet(nn.Module):
@@ -129,8 +129,8 @@ def build_model(
         raise InputError(
             f"unknown supervision {supervision!r}: choose one of {', '.join(SUPERVISIONS)}"
         )
-    if heads not in HEADS:
-        raise InputError(f"unknown heads {heads!r}: choose one of {', '.join(HEADS)}")
+    if heads not in HEAD_JOINTS:
+        raise InputError(f"unknown heads {heads!r}: choose one of {', '.join(HEAD_JOINTS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HierarchicalNet(encoder_class(backbone)(**(settings or {})), supervision, heads)
