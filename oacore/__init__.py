@@ -20,7 +20,7 @@ The leaves, which need nothing else of the package:
     ``predictions``, ``scores``, ``significance``, ``resampling``, ``seeds``, ``compare``,
     ``failures``, ``clinical``, ``dice``
 ``plots``: figures and page elements in one look
-    ``style``, ``basic``, ``intervals``, ``page``, ``thumbnails``
+    ``style``, ``basic``, ``intervals``, ``page``, ``sheets``, ``viewer``, ``thumbnails``
 
 ``instruments.architecture``: what is inside a network
     ``drawings``, ``gradients``, ``attention``
@@ -32,7 +32,7 @@ The leaves, which need nothing else of the package:
 ``instruments.saliency``: where a network looks
     ``methods``, ``overlap``, ``controls``, ``nifti``, ``explain``, ``read``, ``means``, ``figures``
 ``instruments.slicer``: slices to drag through
-    ``sheets``, ``slicer``, ``cases``, ``kernel``, ``lab``
+    ``parts``, ``slicer``, ``cases``, ``kernel``, ``lab``
 ``instruments.audit``: printed tables, checked by their own arithmetic
     ``printed``, ``counts``, ``ranks``, ``overlap``, ``sums``, ``findings``, ``trial``, ``figures``
 ``instruments.published``: the paper's predictions and its protocol

@@ -1,4 +1,4 @@
-"""What makes an output work without a kernel: plots, slice viewers, tables, banners.
+"""What makes an output work without a kernel: plots, tables, banners.
 
 Every function here gives HTML that asks no other host for anything, so that a built page works
 from disk. Plots rely on one ``Plotly`` global, which the book loads once a page; the slice viewer
@@ -8,33 +8,25 @@ and the banners need nothing at all.
 from __future__ import annotations
 
 import ast
-import base64
 import hashlib
 import html
 import inspect
-import io
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import Markdown, display
-from PIL import Image
 
 from oacore.data.cohort import is_phantom
 from oacore.errors import InputError
 from oacore.plots.style import OKABE_ITO
-
-PLANES = ("sagittal", "coronal", "axial")
-"""The plane that fixes axis 0, 1 and 2 of a volume in canonical (RAS) orientation."""
 
 _PLOTLY_CONFIG = {
     "displaylogo": False,
@@ -43,8 +35,6 @@ _PLOTLY_CONFIG = {
 }
 _HEIGHT = 440  # px, of a plot that sets none: "100%" of an output cell would be nothing
 _PANEL = 165  # px, the least width of a panel; narrower screens scroll inside the figure
-TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
-_VIEWER = files("oacore.plots").joinpath("viewer.html").read_text(encoding="utf-8")
 _shown: Counter[str] = Counter()
 
 
@@ -74,7 +64,7 @@ def show(fig: go.Figure, alt: str) -> None:
     fig : plotly.graph_objects.Figure
         The figure; it is not changed.
     alt : str
-        What the figure shows, for who cannot see it: one sentence with the main finding.
+        What the figure shows, for readers who cannot see it: one sentence with the main finding.
 
     Raises
     ------
@@ -302,160 +292,3 @@ def cohort_evidence(cohort: str | Path, images: str) -> Html:
     if is_phantom(cohort):
         return evidence("phantom")
     return evidence("oaizib-cm", SINGLE_KNEES if images else "")
-
-
-def slice_viewer(
-    volume: np.ndarray | Mapping[str, np.ndarray],
-    overlays: Mapping[str, Any] | None = None,
-    *,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
-    title: str = "Slices",
-    alt: str = "",
-    window: tuple[float, float] = (1.0, 99.5),
-    together: bool = False,
-) -> Html:
-    """Slices of one or several volumes, with masks on top, to walk through without a kernel.
-
-    The result is one iframe with everything in it: for each plane a JPEG sheet of all slices
-    and a transparent PNG sheet of the masks. Superior is up; anterior is on the left of sagittal
-    slices and up on axial ones; the patient's right is on the left of coronal and axial ones.
-    Each plane opens where most of the labels are well seen, without masks in the middle.
-
-    Parameters
-    ----------
-    volume : ndarray (X, Y, Z), or mapping of a case's name to one
-        Intensities, canonical orientation: the axes run to the right, anterior and superior.
-        Several cases share one shape; each gets a button, or, if `together`, a panel.
-    overlays : mapping of a label's name to a mask (X, Y, Z), optional
-        At most seven; where masks overlap the later one shows. For several cases, a mapping of
-        the case's name to such a mapping.
-    spacing : three floats
-        Voxel size in mm.
-    title, alt : str
-        Heading, and what the pictures show, for who cannot see them.
-    window : two floats
-        Percentiles of the volume's intensities shown black and white.
-    together : bool
-        Show the same slice of all cases side by side, instead of one case at a time.
-
-    Raises
-    ------
-    InputError
-        If a volume is not three-dimensional or not finite, shapes differ, a spacing is not
-        positive, or there are more labels than colours.
-    """
-    if not isinstance(volume, Mapping):
-        volume, overlays = {title: volume}, {title: overlays or {}}
-    overlays = overlays or {}
-    if not volume or set(overlays) - set(volume):
-        raise InputError(
-            f"slice_viewer: overlays are given for {sorted(overlays)} but the volumes are "
-            f"{sorted(volume)}: name each set of overlays after its volume."
-        )
-    if len(spacing) != 3 or not all(s > 0 and np.isfinite(s) for s in spacing):
-        raise InputError(f"slice_viewer: spacing {spacing} is not three lengths in mm above 0.")
-    shape = np.shape(next(iter(volume.values())))
-    labels = list(dict.fromkeys(name for masks in overlays.values() for name in masks))
-    if len(labels) > len(OKABE_ITO):
-        raise InputError(
-            f"slice_viewer: {len(labels)} labels but {len(OKABE_ITO)} colours: join some."
-        )
-    cases: list[dict[str, Any]] = []
-    worth = [np.zeros(n) for n in shape]
-    for case, values in volume.items():
-        grey = _grey(np.asarray(values), shape, window, case)
-        codes = np.zeros(shape, np.uint8)
-        for name, mask in overlays.get(case, {}).items():
-            if np.shape(mask) != shape:
-                raise InputError(
-                    f"slice_viewer: overlay {name!r} of {case!r} has shape {np.shape(mask)}, the "
-                    f"volume {shape}: bring both to one grid."
-                )
-            codes[np.asarray(mask) > 0] = labels.index(name) + 1
-        for code in np.unique(codes[codes > 0]):
-            for axis in range(3):
-                area = (codes == code).sum(tuple({0, 1, 2} - {axis}))
-                worth[axis] += area / area.max()  # a small label counts as much as a large one
-        sheets = [[_jpeg(sheet(grey, axis)), _png(sheet(codes, axis))] for axis in range(3)]
-        cases.append({"name": case, "sheets": sheets})
-    start = [int(np.argmax(w)) if w.any() else n // 2 for w, n in zip(worth, shape, strict=True)]
-    data = {
-        "cases": cases,
-        "shape": shape,
-        "spacing": [float(s) for s in spacing],
-        "start": start,
-        "columns": [_columns(n) for n in shape],
-        "tile": TILE,
-        "together": together,
-        "alt": alt or title,
-    }
-    legend = "".join(
-        f'<li><span style="background:{colour}"></span>{html.escape(name)}</li>'
-        for name, colour in zip(labels, OKABE_ITO.values(), strict=False)
-    )
-    page = (
-        _VIEWER.replace("@TITLE@", html.escape(title))
-        .replace("@LEGEND@", legend)
-        .replace("@DATA@", json.dumps(data).replace("<", "\\u003c"))
-    )
-    frame = (
-        f'<iframe class="oa-slices" title="{html.escape(alt or title)}" '
-        'style="display:block;width:100%;height:640px;border:0;border-radius:6px" '
-        f'srcdoc="{html.escape(page)}"></iframe>'
-    )
-    return Html(frame, alt or title)
-
-
-def _grey(
-    values: np.ndarray, shape: tuple[int, ...], window: tuple[float, float], case: str
-) -> np.ndarray:
-    """Intensities as bytes, black and white at two percentiles."""
-    if values.ndim != 3 or values.size == 0 or values.shape != shape:
-        raise InputError(
-            f"slice_viewer: volume {case!r} has shape {values.shape}: give three-dimensional "
-            f"arrays of one shape (the first has {shape})."
-        )
-    if not np.isfinite(values).all():
-        raise InputError(f"slice_viewer: volume {case!r} has values that are not finite.")
-    black, white = np.percentile(values, window)
-    scaled = (values.astype(np.float32) - black) / max(white - black, 1e-12)
-    return (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
-
-
-def _columns(slices: int) -> int:
-    """Slices in a row of the sheet: about as many as there are rows."""
-    return int(np.ceil(np.sqrt(slices)))
-
-
-def sheet(array: np.ndarray, axis: int) -> np.ndarray:
-    """All slices across one axis, as seen on the screen, side by side in one picture.
-
-    Superior is up and anterior on the left; slices are padded to multiples of `TILE`.
-    """
-    slices = np.moveaxis(array, axis, 0).transpose(0, 2, 1)[:, ::-1, ::-1]
-    n, columns = len(slices), _columns(len(slices))
-    rows = -(-n // columns)
-    pad = [(0, rows * columns - n), *((0, -size % TILE) for size in slices.shape[1:])]
-    tiles = np.pad(slices, pad, mode="edge")
-    _, height, width = tiles.shape
-    grid = tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
-    return grid.reshape(rows * height, columns * width)
-
-
-def _uri(image: Image.Image, kind: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, optimize=True, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _jpeg(sheet: np.ndarray) -> str:
-    return _uri(Image.fromarray(sheet), "jpeg", quality=72)
-
-
-def _png(codes: np.ndarray) -> str:
-    if not codes.any():
-        return ""
-    image = Image.fromarray(codes).convert("P")
-    colours = [bytes.fromhex(colour[1:]) for colour in OKABE_ITO.values()]
-    image.putpalette(b"\0\0\0" + b"".join(colours))
-    return _uri(image, "png", transparency=b"\0" + b"\xff" * len(colours))

@@ -7,10 +7,8 @@ script, the plot's hover text is left.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
-import io
 import json
 from importlib.resources import files
 
@@ -22,11 +20,11 @@ from PIL import Image
 from oacore.data.volumes import LABELS, grid_gap, read_canonical
 from oacore.errors import InputError
 from oacore.plots.page import Html
+from oacore.plots.sheets import TILE, encoded, grey_levels, sagittal, tiles
 
 #: Bytes that a sheet may take in a page, as base64.
 SHEET_LIMIT = 400_000
 _QUALITIES = (85, 75, 65, 55, 45, 35, 25, 15)  # JPEG's, the first at which the sheet fits
-_TILE = 8  # px, JPEG's block: padding slices to it keeps one from bleeding into the next
 _MEDIAL = next(label for label, name in LABELS.items() if name == "medial tibial cartilage")
 _SCRIPT = files("oacore.plots").joinpath("thumbnails.js").read_text(encoding="utf-8")
 _STYLE = """
@@ -83,14 +81,12 @@ def sagittal_slices(cases: pd.DataFrame, longest: int = 128) -> np.ndarray:
             voxels = (labels == _MEDIAL).sum(axis=(1, 2))
             if voxels.any():
                 at = int(np.searchsorted(np.cumsum(voxels), voxels.sum() / 2))
-        values = volume[at].astype(np.float32).T[::-1, ::-1]  # (Z downwards, Y from the front)
-        black, white = np.percentile(values, (1, 99.5))
-        grey = np.clip((values - black) / max(white - black, 1e-12), 0, 1) * 255
+        (grey,) = sagittal(grey_levels(volume[at : at + 1], (1, 99.5)))
         _, y, z = voxel_sizes(affine)
         mm = np.array([grey.shape[0] * z, grey.shape[1] * y])  # height, width
         side = min(longest, max(grey.shape))
         height, width = np.maximum((mm / mm.max() * side).round().astype(int), 1)
-        picture = Image.fromarray(grey.round().astype(np.uint8))
+        picture = Image.fromarray(grey)
         pictures.append(np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS)))
     high, wide = (max(p.shape[axis] for p in pictures) for axis in (0, 1))
     out = np.zeros((len(pictures), high, wide), np.uint8)
@@ -146,21 +142,14 @@ def slices_on_hover(slices: np.ndarray, limit: int = SHEET_LIMIT) -> Html:
 
 def _sheet(slices: np.ndarray, limit: int) -> tuple[str, int, tuple[int, int]]:
     """All slices in one JPEG: its data URI, slices in a row, height and width of a tile."""
-    n = len(slices)
-    tiles = np.pad(slices, [(0, 0), *((0, -size % _TILE) for size in slices.shape[1:])])
-    high, wide = tiles.shape[1:]
-    columns = int(np.ceil(np.sqrt(n)))
-    rows = -(-n // columns)
-    tiles = np.pad(tiles, [(0, rows * columns - n), (0, 0), (0, 0)])
-    grid = tiles.reshape(rows, columns, high, wide).transpose(0, 2, 1, 3)
-    picture = Image.fromarray(grid.reshape(rows * high, columns * wide))
+    picture, columns = tiles(slices)
+    high, wide = (size + -size % TILE for size in slices.shape[1:])
     for quality in _QUALITIES:
-        buffer = io.BytesIO()
-        picture.save(buffer, "jpeg", quality=quality, optimize=True)
-        uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        data, kind = encoded(picture, quality)
+        uri = f"data:{kind};base64,{data}"
         if len(uri) <= limit:
             return uri, columns, (high, wide)
     raise InputError(
-        f"slices_on_hover: {n} slices take {len(uri):,} bytes, the limit is {limit:,}: give "
-        "smaller ones"
+        f"slices_on_hover: {len(slices)} slices take {len(uri):,} bytes, the limit is {limit:,}: "
+        "give smaller ones"
     )

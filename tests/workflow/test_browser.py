@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,35 +160,34 @@ def test_every_page_is_whole_and_asks_no_other_host(browser, book, served, way):
     assert plots > 0, "no page has a plot"
 
 
-def viewer(page: "sync_api.Page", title: str = "") -> "sync_api.Frame":
-    """The first slice viewer of a page, or the first with a title, drawn."""
-    inside = f'[srcdoc*="<h1>{title}"]' if title else ""
-    handle = page.locator(f"iframe.oa-slices{inside}").first
-    handle.scroll_into_view_if_needed()
-    frame = handle.element_handle().content_frame()
-    assert frame is not None
-    frame.wait_for_function(DRAWN)
-    return frame
+def viewer(page: "sync_api.Page", title: str) -> "sync_api.Locator":
+    """The slice viewer of a page with a title, drawn."""
+    found = page.get_by_role("region", name=title)
+    found.scroll_into_view_if_needed()
+    sync_api.expect(found).to_have_attribute("data-ready", "true")
+    return found
 
 
-PIXELS = "() => document.getElementById('picture').toDataURL()"
-# Of each quarter of the picture, row by row: pixels that are not black, and that are not grey.
-QUARTERS = """() => {
-  const c = document.getElementById("picture"), w = c.width >> 1, h = c.height >> 1;
-  return [[0, 0], [1, 0], [0, 1], [1, 1]].map(([i, j]) => {
-    const p = c.getContext("2d").getImageData(i * (c.width - w), j * (c.height - h), w, h).data;
-    let seen = 0, coloured = 0;
-    for (let k = 0; k < p.length; k += 4) {
-      const low = Math.min(p[k], p[k + 1], p[k + 2]), high = Math.max(p[k], p[k + 1], p[k + 2]);
-      seen += high > 20;
-      coloured += high - low > 60;
-    }
-    return [seen, coloured];
-  });
-}"""
-DRAWN = """() => {
-  const c = document.getElementById("picture");
-  return c.width && c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v > 0);
+def picture(viewer: "sync_api.Locator", script: str, place: int = 0) -> Any:
+    """What a script finds in one of the viewer's visible pictures, once it is drawn."""
+    viewer.page.evaluate(
+        "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
+    )
+    sync_api.expect(viewer).to_have_attribute("data-ready", "true")
+    return viewer.locator("canvas:visible").nth(place).evaluate(script)
+
+
+PIXELS = "c => c.toDataURL()"
+# Pixels that are not black, and that are not grey.
+COLOURS = """c => {
+  const p = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  let seen = 0, coloured = 0;
+  for (let k = 0; k < p.length; k += 4) {
+    const low = Math.min(p[k], p[k + 1], p[k + 2]), high = Math.max(p[k], p[k + 1], p[k + 2]);
+    seen += high > 20;
+    coloured += high - low > 60;
+  }
+  return [seen, coloured];
 }"""
 
 
@@ -195,25 +195,23 @@ DRAWN = """() => {
 def test_the_slice_slider_changes_the_picture(browser, book, served, way):
     home = book.as_uri() if way == "from disk" else served
     watched = Watched(browser, f"{home}/{COHORT}", home)
-    frame = viewer(watched.page)
-    seen = [frame.evaluate(PIXELS)]
-    words = [frame.locator("#where").inner_text()]
-    frame.locator("#slice").focus()
+    knees = viewer(watched.page, "One test knee of each grade")
+    seen = [picture(knees, PIXELS)]
+    words = [knees.locator(".oas-status").inner_text()]
+    knees.locator("[data-slice=sagittal]").focus()
     watched.page.keyboard.press("ArrowLeft")
-    seen.append(frame.evaluate(PIXELS))
-    words.append(frame.locator("#where").inner_text())
-    frame.get_by_role("button", name="coronal").click()
-    frame.wait_for_function(DRAWN)
-    seen.append(frame.evaluate(PIXELS))
-    words.append(frame.locator("#where").inner_text())
-    frame.locator("#opacity").fill("0")
-    seen.append(frame.evaluate(PIXELS))
-    frame.locator("#stage").focus()
+    seen.append(picture(knees, PIXELS))
+    words.append(knees.locator(".oas-status").inner_text())
+    knees.get_by_role("button", name="Coronal").click()
+    seen.append(picture(knees, PIXELS))
+    knees.locator("[data-tune=opacity]").fill("0")
+    seen.append(picture(knees, PIXELS))
+    knees.locator("canvas:visible").focus()
     watched.page.keyboard.press("ArrowUp")
-    seen.append(frame.evaluate(PIXELS))
-    words.append(frame.locator("#where").inner_text())
+    seen.append(picture(knees, PIXELS))
+    words.append(knees.locator(".oas-status").inner_text())
     assert len(set(seen)) == 5, "a control left the picture as it was"
-    assert len(set(words)) == 4 and "coronal slice" in words[2]
+    assert len(set(words)) == 3 and "coronal slice" in words[2]
     assert not watched.trouble
     watched.page.close()
 
@@ -242,16 +240,15 @@ def test_a_plot_answers_to_the_pointer(browser, book):
 
 def test_four_grades_stand_side_by_side_and_their_lesions_can_be_hidden(browser, book):
     watched = Watched(browser, f"{book.as_uri()}/{KNEE}", book.as_uri())
-    frame = viewer(watched.page, "One knee, four grades")
-    assert frame.locator("#cases").is_hidden()
-    for plane in ("coronal", "sagittal"):
-        frame.get_by_role("button", name=plane).click()
-        frame.wait_for_function(DRAWN)
+    knees = viewer(watched.page, "One knee, four grades")
+    assert knees.locator("[data-set=case]").is_hidden()
+    assert knees.locator("canvas:visible").count() == 4
+    for plane in ("Coronal", "Sagittal"):
+        knees.get_by_role("button", name=plane).click()
         colours = {}
         for opacity in ("100", "0"):
-            frame.locator("#opacity").fill(opacity)
-            colours[opacity] = frame.evaluate(QUARTERS)
-        assert len(colours["100"]) == 4, "there are four knees in two rows"
+            knees.locator("[data-tune=opacity]").fill(opacity)
+            colours[opacity] = [picture(knees, COLOURS, place) for place in range(4)]
         assert all(grey > 0 for grey, _ in colours["0"]), "a panel is empty"
         assert [coloured for _, coloured in colours["0"]] == [0] * 4
         healthy, *_, worst = [coloured for _, coloured in colours["100"]]
@@ -267,11 +264,12 @@ def test_the_real_mean_knee_stands_beside_the_phantom_or_the_page_says_how(brows
         assert said
     else:
         assert not said
-        frame = viewer(watched.page, "A real mean knee and a phantom")
-        seen = frame.evaluate(PIXELS)
-        frame.locator("#slice").focus()
+        pair = viewer(watched.page, "A real mean knee and a phantom")
+        assert pair.locator("canvas:visible").count() == 2
+        seen = picture(pair, PIXELS)
+        pair.locator("[data-slice=sagittal]").focus()
         watched.page.keyboard.press("ArrowLeft")
-        assert frame.evaluate(PIXELS) != seen
+        assert picture(pair, PIXELS) != seen
     watched.page.close()
 
 

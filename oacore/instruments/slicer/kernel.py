@@ -19,7 +19,7 @@ from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.saliency.controls import BONES, LESIONS, read_lesions
 from oacore.instruments.saliency.methods import METHODS, saliency_map
-from oacore.instruments.slicer.slicer import grey_levels, mask_bits
+from oacore.plots.sheets import grey_levels, mask_bits
 from oacore.profile import Recipe, load_profile
 from oacore.training.runs import load_trained
 
@@ -42,7 +42,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Knee:
-    """What is seen of a case: uint8 (X, Y, Z), canonical axes; masks are bits, in their order."""
+    """One case as seen: uint8 (X, Y, Z), canonical axes; masks are bits, in their order."""
 
     grey: np.ndarray
     bits: np.ndarray
@@ -112,7 +112,7 @@ def read_knee(case: pd.Series, phantom: bool) -> Knee:
 
 
 def passes(head: str, method: str, grid: tuple[int, int, int]) -> int:
-    """How often a method sends a volume through the network, with its default settings."""
+    """Number of passes of a volume through the network that a method takes by default."""
     default = {name: one.default for name, one in signature(METHODS[method]).parameters.items()}
     first = 1 if head == "kl" else 0  # asks which grade is predicted
     if "parts" in default:

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -27,20 +28,16 @@ from oacore.instruments.phantom.cohort import read_truth
 from oacore.instruments.saliency.methods import METHODS
 from oacore.instruments.saliency.nifti import write_map
 from oacore.instruments.slicer.kernel import Knee, Run, compute_map, finished_runs, read_knee
-from oacore.instruments.slicer.sheets import TOPS, map_codes, sagittal
-from oacore.instruments.slicer.slicer import (
-    NAMES,
-    SCRIPTS,
-    first_place,
-    package_text,
-    probabilities,
-    slug_of,
-)
+from oacore.instruments.slicer.parts import TOPS, map_codes
+from oacore.instruments.slicer.slicer import NAMES, first_place, probabilities, slug_of
 from oacore.metrics.predictions import PROB_KL
+from oacore.plots.sheets import sagittal
+from oacore.plots.viewer import viewer_script, viewer_text
 
 ROOM = 512_000_000
 """Bytes of computed maps that a widget keeps."""
 
+_OWN = files("oacore.instruments.slicer") / "lab_slicer.js"
 _PAUSE = 0.1  # s between two reports of progress, as a browser has better to do than read them
 _TITLE = "Slices and saliency"
 _SYNTHETIC = "A synthetic knee: nothing that it shows is a clinical finding."
@@ -112,11 +109,11 @@ class LabSlicer(anywidget.AnyWidget):
     """The widget that :func:`lab_slicer` returns; it answers the messages of lab_slicer.js."""
 
     _esm = (
-        package_text(*SCRIPTS)
-        + f"const BODY = {json.dumps(package_text('slicer.html').replace('@TITLE@', _TITLE))};\n"
-        + package_text("lab_slicer.js")
+        viewer_script()
+        + f"const BODY = {json.dumps(viewer_text('viewer.html').replace('@TITLE@', _TITLE))};\n"
+        + _OWN.read_text(encoding="utf-8")
     )
-    _css = package_text("slicer.css")
+    _css = viewer_text("viewer.css")
 
     def __init__(
         self,

@@ -15,7 +15,6 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,11 @@ from PIL import Image
 
 from oacore.errors import InputError
 from oacore.files import write
-from oacore.instruments.slicer.sheets import TOPS, name_of, pack_maps, part_of, unpack
+from oacore.instruments.slicer.parts import TOPS, name_of, pack_maps, part_of
 from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
 from oacore.plots.page import Html
+from oacore.plots.sheets import encoded, grey_levels, mask_bits, unpack
+from oacore.plots.viewer import viewer_element
 
 CASE_LIMIT = 2_000_000
 """Bytes that all files of one case may take together."""
@@ -35,10 +36,6 @@ PAGE_LIMIT = 1_000_000  # bytes of the element, which a page loads before it is 
 
 _QUALITIES = (90, 80, 70, 60, 50, 40, 30, 20)  # JPEG's, the first at which the image fits
 _MARGIN = 4  # voxels around the knee that the crop leaves
-_MASKS = 8  # bits of a byte
-
-SCRIPTS = ("slicer_volumes.js", "slicer_draw.js", "slicer_controls.js", "slicer.js")
-"""The viewer itself; another file says where its parts come from."""
 
 NAMES = {
     **BACKBONE_NAMES,
@@ -49,14 +46,6 @@ NAMES = {
     "grad-cam": "Grad-CAM",
 }
 """What menus and sentences call a model, a head or a method."""
-
-
-def package_text(*names: str) -> str:
-    """Files of the package, one after another."""
-    return "".join(
-        files("oacore.instruments.slicer").joinpath(name).read_text(encoding="utf-8")
-        for name in names
-    )
 
 
 def pack_case(
@@ -94,7 +83,7 @@ def pack_case(
     maps : mapping of (backbone, supervision, head, method) to a map, optional
         Saliency, scaled to [0, 1] over the volume, on any grid that spans the image's field of
         view. All maps are averaged over the cells that make the case fit; see
-        `oacore.instruments.slicer.sheets`.
+        `oacore.instruments.slicer.parts`.
     predictions : mapping of (backbone, supervision) to a mapping, optional
         `prob_oa` (0 to 1) and `prob_kl` (five probabilities), each or None where a model has none.
     kl, kl_true : int, optional
@@ -196,7 +185,7 @@ def slicer_page(
     address : str
         From the page to the folder with the files, e.g. "../_static/slicer".
     title, alt : str
-        Heading, and what is seen, for who cannot see it.
+        Heading, and what is seen, for readers who cannot see it.
 
     Raises
     ------
@@ -227,15 +216,7 @@ def slicer_page(
         "names": NAMES,
         "preview": _preview(Path(cases[0]).parent, described[0]),
     }
-    body = package_text("slicer.html").replace("@TITLE@", html.escape(title))
-    scripts = package_text(*SCRIPTS, "slicer_page.js")
-    described_here = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    page = (
-        f"<style>\n{package_text('slicer.css')}</style>\n"
-        f'<section class="oa-slicer" id="oa-slicer" aria-label="{html.escape(title)}">\n{body}'
-        f'<script type="application/json" class="oas-data">{described_here}</script>\n</section>\n'
-        f'<script>\n(() => {{\n"use strict";\n{scripts}}})();\n</script>\n'
-    )
+    page = viewer_element(data, title, place="oa-slicer")
     if len(page.encode()) > PAGE_LIMIT:
         raise InputError(
             f"slicer_page: the element takes {len(page.encode()):,} bytes, the limit is "
@@ -277,33 +258,6 @@ def slug_of(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def grey_levels(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Intensities as bytes, black and white at two percentiles."""
-    image = np.asarray(image)
-    if image.ndim != 3 or image.size == 0:
-        raise InputError(f"the image has shape {image.shape}: give one 3D volume.")
-    if not np.isfinite(image).all():
-        raise InputError("the image has values that are not finite.")
-    black, white = np.percentile(image, window)
-    scaled = (image.astype(np.float32) - black) / max(white - black, 1e-12)
-    return (np.clip(scaled, 0, 1) * 255).round().astype(np.uint8)
-
-
-def mask_bits(masks: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Masks, which may overlap, as the bits of one volume: the first is bit 0."""
-    if len(masks) > _MASKS:
-        raise InputError(f"{len(masks)} masks, at most {_MASKS} are shown: join some.")
-    bits = np.zeros(shape, np.uint8)
-    for place, (name, mask) in enumerate(masks.items()):
-        if np.shape(mask) != shape:
-            raise InputError(
-                f"mask {name!r} has shape {np.shape(mask)}, the image {shape}: bring "
-                "both to one grid."
-            )
-        bits |= (np.asarray(mask) > 0).astype(np.uint8) << place
-    return bits
-
-
 def _knee_box(grey: np.ndarray, bits: np.ndarray) -> list[list[int]]:
     """First and one-past-last voxel along each axis of what is not air, with a margin."""
     tissue = grey > 0.15 * np.percentile(grey, 99.5)
@@ -317,7 +271,7 @@ def _knee_box(grey: np.ndarray, bits: np.ndarray) -> list[list[int]]:
 
 
 def first_place(bits: np.ndarray, box: list[list[int]]) -> list[int]:
-    """Where to open: the voxel of the first mask's largest sagittal slice, in its middle."""
+    """Choose where to open: the voxel of the first mask's largest sagittal slice, in its middle."""
     first = bits & 1
     if not first.any():
         return [(low + high - 1) // 2 for low, high in box]
@@ -370,9 +324,6 @@ def _preview(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     volume = unpack(sheet, body["shape"])
     x, y, z = (at - low for at, (low, _) in zip(case["start"], case["box"], strict=True))
     slices = volume[x, ::-1].T, volume[::-1, y].T, volume[::-1, :, z].T
-    uris = []
-    for one in slices:
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(one[::-1])).save(buffer, "jpeg", quality=50)
-        uris.append(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+    pictures = (encoded(one[::-1], 50) for one in slices)
+    uris = [f"data:{kind};base64,{data}" for data, kind in pictures]
     return {"slug": case["slug"], "planes": uris}

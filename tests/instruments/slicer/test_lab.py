@@ -29,11 +29,12 @@ from oacore.instruments.saliency.methods import METHODS, saliency_map
 from oacore.instruments.slicer import kernel as lab_parts
 from oacore.instruments.slicer import lab as lab_slicer
 from oacore.instruments.slicer.kernel import compute_map, finished_runs, passes, read_knee
-from oacore.instruments.slicer.sheets import TOPS
+from oacore.instruments.slicer.parts import TOPS
 from oacore.models.heads import HierarchicalNet
 from oacore.profile import load_profile
 from oacore.training.loop import load_batch, run_config, train
-from oacore.training.runs import load_trained, run_folder
+from oacore.training.records import run_folder
+from oacore.training.runs import load_trained
 from tests.helpers import FLAGS, ROOT
 
 SMOKE = load_profile("smoke")
@@ -651,7 +652,8 @@ def test_in_jupyterlab_two_widgets_stand_beside_each_other_and_nothing_is_saved(
     for cell in notebook["cells"]:
         cell["source"] = ""  # the two lines of the reader, which hold the reader's paths
     for one in slicers:
-        assert one.pop("_esm").startswith("// Volumes") and one.pop("_css").startswith(".oa-slicer")
+        assert one.pop("_esm").startswith("const PLANES")
+        assert one.pop("_css").startswith(".oa-slicer")
     rest = json.dumps(notebook)
     assert str(built.root) not in rest and "oaizib" not in rest and "data:image" not in rest
     assert "Case " not in rest and len(rest) < 12_000

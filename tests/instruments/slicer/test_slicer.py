@@ -15,10 +15,11 @@ from PIL import Image
 
 from oacore.data.volumes import read_canonical, resize
 from oacore.errors import InputError
-from oacore.instruments.slicer import sheets
-from oacore.instruments.slicer.sheets import TOPS, unpack
+from oacore.instruments.slicer import parts as slicer_parts
+from oacore.instruments.slicer.parts import TOPS
 from oacore.instruments.slicer.slicer import CASE_LIMIT, pack_case, slicer_page, write_slicer
 from oacore.plots.page import evidence
+from oacore.plots.sheets import unpack
 from tests.helpers import FLAGS, FOREIGN, PHONE
 
 SHAPE = (12, 40, 32)
@@ -118,13 +119,13 @@ def test_a_threshold_shows_that_part_of_the_voxels(tmp_path):
 @pytest.mark.parametrize("step", [2, 3])
 def test_cells_are_means_and_lie_where_their_voxels_do(step):
     values = np.random.default_rng(3).random((7, 12, 10)).astype(np.float32)
-    cells = sheets._block_mean(values, step)
+    cells = slicer_parts._block_mean(values, step)
     assert cells.shape == tuple(-(-n // step) for n in values.shape)
     for at in np.ndindex(cells.shape):
         block = values[tuple(slice(a * step, (a + 1) * step) for a in at)]
         assert cells[at] == pytest.approx(block.mean(), abs=1e-6)
     box = [[1, 6], [5, 20], [7, 30]]  # of an image of (14, 24, 30) voxels
-    _, where = sheets.pack_map(values, box, (14, 24, 30), step, 0)
+    _, where = slicer_parts.pack_map(values, box, (14, 24, 30), step, 0)
     for (low, high), n, size, (first, last) in zip(
         box, values.shape, (14, 24, 30), where["box"], strict=True
     ):

@@ -7,18 +7,15 @@ the pixels of a picture. Its name is a hash of its content.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from oacore.errors import InputError
-from oacore.plots.page import TILE, sheet
+from oacore.plots.sheets import packed
 
 TOPS = (0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
 """Percent of the voxels that a threshold shows."""
@@ -123,25 +120,9 @@ def _tops(codes: np.ndarray) -> list[int]:
     return [max(int(ordered[i]), 1) for i in last]
 
 
-def sagittal(array: np.ndarray) -> np.ndarray:
-    """Slices of a volume (X, Y, Z) as they are seen: (X, Z downwards, Y from front to back)."""
-    return array.transpose(0, 2, 1)[:, ::-1, ::-1]
-
-
 def part_of(array: np.ndarray, quality: int, tops: Sequence[int] = ()) -> bytes:
-    """A script that hands over a sheet: JPEG of that quality, or PNG if it is 0."""
-    buffer, picture = io.BytesIO(), Image.fromarray(np.ascontiguousarray(sheet(array, 0)))
-    if quality:
-        picture.save(buffer, "jpeg", quality=quality, optimize=True)
-    else:
-        picture.save(buffer, "png", optimize=True)
-    body = {
-        "type": f"image/{'jpeg' if quality else 'png'}",
-        "shape": list(array.shape),
-        "tops": list(tops),
-        "data": base64.b64encode(buffer.getvalue()).decode(),
-    }
-    text = json.dumps(body, separators=(",", ":"))
+    """A script that hands over a volume, see :func:`.sheets.packed`."""
+    text = json.dumps(packed(array, quality, tops), separators=(",", ":"))
     key = hashlib.sha256(text.encode()).hexdigest()[:20]
     return f'oacoreSlicer.put("{key}",{text});\n'.encode()
 
@@ -149,13 +130,3 @@ def part_of(array: np.ndarray, quality: int, tops: Sequence[int] = ()) -> bytes:
 def name_of(part: bytes) -> str:
     """File name of a part: the key that it carries, a hash of its content."""
     return part[18:38].decode() + ".js"
-
-
-def unpack(sheet: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The volume (X, Y, Z) that a sheet of sagittal slices holds: what the viewer does, too."""
-    n, wide, high = shape
-    width, height = (-(-size // TILE) * TILE for size in (wide, high))
-    columns = sheet.shape[1] // width
-    tiles = sheet.reshape(-1, height, columns, width).transpose(0, 2, 1, 3)
-    slices = tiles.reshape(-1, height, width)[:n, :high, :wide]
-    return slices[:, ::-1, ::-1].transpose(0, 2, 1)

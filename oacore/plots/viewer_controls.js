@@ -1,5 +1,5 @@
-// The slicer's panel: menus, buttons, sliders, table. It is written anew at every choice.
-function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, words, predicted,
+// The viewer's panel: menus, buttons, sliders, table. It is written anew at every choice.
+function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, sliders, words, predicted,
   nearest, start, refresh, maps, hash, open, find, all}) {
   const stage = find(".oas-stage"), grades = [0, 1, 2, 3, 4];
   function menus() {
@@ -10,6 +10,8 @@ function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, wor
       all(`[data-group=${group}] button`).forEach(b =>
         b.setAttribute("aria-pressed", b.dataset.value === state[group]));
     find("[data-group=mode]").hidden = c.maps.length < 2;
+    find("[data-set=case]").parentNode.hidden = data.colours && (data.together || data.cases.length < 2);
+    find("[data-group=shown] [data-value=all]").hidden = data.together;
     const focused = root.contains(document.activeElement) && document.activeElement.dataset.model;
     find(".oas-models").replaceChildren(...(c.maps.length ? two ? [0, 1] : [0] : []).map(which => {
       const legend = element("legend", {textContent: two ? `Model ${"AB"[which]}` : "Model"});
@@ -32,8 +34,10 @@ function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, wor
     find(".oas-outlines").replaceChildren(...kase().masks.map((mask, bit) => {
       const box = element("input", {type: "checkbox", checked: state.outlines.has(bit)});
       box.onchange = () => { state.outlines[box.checked ? "add" : "delete"](bit); refresh(); };
-      const line = element("span", {innerHTML: `<svg viewBox="0 0 26 8" aria-hidden="true"><path d="M1 4h24" fill="none"` +
-        ` stroke="${LINES[bit]}" stroke-width="2" stroke-dasharray="${DASHES[bit].join(" ")}"/></svg>`});
+      const look = data.colours ? `stroke="${data.colours[bit]}" stroke-width="8"`
+        : `stroke="${LINES[bit]}" stroke-width="2" stroke-dasharray="${DASHES[bit].join(" ")}"`;
+      const line = element("span", {innerHTML:
+        `<svg viewBox="0 0 26 8" aria-hidden="true"><path d="M1 4h24" fill="none" ${look}/></svg>`});
       return element("label", {}, box, line, words(mask));
     }));
     const apart = state.mode === "difference", colours = apart ? DIVERGING : INFERNO;
@@ -48,7 +52,9 @@ function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, wor
       const value = name === "top" ? data.tops[state.top] : state[name];
       input.nextElementSibling.textContent = value + "%";
       input.setAttribute("aria-valuetext", name === "top" ? `top ${value}% of the voxels` : value + "%");
-      input.parentNode.hidden = !has && (name === "opacity" || name === "top");
+      const veiled = name === "opacity" && data.colours && kase().masks.length;
+      if (veiled) input.parentNode.firstChild.data = "Mask opacity ";
+      input.parentNode.hidden = !has && !veiled && (name === "opacity" || name === "top");
     });
   }
   function table() {
@@ -82,11 +88,13 @@ function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, wor
     stage.style.setProperty("--columns", [0, 1, 2].map(axis => mm(ACROSS[axis]).toFixed(1) + "fr").join(" "));
     root.classList.toggle("oas-two", state.mode === "two");
     root.classList.toggle("oas-single", state.shown !== "all");
+    root.classList.toggle("oas-together", !!data.together);
     panes.forEach(({canvas, axis, which}) => {
       canvas.style.aspectRatio = `${mm(ACROSS[axis])} / ${mm(DOWN[axis])}`;
-      canvas.hidden = which === 1 && state.mode !== "two";
-      const model = state.mode === "two" ? ` of model ${"AB"[which]}` : "";
-      canvas.setAttribute("aria-label", `${data.alt}: ${PLANES[axis]} picture${model}`);
+      canvas.hidden = !data.together && which === 1 && state.mode !== "two";
+      const of = data.together ? ` of ${data.cases[which].label}`
+        : state.mode === "two" ? ` of model ${"AB"[which]}` : "";
+      canvas.setAttribute("aria-label", `${data.alt}: ${PLANES[axis].name} picture${of}`);
       canvas.setAttribute("aria-valuemin", c.box[axis][0] + 1);
       canvas.setAttribute("aria-valuemax", c.box[axis][1]);
     });
@@ -107,6 +115,9 @@ function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, wor
     layout();
     refresh();
   }
+  if (data.colours) find(".oas-help").textContent = "Click or drag in a picture: the crosshair " +
+    "moves, and with it the other planes. Drag a slider, or focus a picture and use the arrow keys, " +
+    "to step through the slices.";
   find("[data-set=case]").onchange = event => open(+event.target.value);
   all("[data-group] button").forEach(button => {
     button.onclick = () => {
@@ -120,7 +131,7 @@ function controls({root, data, home, state, kase, mapOf, mm, panes, sliders, wor
     input.oninput = () => { state[input.dataset.tune] = +input.value; start(); legends(); };
   });
   find("[data-do=reset]").onclick = () => {
-    Object.assign(state, START);
+    Object.assign(state, fresh());
     state.at = kase().start.slice();
     panel();
   };

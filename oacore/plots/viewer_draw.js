@@ -1,5 +1,4 @@
-// The slicer's pictures: image, overlay, outlines, crosshair and letters of one pane.
-const EDGES = [["S", "I", "A", "P"], ["S", "I", "R", "L"], ["A", "P", "R", "L"]];
+// The viewer's pictures: image, overlay, masks, crosshair and letters of one pane.
 const LINES = ["#56b4e9", "#f0e442", "#00c08b", "#cc79a7", "#e69f00", "#ffffff", "#d55e00", "#0072b2"];
 const DASHES = [[], [5, 3], [1.5, 2.5], [8, 3, 2, 3], [3, 3], [], [5, 3], [1.5, 2.5]];
 const INFERNO = ["#000004", "#280b53", "#65156e", "#9f2a63", "#d44842", "#f57d15", "#fac127", "#fcffa4"];
@@ -78,6 +77,16 @@ function painter({data, state, kase, mapOf, want, refresh}) {
         height(volume, axis), kase().spacing[ACROSS[axis]], kase().spacing[DOWN[axis]])]));
     });
   }
+  function areas(volume, axis, i) {  // masks as areas; where they overlap the later one shows
+    return once(`areas${axis}`, [kase().outline.file, i, ...state.outlines].join(), old => {
+      const colours = data.colours.map(one => ramp([one, one], 2, 255)[0]);
+      const table = Uint32Array.from({length: 256}, (_, bits) => {
+        const on = [...state.outlines].filter(bit => bits >> bit & 1);
+        return on.length ? colours[Math.max(...on)] : 0;
+      });
+      return paint(width(volume, axis), height(volume, axis), cut(volume, axis, i), table, old);
+    });
+  }
   function text(context, words, x, y, align, baseline, px) {
     Object.assign(context, {font: `600 ${px}px system-ui, sans-serif`, textAlign: align,
       textBaseline: baseline, lineWidth: px / 4, strokeStyle: "#000c", fillStyle: "#fff",
@@ -116,7 +125,11 @@ function painter({data, state, kase, mapOf, want, refresh}) {
       const over = state.opacity > 0 && overlay(which, axis);
       if (over) lay(context, over, axis, scale);
       const masks = kase().outline && state.outlines.size && want(kase().outline.file);
-      if (masks) {
+      if (masks && data.colours) {
+        context.globalAlpha = state.opacity / 100;
+        context.drawImage(areas(masks, axis, place), 0, 0, wide, high);
+        context.globalAlpha = 1;
+      } else if (masks) {
         context.setTransform(scale, 0, 0, scale, 0, 0);
         outlines(masks, axis, place).forEach((path, bit) => {
           context.setLineDash(DASHES[bit].map(d => d * fine / scale));
@@ -142,12 +155,12 @@ function painter({data, state, kase, mapOf, want, refresh}) {
     } else if (data.preview && kase().slug === data.preview.slug && previews[axis].complete) {
       context.drawImage(previews[axis], 0, 0, wide, high);
     }
-    const px = 13 * fine, pad = 5 * fine, [up, down, left, right] = EDGES[axis];
-    text(context, up, wide / 2, pad, "center", "top", px);
-    text(context, down, wide / 2, high - pad, "center", "bottom", px);
+    const px = 13 * fine, pad = 5 * fine, {left, right, below, above} = PLANES[axis];
+    text(context, above, wide / 2, pad, "center", "top", px);
+    text(context, below, wide / 2, high - pad, "center", "bottom", px);
     text(context, left, pad, high / 2, "left", "middle", px);
     text(context, right, wide - pad, high / 2, "right", "middle", px);
-    const name = state.mode === "two" ? "AB"[which] : state.mode === "difference" ? "A − B" : "";
+    const name = data.together ? kase().label : state.mode === "two" ? "AB"[which] : state.mode === "difference" ? "A − B" : "";
     if (name) text(context, name, pad, pad, "left", "top", 1.15 * px);
   }
   return {span, mm, drawPane};

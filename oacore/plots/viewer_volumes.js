@@ -1,7 +1,7 @@
-// Volumes of bytes for the slicer: kept, cut into slices, painted. No library; 2D slices only.
+// Volumes of bytes for the viewer: kept, cut into slices, painted. No library; 2D slices only.
 // A volume is {v, n, tops}: bytes as (sagittal slices, rows from the top, columns from the left),
 // the sides [x, y, z], and of a map the code at which the top so many % of its voxels begin.
-const ACROSS = [1, 0, 0], DOWN = [2, 2, 1];  // the volume's axis along columns and rows of a plane
+const ACROSS = PLANES.map(p => p.across), DOWN = PLANES.map(p => p.up);  // axes of the volume
 const ROOM = 60e6;  // bytes of volumes kept, if what is shown does not need more
 
 function shelf(home, changed) {  // volumes by their file: those here, on their way, not to be had
@@ -52,6 +52,28 @@ function cut(volume, axis, i) {  // slice i of a volume across one axis
         out[to++] = v[from];
   }
   return out;
+}
+async function decode(part) {  // a sheet of sagittal slices, see oacore.plots.sheets
+  const bytes = Uint8Array.from(atob(part.data), c => c.charCodeAt(0));
+  const [n, wide, high] = part.shape, tile = length => Math.ceil(length / 8) * 8;
+  const picture = await createImageBitmap(
+    new Blob([bytes], {type: part.type}), {colorSpaceConversion: "none"});
+  const columns = picture.width / tile(wide), row = tile(high), v = new Uint8Array(n * high * wide);
+  const canvas = element("canvas", {width: picture.width, height: row});
+  const context = canvas.getContext("2d", {willReadFrequently: true, alpha: false});
+  for (let first = 0; first < n; first += columns) {  // a strip at a time keeps memory low
+    context.drawImage(picture, 0, -Math.floor(first / columns) * row);
+    const pixels = context.getImageData(0, 0, picture.width, high).data;
+    for (let i = first; i < Math.min(n, first + columns); i++) {
+      const left = (i - first) * tile(wide);
+      for (let r = 0, to = i * high * wide; r < high; r++) {
+        let from = 4 * (r * picture.width + left);
+        for (let c = 0; c < wide; c++, from += 4) v[to++] = pixels[from];
+      }
+    }
+  }
+  picture.close();
+  return {v, n: [n, wide, high], tops: part.tops};
 }
 function element(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);

@@ -1,10 +1,11 @@
-// The slicer: state, words, controls. `home` is where it lives, a page or JupyterLab:
+// The viewer: state, words, controls. `home` is where it lives, a page or JupyterLab:
 //   load(file, report)  promise of a volume; report(done, of) while it is computed
 //   describe(place)     promise of a case that `data` only names; not on a page
 //   drop(file)          nobody waits for this part any more; not on a page
 //   save(files)         promise of a sentence that says where the maps were written; not on a page
 //   follow              whether the address of the page names case, slices and maps
-const PLANES = ["sagittal", "coronal", "axial"];
+// `data` holds the cases. With `colours` their masks are areas, not outlines; `together`, too, all
+// cases are seen side by side, in one plane.
 const FIELDS = ["backbone", "supervision", "head", "method"];
 const START = {opacity: 60, top: 4, window: 100, level: 50};
 const size = bytes => (bytes / 1e6).toFixed(bytes < 95e3 ? 2 : 1) + " MB";
@@ -18,21 +19,27 @@ function options(select, values, now, name) {
 function slicer(root, data, home) {
   const find = selector => root.querySelector(selector);
   const all = selector => [...root.querySelectorAll(selector)];
+  const fresh = () => data.colours ? {...START, opacity: 40} : START;
   const words = name => data.names[name] || name.replace(/_/g, " ");
   const state = {
-    kase: 0, at: [], models: ["", ""], mode: "one", shown: "all", outlines: new Set([0]),
-    live: false, ...START,
+    kase: 0, at: [], models: ["", ""], mode: "one", shown: data.together ? "0" : "all",
+    outlines: new Set(data.colours ? data.cases[0].masks.keys() : [0]), live: false, ...fresh(),
   };
   let opening = null, told = "", waiting = false, speak = 0;
   const kase = () => data.cases[state.kase];
   const mapOf = which => kase().maps.find(m => m.id === state.models[which]);
   const parts = shelf(home, () => refresh());
-  const {span, mm, drawPane} = painter({data, state, kase, mapOf, want: parts.want, refresh});
+  const painters = (data.together ? data.cases : [null]).map(one => painter(
+    {data, state, kase: one ? () => one : kase, mapOf, want: parts.want, refresh}));
+  const {span, mm} = painters[0];
   const maps = () => (state.mode === "one" ? [0] : [0, 1]).map(mapOf).filter(Boolean);
   const said = (place, text) => { if (place.textContent !== text) place.textContent = text; };
 
   // ---- Words.
-  const nth = axis => `${PLANES[axis]} slice ${state.at[axis] + 1} of ${kase().shape[axis]}`;
+  const nth = axis => `${PLANES[axis].name} slice ${state.at[axis] + 1} of ${kase().shape[axis]}`;
+  const origin = ["left", "posterior", "inferior"];  // where slice 1 lies
+  const placed = axis => `${nth(axis)}, ` +
+    `${(state.at[axis] * kase().spacing[axis]).toFixed(1)} mm from the ${origin[axis]} edge`;
   const named = map => FIELDS.map(f => words(map[f])).join(", ");
   const predicted = map => map && kase().predictions.find(
     p => p.backbone === map.backbone && p.supervision === map.supervision);
@@ -43,7 +50,9 @@ function slicer(root, data, home) {
     return map ? named(map) + (found.length ? `, predicts ${found.join(" and ")}` : "") : "";
   }
   function sentence(axes) {
-    const c = kase(), label = c.kl === null ? "" : ` Label KL ${c.kl}.`;
+    const c = kase();
+    if (data.colours) return (data.together ? "" : c.label + ": ") + axes.map(placed).join("; ");
+    const label = c.kl === null ? "" : ` Label KL ${c.kl}.`;
     const truth = c.kl_true === null ? "" : ` Drawn as KL ${c.kl_true}.`;
     const models = state.mode === "one" ? answer(0)
       : `A: ${answer(0)}; B: ${answer(1)}${state.mode === "difference" ? "; difference A minus B" : ""}`;
@@ -53,7 +62,7 @@ function slicer(root, data, home) {
     const c = kase(), bytes = list => size(list.reduce((sum, f) => sum + f.bytes, 0));
     if (opening !== null) return `Reading ${data.cases[opening].label} …`;
     if (!state.live) return `Not loaded yet: ${c.label} takes ${bytes([c.image, c.outline].filter(Boolean))}, a map more when it is shown.`;
-    if (!coming.length) return sentence([0, 1, 2]);
+    if (!coming.length) return sentence(data.together ? [+state.shown] : [0, 1, 2]);
     const computed = coming.map(f => parts.underway.get(f.file)).find(job => job.of);
     const map = maps().find(m => coming.includes(m));
     return computed && map ? `Computing ${named(map)}: pass ${computed.done} of ${computed.of} …`
@@ -67,10 +76,13 @@ function slicer(root, data, home) {
     requestAnimationFrame(() => { waiting = false; draw(); });
   }
   function draw() {
-    const c = kase(), files = [c.image, c.outline, ...maps()].filter(Boolean);
+    const c = kase(), shown = data.together ? data.cases : [c];
+    const files = [...shown.flatMap(one => [one.image, one.outline]), ...maps()].filter(Boolean);
     parts.keep(files.map(f => f.file));
     if (parts.failed.has(c.image.file)) state.live = false;  // back to the button
-    panes.forEach(pane => { if (pane.canvas.offsetParent) drawPane(pane); });
+    panes.forEach(pane => {
+      if (pane.canvas.offsetParent) painters[data.together ? pane.which : 0].drawPane(pane);
+    });
     sliders.forEach(({input, output}, axis) => {
       input.value = state.at[axis] + 1;
       input.setAttribute("aria-valuetext", nth(axis));
@@ -186,9 +198,9 @@ function slicer(root, data, home) {
 
   // ---- Controls.
   const stage = find(".oas-stage"), panes = [], sliders = [];
-  PLANES.forEach((plane, axis) => {
+  PLANES.forEach(({name: plane}, axis) => {
     const pair = element("div", {className: "oas-pair"});
-    [0, 1].forEach(which => {
+    (data.together ? [...data.cases.keys()] : [0, 1]).forEach(which => {
       const canvas = element("canvas", {tabIndex: 0, className: which ? "oas-b" : "oas-a"});
       canvas.setAttribute("role", "slider");
       canvas.dataset.plane = plane;
@@ -251,7 +263,7 @@ function slicer(root, data, home) {
       if (go(axis, state.at[axis] + (event.deltaY < 0 ? 1 : -1))) event.preventDefault();
     }, {passive: false});
   }
-  const {panel} = controls({root, data, home, state, kase, mapOf, mm, panes, sliders, words,
+  const {panel} = controls({root, data, home, state, fresh, kase, mapOf, mm, panes, sliders, words,
     predicted, nearest, start, refresh, maps, hash, open, find, all});
   if (home.follow) addEventListener("hashchange", follow);
   const sized = new ResizeObserver(() => {
