@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from oacore.data.cache import Volumes
-from oacore.instruments.published.published import FILES as PUBLISHED_FILES
+from oacore.instruments.phantom.template import COLUMNS as GRADE_COLUMNS
+from oacore.instruments.published.predictions import FILES as PUBLISHED_FILES
 from oacore.metrics.predictions import PROB_KL
 from oacore.names import SUPERVISION_NAMES
 from oacore.training.loop import RunConfig
@@ -91,6 +92,13 @@ def write_volume(path, array, affine=None):
 def canonical(path):
     """A volume on RAS axes, as nibabel alone reads it."""
     return nib.as_closest_canonical(nib.load(path)).get_fdata()
+
+
+def readings(counts):
+    """OAI's table of readings that has so many knees of each pattern of grades, in no order."""
+    rows = counts.loc[counts.index.repeat(counts["count"])].drop(columns="count")
+    rows = rows.rename(columns={here: there for there, here in GRADE_COLUMNS.items()})
+    return rows.sample(frac=1, random_state=0).assign(ID=0, SIDE=1, READPRJ=15)
 
 
 def table(grades, first):

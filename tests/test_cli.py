@@ -1,6 +1,8 @@
 """The command line: exit codes, and one clear line for input that cannot be used."""
 
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ import pytest
 import oacore.__main__ as cli
 from oacore.__main__ import main
 from oacore.instruments.phantom.subjects import READER_NOISE
-from tests.helpers import model
+from tests.helpers import invented, model
 
 
 @pytest.fixture
@@ -90,6 +92,34 @@ def test_an_empty_folder_is_one_line_and_exit_code_2(train_words, tmp_path, caps
     assert main(train_words(tmp_path / "empty")) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["check", str(tmp_path / "empty"), "--workers", "1"]) == 1
+
+
+WITHOUT_TORCH = """
+import sys
+from oacore.__main__ import main
+def done(*words):
+    try:
+        return main([*words])
+    except SystemExit as end:
+        return end.code
+cohort, predictions, out = sys.argv[1:]
+for command in ("check", "phantom", "measure", "cache", "train", "explain", "stats", "audit"):
+    assert done(command, "--help") == 0, command
+assert done("check", cohort, "--workers", "1") == 0
+assert done("measure", cohort, "--workers", "1", "--out", out) == 0
+assert done("stats", "--predictions", predictions, "--out", out) == 0
+assert done("audit", "--out", out) == 0
+assert done("fetch", "oaizib-cm") == 2
+assert "torch" not in sys.modules
+"""
+
+
+def test_commands_that_need_no_network_start_without_torch(phantom, tmp_path):
+    (tmp_path / "published").mkdir()
+    words = [phantom, invented(tmp_path / "published"), tmp_path / "out.csv"]
+    code = [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)]
+    done = subprocess.run(code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):

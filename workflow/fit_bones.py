@@ -19,6 +19,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from oacore.data.volumes import read_canonical
+from oacore.files import write
 from oacore.instruments.phantom.bones import mean_femur, mean_tibia
 
 TABLE = Path(__file__).resolve().parent.parent / "oacore/instruments/phantom/mean_knee.csv"
@@ -48,12 +49,11 @@ START = {
 # fmt: on
 LIMITS = {"femur": (-10.0, 62.0), "tibia": (-26.0, 20.0)}  # z: the template ends beyond
 LABEL = {"femur": 1, "tibia": 3}
+STEPS = 600  # of gradient descent
 FORM: dict[str, Callable[..., torch.Tensor]] = {"femur": mean_femur, "tibia": mean_tibia}
 
 
-def fit_bone(
-    bone: str, labels: np.ndarray, spacing: np.ndarray, steps: int = 600
-) -> tuple[dict[str, float], float]:
+def fit_bone(bone: str, labels: np.ndarray, spacing: np.ndarray) -> tuple[dict[str, float], float]:
     """Constants of one bone, and the mean distance in mm of its surface from the labels'."""
     inside = labels == LABEL[bone]
     distance = distance_transform_edt(~inside, sampling=spacing)
@@ -72,8 +72,8 @@ def fit_bone(
     start = START[bone]
     scale = {name: torch.ones((), requires_grad=True) for name in start}
     optimizer = torch.optim.Adam(scale.values(), lr=0.02)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step in range(steps):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for step in range(STEPS):
         some = torch.randint(
             0, len(target), (60_000,), generator=torch.Generator().manual_seed(step)
         )
@@ -104,7 +104,7 @@ def main() -> None:
         fitted, gaps[bone] = fit_bone(bone, np.asarray(labels), spacing)
         rows += [{"bone": bone, "name": name, "value": value} for name, value in fitted.items()]
     body = pd.DataFrame(rows).to_csv(index=False)
-    TABLE.write_text(HEADER.format(**gaps) + body, encoding="utf-8")
+    write(TABLE, HEADER.format(**gaps) + body)
 
 
 if __name__ == "__main__":

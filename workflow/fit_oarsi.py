@@ -1,7 +1,7 @@
 """Fit the model of OARSI grades given KL to counted grade patterns of real knees.
 
-``python -m workflow.fit_oarsi COUNTS.csv`` writes `oacore/instruments/phantom/oarsi_model.csv`
-anew.
+``python -m workflow.fit_oarsi FOLDER`` reads the table of readings that ``oacore fetch references``
+leaves in FOLDER, and writes `oacore/instruments/phantom/oarsi_model.csv` anew.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm, qmc
 
 from oacore.errors import InputError
+from oacore.files import write
 from oacore.hierarchy import N_GRADES
 from oacore.instruments.phantom.grades import (
     COPULA_GRADES,
@@ -30,6 +31,7 @@ from oacore.instruments.phantom.grades import (
     read_model,
     signs,
 )
+from oacore.instruments.phantom.template import read_grade_patterns
 
 SITES = OSTEOPHYTES + NARROWINGS
 COLUMNS = ["KL", "FL", "FM", "TL", "TM", "JM", "JL", "count"]
@@ -179,8 +181,8 @@ def fit_oarsi(counts: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     counts : DataFrame
-        Columns KL, FL, FM, TL, TM (osteophytes), JL, JM (narrowing), count: knees of each
-        pattern.
+        As :func:`.template.read_grade_patterns` gives them: KL, FL, FM, TL, TM (osteophytes), JL,
+        JM (narrowing), count (knees of each pattern).
 
     Returns
     -------
@@ -243,11 +245,16 @@ def _moments(table: pd.DataFrame) -> list[tuple[int, str, str, str, str, float]]
     return rows
 
 
-def main(path: str) -> None:
-    """Fit to the counts at `path` and write the model."""
-    model = fit_oarsi(pd.read_csv(path))
-    MODEL.write_text(HEADER + model.to_csv(index=False), encoding="utf-8")
+def main(folder: str) -> int:
+    """Fit to the readings in a folder and write the model."""
+    try:
+        model = fit_oarsi(read_grade_patterns(folder))
+    except InputError as error:
+        print(f"fit_oarsi: {error}", file=sys.stderr)
+        return 2
+    write(MODEL, HEADER + model.to_csv(index=False))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))

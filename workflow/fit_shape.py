@@ -1,9 +1,8 @@
 """Fit the bone-shape modes of the phantom knee to landmarks of real radiographs.
 
-``python -m workflow.fit_shape LANDMARKS.csv`` writes `oacore/instruments/phantom/shape_modes.csv`
-and
-`oacore/instruments/phantom/shape_scores.csv` anew. The landmarks are those that
-``oacore fetch references`` downloads (Tiulpin et al. 2019, doi:10.1109/ICCVW.2019.00046).
+``python -m workflow.fit_shape LANDMARKS.csv`` writes `shape_modes.csv` and `shape_scores.csv` in
+`oacore/instruments/phantom` anew. The landmarks are those that ``oacore fetch references``
+downloads (Tiulpin et al. 2019, doi:10.1109/ICCVW.2019.00046).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
+from oacore.files import write
 
 PIXEL_MM = 0.3
 MODES = 4
@@ -212,7 +212,7 @@ def main(path: str) -> None:
         ("shape_scores.csv", "scores of the modes.", SCORES_HEADER, shape.scores),
     ]:
         header = SOURCE.format(what=what, knees=len(landmarks)) + columns
-        (DATA / name).write_text(header + table.to_csv(index=False), encoding="utf-8")
+        write(DATA / name, header + table.to_csv(index=False))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from oacore.data.download import fetch_source
 from oacore.data.sources import missing_files, needed_files, source_cache, sources_table
 from oacore.errors import InputError
 from oacore.instruments.phantom import template
-from oacore.instruments.published.published import FILES, read_published
+from oacore.instruments.published.predictions import FILES, read_published
 from oacore.instruments.radiomics.table import read_radiomics
 
 pytestmark = pytest.mark.usefixtures("loopback_only")

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from oacore.errors import InputError
-from oacore.instruments.published.published import read_published
+from oacore.instruments.published.predictions import read_published
 from oacore.metrics import clinical
 from oacore.metrics.predictions import MODEL, PROB_KL
 from oacore.metrics.resampling import resample_counts

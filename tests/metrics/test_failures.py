@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from oacore.errors import InputError
-from oacore.instruments.published.published import read_published
+from oacore.instruments.published.predictions import read_published
 from oacore.metrics import failures
 from tests.helpers import model
 

@@ -8,7 +8,7 @@ from oacore.errors import InputError
 from oacore.hierarchy import reader_table
 from oacore.instruments.phantom import figures as figures_knee
 from oacore.instruments.published import figures as figures_published
-from oacore.instruments.published.published import read_published
+from oacore.instruments.published.predictions import read_published
 from oacore.plots import basic as figures
 
 TRAIN, TEST = (82, 46, 86, 111, 58), (21, 12, 22, 28, 15)

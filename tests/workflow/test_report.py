@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from oacore.instruments.evidence import claims as module
+from oacore.instruments.published.predictions import compare_table1, read_published
 from oacore.instruments.published.protocol import released_protocol
-from oacore.instruments.published.published import compare_table1, read_published
 from oacore.results import keep
 from workflow import report
 

@@ -12,7 +12,7 @@ from oacore.errors import InputError
 from oacore.instruments.audit.findings import COLUMNS, audit, carried_tables, in_order, read_printed
 from oacore.instruments.audit.printed import CARRIED
 from oacore.instruments.audit.trial import KINDS, detection_rates
-from oacore.instruments.published.published import SETTINGS, read_published
+from oacore.instruments.published.predictions import SETTINGS, read_published
 from oacore.metrics.significance import mcnemar
 
 

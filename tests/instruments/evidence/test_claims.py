@@ -5,8 +5,8 @@ import pytest
 
 from oacore.instruments.evidence import claims as module
 from oacore.instruments.evidence.claims import FAILS, HOLDS, OPEN, PARTLY, judge, judge_effects
+from oacore.instruments.published.predictions import compare_table1, read_published
 from oacore.instruments.published.protocol import released_protocol
-from oacore.instruments.published.published import compare_table1, read_published
 from oacore.metrics.scores import METRICS
 from oacore.names import BACKBONE_NAMES
 

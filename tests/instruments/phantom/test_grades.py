@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal, norm, spearmanr
 
+import workflow.fit_oarsi
 from oacore.errors import InputError
 from oacore.instruments.phantom.grades import (
     DOMINANCE,
@@ -15,7 +16,9 @@ from oacore.instruments.phantom.grades import (
     kl_from_oarsi,
     sample_grades,
 )
-from workflow.fit_oarsi import MODEL, bivariate_cdf, fit_oarsi, polychoric
+from oacore.instruments.phantom.template import GRADES
+from tests.helpers import readings
+from workflow.fit_oarsi import MODEL, bivariate_cdf, fit_oarsi, main, polychoric
 
 SITES = OSTEOPHYTES + NARROWINGS
 KNEES = 20_000  # drawn a grade: four standard errors of a share are at most .014
@@ -224,11 +227,17 @@ def test_grades_that_are_none(kl):
         sample_grades(kl, np.random.default_rng(0))
 
 
-def test_refit_gives_the_committed_model(counts):
-    text = {"first": str, "second": str}
-    with MODEL.open() as file:
-        committed = pd.read_csv(file, comment="#", dtype=text, keep_default_na=False)
-    refit = fit_oarsi(counts)
+def test_a_fit_to_the_fetched_readings_gives_the_committed_model(counts, tmp_path, monkeypatch):
+    def read(path):
+        text = {"first": str, "second": str}
+        return pd.read_csv(path, comment="#", dtype=text, keep_default_na=False)
+
+    committed = read(MODEL)
+    monkeypatch.setattr(workflow.fit_oarsi, "MODEL", tmp_path / "model.csv")
+    assert main(str(tmp_path)) == 2 and not (tmp_path / "model.csv").exists()
+    readings(counts).to_excel(tmp_path / GRADES, index=False)
+    assert main(str(tmp_path)) == 0
+    refit = read(tmp_path / "model.csv")
     keys = ["kl", "kind", "side", "first", "second"]
     assert refit[keys].astype(str).equals(committed[keys].astype(str))
     # Printed to four decimals; another numpy may sum, and draw the moments, in another way.

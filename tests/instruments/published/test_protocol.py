@@ -14,8 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from oacore.errors import InputError
 from oacore.instruments.published import protocol
-from oacore.instruments.published.predictions import read_predictions
-from oacore.instruments.published.published import read_published
+from oacore.instruments.published.predictions import read_predictions, read_published
 from oacore.metrics.predictions import COLUMNS, PROB_KL
 from oacore.names import SUPERVISION_NAMES
 from tests.helpers import invented, model

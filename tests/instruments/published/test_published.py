@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from oacore.errors import InputError
-from oacore.instruments.published import published
+from oacore.instruments.published import predictions as published
 from oacore.metrics.predictions import PROB_KL
 from oacore.metrics.scores import table1
 from tests.helpers import invented

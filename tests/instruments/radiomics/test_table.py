@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
+from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from oacore.data.sources import needed_files
 from oacore.errors import InputError
-from oacore.instruments.published.published import read_published
+from oacore.instruments.published.predictions import read_published
 from oacore.instruments.radiomics import table as radiomics
 from oacore.instruments.radiomics.benchmark import external_benchmark, knees_behind
 from oacore.instruments.radiomics.figures import beside_each_other, feature_correlations
@@ -35,6 +37,7 @@ from oacore.metrics.compare import compare_supervisions
 from oacore.metrics.predictions import PROB_KL, check_one_model
 from oacore.metrics.resampling import resample_counts
 from oacore.metrics.scores import METRICS, model_metrics, table1
+from workflow import tune_radiomics
 
 pytestmark = pytest.mark.usefixtures("loopback_only")
 FILES = needed_files("radiomics")
@@ -333,6 +336,64 @@ def test_tuning_ranks_settings_by_the_training_knees(splits):
     table = tune(train, [Settings(epochs=0), Settings(epochs=4)], seed=0)
     assert table["epochs"].tolist() == [4, 0] and table["score"].is_monotonic_decreasing
     assert table["score"][1] == pytest.approx(0.5, abs=0.15)
+
+
+class Network(BaseEstimator):
+    """The network as scikit-learn searches it: prediction needs the training rows."""
+
+    def __init__(self, settings=None):
+        self.settings = settings
+
+    def fit(self, rows, y=None):
+        self.rows_ = rows
+        return self
+
+    def score(self, held, y=None):
+        found = network_predictions(self.rows_, held, [0], self.settings)
+        by = {name: of.reset_index(drop=True) for name, of in found.groupby("supervision")}
+        scores = [roc_auc_score(by[name]["oa"], by[name]["prob_oa"]) for name in ONE_EACH["oa"]]
+        scores += [
+            roc_auc_score(by[name]["kl"], by[name][PROB_KL].astype(float), multi_class="ovr")
+            for name in ONE_EACH["kl"]
+        ]
+        return np.mean(scores)
+
+
+ONE_EACH = {"oa": ("single_oa", "dual"), "kl": ("single_kl", "dual")}
+
+
+def test_tuning_chooses_as_scikit_learns_grid_search_does():
+    rng = np.random.default_rng(0)
+    kl = rng.permutation(np.arange(60) % 5)
+    rows = pd.DataFrame({"case_id": np.arange(60), "split": "train", "kl": kl, "oa": kl >= 2})
+    for region in REGIONS.values():
+        rows[f"{region} shape_Sphericity"] = 0.4 * kl + rng.normal(size=60)
+    rows["oa"] = rows["oa"].astype(int)
+    grid = [Settings(4, 0.0, 0.01, epochs) for epochs in (0, 3, 30)]
+    table = tune(rows, grid, seed=0)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    search = GridSearchCV(Network(), {"settings": grid}, cv=list(folds.split(rows, kl)))
+    search.fit(rows)
+    assert Settings(**table.drop(columns="score").iloc[0]) == search.best_params_["settings"]
+    theirs = np.sort(search.cv_results_["mean_test_score"])[::-1]
+    np.testing.assert_allclose(table["score"], theirs, atol=1e-12)
+    assert theirs[0] > theirs[-1] + 0.1, "the settings hardly differ"
+
+
+def test_the_search_is_written_as_a_table(knees, tmp_path, monkeypatch, capsys):
+    given = knees.groupby(["split", "kl"]).head(6)
+    monkeypatch.setattr(tune_radiomics, "read_radiomics", lambda folder: given)
+    monkeypatch.setattr(tune_radiomics, "GRID", [Settings(epochs=0), Settings()])
+    out = tmp_path / "new/tuned.csv"
+    monkeypatch.setattr("sys.argv", ["tune_radiomics", "folder", str(out)])
+    assert tune_radiomics.main() == 0
+    table = pd.read_csv(out)
+    assert list(table) == [*vars(Settings()), "score"] and len(table) == 2
+    assert "2 settings; chapter 11's is number 1" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.argv", ["tune_radiomics", str(tmp_path), str(out)])
+    assert tune_radiomics.main() == 2
+    assert "oacore fetch radiomics" in capsys.readouterr().err
 
 
 def test_intervals_are_the_bootstraps(splits):
