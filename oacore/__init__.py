@@ -9,7 +9,7 @@ The leaves, which need nothing else of the package:
     ``fingerprint``, ``results``
 
 ``data``: knees on disk, and as networks see them
-    ``cohort``, ``check``, ``volumes``, ``cache``, ``download``
+    ``cohort``, ``check``, ``volumes``, ``cache``, ``sources``, ``download``
 ``models``: the encoders, and the heads that read them
     ``resnet3d``, ``m3t``, ``nnmamba``, ``heads``, ``shapes``, ``weights``
 ``models.scan``: one recurrence, three ways to compute it
@@ -36,7 +36,7 @@ The leaves, which need nothing else of the package:
 ``instruments.audit``: printed tables, checked by their own arithmetic
     ``printed``, ``counts``, ``ranks``, ``overlap``, ``sums``, ``findings``, ``trial``, ``figures``
 ``instruments.published``: the paper's predictions and its protocol
-    ``published``, ``predictions``, ``protocol``, ``figures``
+    ``predictions``, ``protocol``, ``figures``
 ``instruments.radiomics``: numbers of the same knees, and models on them
     ``table``, ``models``, ``benchmark``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
