@@ -23,6 +23,7 @@ def oa_balanced(predictions: pd.DataFrame, counts: np.ndarray) -> np.ndarray:
 '''
 ASKED = """
 import pandas as pd
+from oacore.instruments.published.predictions import printed_table1
 from oacore.instruments.published.protocol import as_released, released_protocol
 from oacore.metrics.compare import compare_effects, compare_supervisions
 from oacore.metrics.scores import paired_bootstrap, table1
@@ -40,6 +41,7 @@ assert "oa_balanced" in set(compare_effects(runs, n_resamples=20, seed=0)["metri
 assert (mean_over_seeds(scores)["metric"] == "oa_balanced").sum() == 6
 fig = interval_panels(effects.assign(series="Dual minus single"))
 assert "OA balanced accuracy" in fig.layout.yaxis.ticktext
+assert printed_table1().shape == (9, 8)  # the paper prints no such figure
 """
 
 

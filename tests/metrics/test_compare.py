@@ -15,7 +15,6 @@ from oacore.metrics.compare import (
 )
 from oacore.metrics.scores import METRICS, table1
 from oacore.metrics.seeds import compare_by_seed, mean_over_seeds, seed_and_knee_interval
-from oacore.plots.intervals import interval_panels
 
 GRADES = [f"prob_kl_{k}" for k in range(5)]
 
@@ -268,37 +267,3 @@ def test_means_and_ranges_over_seeds():
     expected = [3, np.mean(values), min(values), max(values)]
     assert list(row[["seeds", "value", "seed_low", "seed_high"]]) == pytest.approx(expected)
     assert ("single_oa", "kl_acc") not in table.index and len(table) == 9
-
-
-def test_panels_show_each_value_in_its_place():
-    rows = [
-        {
-            "panel": panel,
-            "series": series,
-            "metric": metric,
-            "value": v,
-            "low": v - 0.1,
-            "high": 0.9,
-        }
-        for panel, v in (("ResNet3D", 0.2), ("M3T", 0.4))
-        for series in ("Single-OA", "Dual")
-        for metric in ("oa_auc", "kl_auc")
-        if (panel, series) != ("M3T", "Single-OA")
-    ]
-    fig = interval_panels(pd.DataFrame(rows), "difference (95% interval)")
-    assert [a.text for a in fig.layout.annotations] == ["ResNet3D", "M3T"]
-    drawn = [(t.name, t.yaxis, t.showlegend, list(t.x)) for t in fig.data]
-    assert drawn == [
-        ("Single-OA", "y", True, [0.2, 0.2]),
-        ("Dual", "y", True, [0.2, 0.2]),
-        ("Dual", "y2", False, [0.4, 0.4]),
-    ]
-    assert fig.data[0].marker.color != fig.data[1].marker.color == fig.data[2].marker.color
-    assert fig.data[1].marker.color == "#009E73"  # Dual's, in all figures of the book
-    np.testing.assert_allclose(fig.data[0].error_x.array, 0.7)
-    np.testing.assert_allclose(fig.data[0].error_x.arrayminus, 0.1)
-    assert list(fig.layout.yaxis.ticktext) == ["OA AUC", "KL macro-AUC"]
-    assert sum(shape.x0 == 0 for shape in fig.layout.shapes) == 2  # zero, in each panel
-    assert not interval_panels(pd.DataFrame(rows), line=None).layout.shapes
-    with pytest.raises(InputError, match="lacks the column 'series'"):
-        interval_panels(pd.DataFrame(rows).drop(columns="series"))
