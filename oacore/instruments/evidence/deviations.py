@@ -15,7 +15,7 @@ import yaml
 
 from oacore.errors import InputError
 from oacore.metrics.seeds import compare_by_seed, seed_and_knee_interval
-from oacore.names import METRIC_NAMES, written
+from oacore.names import BACKBONE_NAMES, METRIC_NAMES, written
 from oacore.profile import Profile, Recipe
 
 #: Kinds of evidence in words, {} for the knees of the cohort.
@@ -185,3 +185,171 @@ def in_words(effects: pd.DataFrame, setting: str) -> str:
             f"{first['knees']} knees and {seeds}."
         )
     return "\n".join(sentences) or NOT_TRAINED
+
+
+# Sentences of chapter 7's list, each from the numbers that the chapter computes.
+
+
+def heads_in_words(
+    effects: pd.DataFrame,
+    shares: pd.DataFrame,
+    paths: Mapping[str, Mapping[str, Any]],
+    profile: Profile,
+) -> str:
+    """Say what cascaded heads change, and how often the two heads contradict each other.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        Of :func:`variant_effects`, over seeds.
+    shares : DataFrame
+        Share of knees on which a model's heads contradict each other: a row a model, a column
+        a seed.
+    paths : mapping of a model to what :func:`.gradients.gradient_path` gives
+    profile : Profile
+    """
+    said = in_words(effects, "heads")
+    for name, recipe in profile.variants.items():
+        if recipe.heads != "cascaded":
+            continue
+        base = recipe.backbone
+        mean = shares.loc[[name, base]].dropna(axis=1).mean(axis=1)  # of the seeds that both have
+        said += (
+            f"\n{name}: its heads contradict each other on {mean[name]:.1%} of the knees, parallel "
+            f"ones on {mean[base]:.1%}; {paths[name]['oa_seen_by_kl']:.0%} of the OA gradient goes "
+            f"through the KL head, {paths[base]['oa_seen_by_kl']:.0%} when parallel."
+        )
+    return said
+
+
+def logits_in_words(gap: float, pull: float) -> str:
+    """Say what two OA logits change: a difference in nats, and a factor of the gradient."""
+    return (
+        f"Nothing in value (difference {gap:.0e} nats); two outputs learn as if at "
+        f"{pull:.1f} times the learning rate."
+    )
+
+
+def size_in_words(sizes: pd.DataFrame, backbone: str) -> str:
+    """Say how many parameters a backbone has under profiles paper and text, columns of a table."""
+    paper, text = sizes.loc[backbone, ["paper", "text"]] / 1e6
+    return f"{paper:.1f} million parameters under profile paper, {text:.1f} under text"
+
+
+def gap_in_words(gap: Mapping[str, float], weights: str) -> str:
+    """Say how wrong the cut shortcut's input gradient is, see :func:`.gradients.gradient_gap`."""
+    return (
+        f"The OA logit changes by {gap['values']:.0g}; its input gradient is off by "
+        f"{gap['relative']:.0%} of its length (cosine {gap['cosine']:.2f}, {weights} weights)."
+    )
+
+
+def axes_in_words(axes: pd.DataFrame) -> dict[str, str]:
+    """Say how the axis depends on the vector and on the knees that it is fitted on.
+
+    Parameters
+    ----------
+    axes : DataFrame
+        By `backbone`, `vector`, `length` and `fitted on`: rho_kl, oa_auc and pc1_share.
+
+    Returns
+    -------
+    dict
+        "penultimate", of nnMamba's vectors fitted on the training knees, and "severity_axis".
+    """
+
+    def line(rows: pd.DataFrame, which: str) -> str:
+        names = {"|rho|": "rho_kl", "OA AUC": "oa_auc", "share of variance": "pc1_share"}
+        parts = (
+            f"{name} {' / '.join(f'{value:.2f}' for value in rows[column])}"
+            for name, column in names.items()
+        )
+        return f"{which}: {', '.join(parts)}"
+
+    lengths = axes.loc["nnmamba"].xs("train", level="fitted on").droplevel("vector")
+    both = axes.xs("features", level="vector").droplevel("length")
+    lines = [
+        line(rows, BACKBONE_NAMES[str(name)])
+        for name, rows in both.groupby(level="backbone", sort=False)
+    ]
+    return {
+        "penultimate": line(lengths, " / ".join(f"{n} features" for n in lengths.index)),
+        "severity_axis": "\n".join(["Fitted on test / training knees.", *lines]),
+    }
+
+
+def grids_in_words(knees: pd.DataFrame, rescaled: float, grid: tuple[int, ...]) -> dict[str, str]:
+    """Say what a second z-score and another resampling change.
+
+    Parameters
+    ----------
+    knees : DataFrame
+        A row a knee: the largest change by a second z-score on one grid, two standard
+        deviations, and the difference of the two resamplings (root mean square).
+    rescaled : float
+        The largest change of a voxel by a z-score after resampling.
+    grid : tuple of int
+    """
+    return {
+        "z_score": f"On one grid nothing ({knees.iloc[:, 0].max():.0e}); after resampling a voxel "
+        f"changes by up to {rescaled:.2f} standard deviations.",
+        "resample": f"Volumes differ by {knees.iloc[:, 3].mean():.2f} standard deviations (root "
+        f"mean square, {len(knees)} knees) on a grid of {' x '.join(map(str, grid))}.",
+    }
+
+
+def ungraded_in_words(missing: Mapping[str, int]) -> str:
+    """Say how many knees have no grade, by split."""
+    return (
+        f"{missing['train']} training and {missing['test']} test knees without a grade: "
+        "the released KL and Dual trainers stop, ours leave them out."
+    )
+
+
+def spread_in_words(spread: pd.DataFrame) -> str:
+    """Say how far seeds of one model lie apart.
+
+    Parameters
+    ----------
+    spread : DataFrame
+        Of :func:`.seeds.mean_over_seeds`, with a column `range`.
+    """
+    if spread["seeds"].max() == 1:
+        return f"{NOT_TRAINED} Each model has one seed."
+    widest = spread.groupby("metric")["range"].agg(["median", "max"])
+    models = len(spread.groupby(["backbone", "supervision"]))
+    parts = (
+        f"{METRIC_NAMES[key]} by {widest.loc[key, 'median']:.3f}, at most "
+        f"{widest.loc[key, 'max']:.3f}"
+        for key in ("oa_auc", "kl_auc")
+    )
+    return (
+        f"Seeds of one model differ in {'; in '.join(parts)} (median and largest range of "
+        f"{models} models)."
+    )
+
+
+def epochs_in_words(late: pd.DataFrame) -> str:
+    """Say how much the training loss still changed in the second half of the epochs.
+
+    Parameters
+    ----------
+    late : DataFrame
+        A row a backbone: `epochs`, `loss at half`, `loss at the end`.
+    """
+    changes = (
+        f"{row['loss at the end'] - row['loss at half']:+.2f} ({name}, {row['epochs']:.0f} epochs)"
+        for name, row in late.iterrows()
+    )
+    return (
+        "In the second half of this build's epochs Dual's training loss still changed by "
+        f"{', '.join(changes)} nats; 50 against 100 epochs are not trained here."
+    )
+
+
+def left_out_in_words(shares: pd.Series) -> str:
+    """Say how much cartilage a measure without the lateral tibia leaves out, a share a knee."""
+    return (
+        f"{shares.mean():.1%} of a knee's cartilage is left out, between {shares.min():.1%} and "
+        f"{shares.max():.1%} ({len(shares)} knees)."
+    )

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from oacore.errors import InputError
 from oacore.instruments.architecture.gradients import gradient_gap, gradient_path
 from oacore.instruments.axis.axis import severity_axis
+from oacore.instruments.evidence import deviations as words
 from oacore.instruments.evidence.deviations import (
     EVIDENCE,
     NOT_TRAINED,
@@ -304,3 +305,78 @@ def test_no_axis_without_variance_and_no_other_split():
     assert all(np.isnan(value) for value in dead.values())
     with pytest.raises(InputError, match='give "train" or "test"'):
         severity_axis(features, kl, test, "all")
+
+
+# Sentences from numbers
+
+
+def test_sentences_of_the_list_hold_the_numbers_that_they_are_given():
+    sizes = pd.DataFrame({"paper": [33.2e6], "text": [14.4e6]}, index=["resnet3d"])
+    assert words.size_in_words(sizes, "resnet3d") == (
+        "33.2 million parameters under profile paper, 14.4 under text"
+    )
+    assert "difference 2e-16 nats" in words.logits_in_words(2e-16, 2.04)
+    assert "at 2.0 times the learning rate" in words.logits_in_words(2e-16, 2.04)
+    gap = {"values": 3e-7, "relative": 0.256, "cosine": 0.984}
+    assert words.gap_in_words(gap, "trained") == (
+        "The OA logit changes by 3e-07; its input gradient is off by 26% of its length "
+        "(cosine 0.98, trained weights)."
+    )
+    left = words.left_out_in_words(pd.Series([0.1, 0.2, 0.3]))
+    assert left.startswith("20.0% of") and "between 10.0% and 30.0% (3 knees)" in left
+    said = words.ungraded_in_words(pd.Series({"train": 3, "test": 1}))
+    assert said.startswith("3 training and 1 test knees")
+    late = pd.DataFrame(
+        {"epochs": [4], "loss at half": [1.0], "loss at the end": [0.75]}, index=["m3t"]
+    )
+    assert "changed by -0.25 (m3t, 4 epochs) nats" in words.epochs_in_words(late)
+
+
+def test_grids_name_the_largest_change_and_the_mean_difference():
+    knees = pd.DataFrame([[1e-7, 0.9, 0.8, 0.2], [4e-7, 0.9, 0.8, 0.4]])
+    said = words.grids_in_words(knees, 0.123, (16, 24, 32))
+    assert "nothing (4e-07)" in said["z_score"] and "0.12 standard" in said["z_score"]
+    assert "by 0.30 standard" in said["resample"] and "2 knees" in said["resample"]
+    assert said["resample"].endswith("on a grid of 16 x 24 x 32.")
+
+
+def test_seeds_differ_by_their_median_and_largest_range_or_there_is_one():
+    rows = [("a", "oa_auc", 0.1), ("a", "kl_auc", 0.2), ("b", "oa_auc", 0.3), ("b", "kl_auc", 0.4)]
+    spread = pd.DataFrame(rows, columns=["backbone", "metric", "range"])
+    spread = spread.assign(supervision="dual", seeds=3)
+    assert words.spread_in_words(spread) == (
+        "Seeds of one model differ in OA AUC by 0.200, at most 0.300; in KL macro-AUC by 0.300, at "
+        "most 0.400 (median and largest range of 2 models)."
+    )
+    assert words.spread_in_words(spread.assign(seeds=1)).startswith(NOT_TRAINED)
+
+
+def test_cascaded_heads_are_compared_on_the_seeds_that_both_have():
+    profile = with_variants(cascade={"heads": "cascaded"})
+    shares = pd.DataFrame({"0": [0.1, 0.3], "1": [0.5, np.nan]}, index=["cascade", "resnet3d"])
+    paths = {"cascade": {"oa_seen_by_kl": 0.75}, "resnet3d": {"oa_seen_by_kl": 0.5}}
+    effects = pd.DataFrame(columns=["variant", "changes"], dtype=object)
+    said = words.heads_in_words(effects, shares, paths, profile).splitlines()
+    assert said[0] == NOT_TRAINED
+    assert "contradict each other on 10.0% of the knees, parallel ones on 30.0%" in said[1]
+    assert "75% of the OA gradient goes through the KL head, 50% when parallel" in said[1]
+
+
+def test_axes_are_told_by_vector_and_by_the_knees_they_are_fitted_on():
+    places = [("nnmamba", "pooled", 64), ("nnmamba", "features", 32), ("m3t", "features", 16)]
+    rows = [
+        (*place, fit, first + number / 10, 0.5, 0.25)
+        for number, place in enumerate(places)
+        for fit, first in (("test", 0.1), ("train", 0.6))
+    ]
+    columns = ["backbone", "vector", "length", "fitted on", "rho_kl", "oa_auc", "pc1_share"]
+    axes = pd.DataFrame(rows, columns=columns).set_index(columns[:4])
+    said = words.axes_in_words(axes)
+    assert said["penultimate"] == (
+        "64 features / 32 features: |rho| 0.60 / 0.70, OA AUC 0.50 / 0.50, share of variance "
+        "0.25 / 0.25"
+    )
+    assert said["severity_axis"].splitlines()[:2] == [
+        "Fitted on test / training knees.",
+        "nnMamba: |rho| 0.20 / 0.70, OA AUC 0.50 / 0.50, share of variance 0.25 / 0.25",
+    ]
