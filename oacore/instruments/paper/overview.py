@@ -25,6 +25,8 @@ _BONE, _CARTILAGE = "#E9E4D8", OKABE_ITO["sky blue"]
 _GRADES = [matplotlib.colors.to_hex(c) for c in matplotlib.colormaps["cividis"](
     np.linspace(0, 1, N_GRADES))]  # fmt: skip
 
+_COUNTS = {3: "three", 4: "four", 5: "five", 6: "six"}
+
 # A sagittal knee in a box of 20 x 20: control points of smooth closed outlines.
 _FEMUR = [(6, 20), (6.5, 15), (4, 12), (4.5, 8.8), (8.5, 8.2), (12.5, 8.2), (16, 9.4),
           (16, 12.5), (13, 15), (13.2, 20)]  # fmt: skip
@@ -65,10 +67,12 @@ def _network(ax: Axes) -> None:
 
     _box(ax, 42, 58, 30, 29, "#F4F4F4", GREY)
     _words(ax, 57, 83, "encoder", weight="bold")
+    step = 21 / len(BACKBONE_NAMES)
+    high = step * 5.5 / 7
     for i, name in enumerate(BACKBONE_NAMES.values()):
-        _box(ax, 45, 74.5 - 7 * i, 24, 5.5, "#FFFFFF", GREY, rounding=0.8)
-        _words(ax, 57, 77.25 - 7 * i, name)
-    _words(ax, 57, 54.5, "one of three")
+        _box(ax, 45, 80 - high - step * i, 24, high, "#FFFFFF", GREY, rounding=0.8)
+        _words(ax, 57, 80 - high / 2 - step * i, name)
+    _words(ax, 57, 54.5, f"one of {_COUNTS.get(len(BACKBONE_NAMES), len(BACKBONE_NAMES))}")
     _arrow(ax, (73, 72), (79, 72))
 
     for i, shade in enumerate((0.75, 0.2, 0.5, 0.9, 0.35, 0.6)):
