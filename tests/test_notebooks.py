@@ -9,6 +9,8 @@ import pytest
 from tests.helpers import ROOT
 
 LONGEST = 25  # lines of a cell
+#: Calls that draw; a cell may hide its code only around one of them.
+DRAWS = ("show(", "slice_viewer(", "publish(", "slicer_page(", "slices_on_hover(")
 
 
 def faults(notebooks):
@@ -24,6 +26,9 @@ def faults(notebooks):
                 found.append(f"{where} has {lines} lines: move its logic into the package")
             if cell["outputs"] or cell["execution_count"] is not None:
                 found.append(f"{where} has outputs: clear them")
+            hidden = "hide-input" in cell["metadata"].get("tags", [])
+            if hidden and not any(call in source for call in DRAWS):
+                found.append(f"{where} hides code that draws nothing: show it")
             if ".rename(columns={" in source:
                 found.append(f"{where} renames columns: let the package name them")
             tree = ast.walk(ast.parse(source))
@@ -39,9 +44,9 @@ def test_the_notebooks_have_no_fault():
     assert faults({path.name: json.loads(path.read_text()) for path in paths}) == []
 
 
-def notebook(source="x = 1", outputs=(), count=None):
+def notebook(source="x = 1", outputs=(), count=None, tags=()):
     cell = {"cell_type": "code", "source": [source], "outputs": list(outputs)}
-    return {"cells": [{**cell, "execution_count": count}]}
+    return {"cells": [{**cell, "execution_count": count, "metadata": {"tags": list(tags)}}]}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,7 @@ def notebook(source="x = 1", outputs=(), count=None):
         ({"a": notebook("x = 1\n" * 26)}, "a, cell 0 has 26 lines"),
         ({"a": notebook(outputs=[{"output_type": "stream"}])}, "has outputs"),
         ({"a": notebook(count=3)}, "has outputs"),
+        ({"a": notebook("x = 1", tags=["hide-input"])}, "hides code"),
         ({"a": notebook("t.rename(columns={'a': 'b'})")}, "renames columns"),
         ({name: notebook("def f():\n    return 1") for name in "ab"}, "f is defined in 2"),
     ],
@@ -60,4 +66,5 @@ def test_a_fault_is_found(notebooks, said):
 
 
 def test_what_is_allowed_is_no_fault():
-    assert faults({"a": notebook("x = 1\n" * 25), "b": notebook("def f():\n    return 1")}) == []
+    some = {"a": notebook("x = 1\n" * 25), "b": notebook("def f():\n    return 1")}
+    assert faults({**some, "c": notebook("show(figure)", tags=["hide-input"])}) == []
