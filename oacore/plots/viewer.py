@@ -1,7 +1,7 @@
 """One viewer of slices: three planes, a crosshair, masks to switch, and maps where there are any.
 
 It keeps decoded volumes and cuts every plane out of them. Here the volumes travel in the page;
-:mod:`.instruments.slicer` feeds the same viewer from files beside a page and from a kernel.
+:mod:`.slicer.slicer` feeds the same viewer from files beside a page and from a kernel.
 """
 
 from __future__ import annotations

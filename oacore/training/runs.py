@@ -88,7 +88,7 @@ def load_trained(folder: str | Path) -> HierarchicalNet:
     Parameters
     ----------
     folder : path-like
-        As :func:`run_folder` gives it.
+        As :func:`.records.run_folder` gives it.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def explain(
     Parameters
     ----------
     run : path-like
-        Folder of the run, see :func:`.runs.run_folder`.
+        Folder of the run, see :func:`.records.run_folder`.
     cases : DataFrame
         Graded cases of the cohort that it was trained on.
     volumes : Volumes

@@ -42,7 +42,7 @@ def pack_cases(
     explained : path-like
         What :func:`.explain.explain` left, for all runs.
     predictions : DataFrame
-        Rows of :func:`.runs.read_runs`.
+        Rows of :func:`.records.read_runs`.
     seed : int
         Of the models.
     per_grade : int
@@ -99,7 +99,7 @@ def pack_cases(
 def outlines(
     case: pd.Series, tissues: Mapping[str, np.ndarray], lesions: bool
 ) -> dict[str, np.ndarray]:
-    """What the slicer outlines: all cartilage first, the bones, and a phantom's lesions.
+    """Masks that the slicer outlines: all cartilage first, the bones, and a phantom's lesions.
 
     Parameters
     ----------
