@@ -227,7 +227,8 @@ def findings_table(findings: pd.DataFrame) -> Html:
                 )
         buttons += "<br>"
     columns = ["verdict", "table", "row", "check", "printed", "implied"]
-    shown = findings[columns].assign(**{"data-verdict": findings["verdict"], "data-paper": papers})
+    shown = findings[columns].copy()
+    shown["data-verdict"], shown["data-paper"] = findings["verdict"], papers
     page = (
         f'<div class="oa-audit"><style>{rules}</style>{buttons}'
         '<div class="oa-table" tabindex="0" style="overflow:auto;max-height:640px;font-size:.85em">'

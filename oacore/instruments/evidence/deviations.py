@@ -266,8 +266,9 @@ def axes_in_words(axes: pd.DataFrame) -> dict[str, str]:
         )
         return f"{which}: {', '.join(parts)}"
 
-    lengths = axes.loc["nnmamba"].xs("train", level="fitted on").droplevel("vector")
-    both = axes.xs("features", level="vector").droplevel("length")
+    own = axes.loc[["nnmamba"]].droplevel("backbone")
+    lengths = pd.DataFrame(own.xs("train", level="fitted on")).droplevel("vector")
+    both = pd.DataFrame(axes.xs("features", level="vector")).droplevel("length")
     lines = [
         line(rows, BACKBONE_NAMES[str(name)])
         for name, rows in both.groupby(level="backbone", sort=False)
@@ -316,11 +317,11 @@ def spread_in_words(spread: pd.DataFrame) -> str:
     """
     if spread["seeds"].max() == 1:
         return f"{NOT_TRAINED} Each model has one seed."
-    widest = spread.groupby("metric")["range"].agg(["median", "max"])
+    ranges = spread.groupby("metric")["range"]
+    median, largest = ranges.median().to_dict(), ranges.max().to_dict()
     models = len(spread.groupby(["backbone", "supervision"]))
     parts = (
-        f"{METRIC_NAMES[key]} by {widest.loc[key, 'median']:.3f}, at most "
-        f"{widest.loc[key, 'max']:.3f}"
+        f"{METRIC_NAMES[key]} by {median[key]:.3f}, at most {largest[key]:.3f}"
         for key in ("oa_auc", "kl_auc")
     )
     return (

@@ -134,7 +134,7 @@ def by_grade(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = table[(table["by"] == "kl") & ~table["quantity"].str.contains("=")]
     wide = rows.pivot(index="quantity", columns="group", values=["measured", "real"])
-    return wide.stack(0, future_stack=True).rename_axis(columns="KL")
+    return pd.DataFrame(wide.stack(0, future_stack=True)).rename_axis(columns="KL")
 
 
 def mean_oarsi_grades(table: pd.DataFrame) -> pd.DataFrame:
@@ -154,7 +154,7 @@ def mean_oarsi_grades(table: pd.DataFrame) -> pd.DataFrame:
     parts = rows["quantity"].str.split("=", expand=True)
     weighted = rows[["measured", "real"]].mul(parts[1].astype(int), axis=0)
     means = weighted.groupby([parts[0].rename("place"), rows["group"]]).sum().unstack()
-    return means.stack(0, future_stack=True).rename_axis(columns="KL")
+    return pd.DataFrame(means.stack(0, future_stack=True)).rename_axis(columns="KL")
 
 
 def _group(knees: pd.DataFrame, by: str, group: str) -> pd.DataFrame:

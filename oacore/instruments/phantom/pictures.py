@@ -103,12 +103,14 @@ def one_person(knees: pd.DataFrame, grades: Sequence[int]) -> dict[str, pd.Serie
     """
     well = knees[knees["kl_true"] == 0]
     like = well[["size", "joint_space_medial_mm", "thickness_femur_medial_mm"]]
-    person = well.loc[((like / like.mean() - 1) ** 2).sum(axis=1).idxmin()]
+    unlike = ((like / like.mean() - 1) ** 2).sum(axis=1)
+    person = well.iloc[int(unlike.to_numpy().argmin())]
     stages = {"KL 0": person}
     for grade in grades:
         some = knees[(knees["kl_true"] == grade) & (knees["diseased"] == "medial")]
         alike = (some["size"] - person["size"]).abs().nsmallest(5).index
-        donor = some.loc[some.loc[alike, "severity"].idxmax()]
+        near = some.loc[alike]
+        donor = near.iloc[int(near["severity"].to_numpy().argmax())]
         stages[f"KL {grade}"] = pd.concat([donor.drop(PERSON), person[PERSON]])
     return stages
 
