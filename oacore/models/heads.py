@@ -71,7 +71,7 @@ class HierarchicalNet(nn.Module):
         return self.classify(z)
 
 
-def channels_last(model: nn.Module) -> nn.Module:
+def channels_last(model: HierarchicalNet) -> HierarchicalNet:
     """Lay the channels of each voxel side by side in a model's weights, as convolutions like it."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
