@@ -47,7 +47,7 @@ def mambapy_scan(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
 ) -> Tensor:
-    """Parallel scan of mambapy behind the arguments of :func:`.scan.selective`.
+    """Parallel scan of mambapy behind the arguments of :func:`.selective.selective_scan`.
 
     mambapy's own method makes exp(delta A) and delta B u, of shape (batch, length, channels,
     states), and calls its `pscan`.
