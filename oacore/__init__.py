@@ -5,7 +5,7 @@ Arrows run downwards, from each room to those above it here, and never from the 
 instrument.
 
 The leaves, which need nothing else of the package:
-    ``errors``, ``names``, ``files``, ``hierarchy``, ``profile``, ``provenance``,
+    ``errors``, ``backbones``, ``names``, ``files``, ``hierarchy``, ``profile``, ``provenance``,
     ``fingerprint``, ``results``
 
 ``data``: knees on disk, and as networks see them

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
-import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -47,7 +48,7 @@ def whole(path: str | Path) -> Iterator[Path]:
         If the disk is full.
     """
     path = Path(path)
-    part = path.with_name(f"part-{threading.get_native_id()}-{path.name}")
+    part = path.with_name(f"part-{uuid.uuid4().hex}-{path.name}")
     try:
         yield part
         replace(part, path)
@@ -78,7 +79,8 @@ def replace(part: Path, path: Path) -> None:
 def remove_parts(folder: Path) -> None:
     """Remove what killed writers left in and below a folder that nobody writes to now."""
     for part in folder.rglob("part-*"):
-        part.unlink()
+        if part.is_file() and re.match(r"part-[0-9a-f]{32}-", part.name):
+            part.unlink()
 
 
 def in_processes(
@@ -116,8 +118,7 @@ def in_processes(
     InputError
         If `workers` is below 1, or the system ended a process.
     """
-    if workers < 1:
-        raise InputError(f"workers is {workers}; give 1 or more")
+    _require_workers(workers)
     items = list(items)
     with tqdm(total=done + len(items), initial=done, desc=label, unit=unit) as bar:
         if workers == 1:
@@ -137,9 +138,15 @@ def in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int, label: str, unit: str
 ) -> list[Result]:
     """Call a function on each item in threads, as :func:`in_processes` does."""
+    _require_workers(workers)
     items = list(items)
     with tqdm(total=len(items), desc=label, unit=unit) as bar:
         return _collected(ThreadPoolExecutor(workers), work, items, bar)
+
+
+def _require_workers(workers: int) -> None:
+    if workers < 1:
+        raise InputError(f"workers is {workers}; give 1 or more")
 
 
 def _collected(

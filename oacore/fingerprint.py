@@ -53,25 +53,29 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
     -------
     list of str
         Paths below `root`, sorted: modules of ``oacore`` (entries among them), and the data
-        files in it whose names stand in those modules.
+        files in it whose names stand in those modules. A package's ``__init__`` that does nothing
+        is none of them: what it says changes with every module that is added.
     """
     # profiles.yml is left out: jobs depend on the settings they use, one by one.
-    data = {
-        path.name: str(path.relative_to(root))
-        for path in (root / "oacore").rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "profiles.yml"
-    }
+    data: dict[str, set[str]] = {}
+    for path in (root / "oacore").rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "profiles.yml":
+            data.setdefault(path.name, set()).add(str(path.relative_to(root)))
     found: set[str] = set()
+    seen: set[str] = set()
     waiting = list(entries)
     while waiting:
         entry = waiting.pop()
-        if entry in found:
+        if entry in seen:
+            continue
+        seen.add(entry)
+        tree = ast.parse((root / entry).read_text(encoding="utf-8"))
+        if entry.endswith("__init__.py") and _says_only(tree):
             continue
         found.add(entry)
-        tree = ast.parse((root / entry).read_text(encoding="utf-8"))
         needed = set(imported_files(tree, entry, root)) | set(_packages(entry, root))
-        found |= {data[word] for word in _words(tree) if word in data}
-        waiting += sorted(needed - found)
+        found |= {file for word in _words(tree) for file in data.get(word, ())}
+        waiting += sorted(needed - seen)
     return sorted(found)
 
 
@@ -92,6 +96,15 @@ def imported_files(tree: ast.Module, entry: str, root: Path = ROOT) -> Iterator[
             for file in (f"{stem}.py", f"{stem.rpartition('/')[0]}.py", f"{stem}/__init__.py"):
                 if (root / file).is_file():
                     yield file
+
+
+def _says_only(tree: ast.Module) -> bool:
+    """Whether a file holds nothing but a docstring and a version."""
+    return all(
+        (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__")
+        for node in tree.body
+    )
 
 
 def _packages(entry: str, root: Path) -> Iterator[str]:

@@ -60,8 +60,11 @@ def test_a_killed_writer_leaves_the_old_file_and_what_it_left_can_be_removed(tmp
     killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert path.read_text() == "old" and len(names(path.parent)) == 2
+    (tmp_path / "part-notes.txt").write_text("a user's")
+    (tmp_path / "sub/part-1").mkdir()
     remove_parts(tmp_path)
-    assert names(path.parent) == ["one.txt"]
+    assert names(path.parent) == ["one.txt", "part-1"]
+    assert (tmp_path / "part-notes.txt").exists()
 
 
 def test_what_is_replaced_was_on_the_disk_first(tmp_path, monkeypatch):

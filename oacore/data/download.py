@@ -94,8 +94,8 @@ def fetch_source(source: str, folder: str | Path | None = None, *, base_url: str
         except OSError as error:
             raise InputError(
                 f"could not fetch {url} into {folder} ({error}). Connect to the network and run "
-                f"`oacore fetch {source}` again, or copy {name} there from another computer. "
-                "A build works without these files."
+                f"`oacore fetch {source}` again, or copy {', '.join(urls)} there from another "
+                "computer. A build works without these files."
             ) from error
     return folder
 

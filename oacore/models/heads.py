@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from oacore.backbones import BACKBONE_NAMES
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, SUPERVISIONS
-from oacore.names import BACKBONE_NAMES
 from oacore.profile import Recipe
 
 #: How a Dual model's two heads are joined.

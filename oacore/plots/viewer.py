@@ -133,7 +133,11 @@ def slice_viewer(
                 f"slice_viewer: {name!r} has shape {np.shape(values)}, the first volume {shape}: "
                 "bring all to one grid."
             )
-        parts[f"{place}/image"] = packed(grey_levels(values, window), _QUALITY)
+        try:
+            grey = grey_levels(values, window)
+        except InputError as error:
+            raise InputError(f"slice_viewer, {name!r}: {error}") from None
+        parts[f"{place}/image"] = packed(grey, _QUALITY)
         own = {label: masks.get(name, {}).get(label, none) for label in labels}
         if labels:
             parts[f"{place}/masks"] = packed(mask_bits(own, shape), 0)

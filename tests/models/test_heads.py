@@ -10,6 +10,7 @@ from oacore.models.shapes import last_volume, stages
 from oacore.names import BACKBONE_NAMES
 from oacore.profile import load_profile
 from oacore.training.losses import hierarchical_loss
+from tests.helpers import ROOT
 
 SETTINGS = {"depth": 10, "width": 4}
 
@@ -62,6 +63,8 @@ def test_unknown_heads_name_the_known_ones():
 
 def test_every_backbone_has_a_written_name():
     assert list(BACKBONE_NAMES)[:3] == ["resnet3d", "m3t", "nnmamba"]
+    files = (ROOT / "oacore/models").glob("*.py")
+    assert set(BACKBONE_NAMES) == {f.stem for f in files if "\nENCODER = " in f.read_text()}
 
 
 @pytest.mark.parametrize("backbone", BACKBONE_NAMES)

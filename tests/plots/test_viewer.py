@@ -98,7 +98,7 @@ VOLUME = np.zeros((3, 4, 5))
     ("arguments", "says"),
     [
         (dict(volume=VOLUME[0]), r"\(4, 5\)"),
-        (dict(volume=VOLUME * np.nan), "not finite"),
+        (dict(volume={"one": VOLUME, "two": VOLUME * np.nan}), "'two': .*not finite"),
         (dict(volume={"a": VOLUME, "b": VOLUME[1:]}), "'b' has shape"),
         (dict(volume=VOLUME, masks={"m": VOLUME[1:]}), r"'m' has shape \(2, 4, 5\)"),
         (dict(volume={"a": VOLUME}, masks={"z": {"m": VOLUME}}), r"\['z'\]"),

@@ -190,7 +190,7 @@ def test_a_chapter_needs_what_its_cells_import(tmp_path):
         (tmp_path / "oacore" / f"{name}.py").write_text(source)
     write_notebook(tmp_path / "notebooks/n.ipynb", "%matplotlib inline\nfrom oacore.c import thing")
     needed = chapter_code("notebooks/n.ipynb", root=tmp_path)
-    assert needed == ["oacore/__init__.py", "oacore/c.py", "oacore/d.py"]
+    assert needed == ["oacore/c.py", "oacore/d.py"]
     write_notebook(tmp_path / "notebooks/n.ipynb", "fine = 1", "def broken(")
     with pytest.raises(InputError, match=r"n\.ipynb, cell 4: is not Python"):
         chapter_code("notebooks/n.ipynb", root=tmp_path)
@@ -457,6 +457,9 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     }
     changed = edit("oacore/models/m3t.py", '"""', '"""Now: ')
     assert changed["train"] == trained(profile, ["m3t"]) and changed["explain"] == 3
+    changed = edit("oacore/names.py", "METRIC_NAMES = {", "METRIC_NAMES = {'oa_x': 'x',")
+    assert set(changed) == {"notebook"}  # a metric's name trains nothing anew
+    assert edit("oacore/__init__.py", '"""', '"""Now: ') == {}
     changed = edit("oacore/instruments/saliency/methods.py", '"""', '"""Now: ')
     assert changed["explain"] == explained(profile) and "train" not in changed
     changed = edit("oacore/models/scan/selective.py", '"""', '"""Now: ')

@@ -289,7 +289,7 @@ def _checked(key: tuple[str, str, str, str], values: np.ndarray) -> np.ndarray:
         raise InputError(f"pack_case: map {name} has shape {values.shape}: give one 3D volume.")
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise InputError(
-            f"pack_case: map {name} has values outside 0 to 1: scale it with `scaled`."
+            f"pack_case: map {name} has values outside 0 to 1: saliency.methods.scaled scales it."
         )
     return values.astype(np.float32)
 
