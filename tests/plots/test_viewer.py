@@ -214,6 +214,7 @@ def test_a_case_is_chosen_its_masks_hidden_and_the_slice_named(page):
 
 def test_cases_stand_side_by_side_in_the_same_slice(page):
     viewer = page.get_by_role("region", name="Together")
+    page.wait_for_function(READY)
     assert viewer.locator("canvas:visible").count() == 2
     assert viewer.locator("[data-set=case]").is_hidden()
     well, ill = pixels(page, "Together"), pixels(page, "Together", 1)

@@ -127,10 +127,7 @@ def test_every_method_leaves_the_model_as_it_was(backbone, method):
         warnings.simplefilter("error")
         found = saliency_map(model, volumes, "kl", method, **QUICK.get(method, {}))
     assert found.shape == (1, *RECIPES[backbone].grid)
-    if (method, backbone) == ("grad-cam", "m3t"):  # its stem speaks against this grade everywhere
-        assert (found == 0).all()
-    else:
-        assert found.min() == 0 and found.max() == 1 and found.std() > 0.001
+    assert found.min() == 0 and found.max() == 1 and found.std() > 0.001
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
     assert [w.requires_grad for w in model.heads.parameters()].count(False) == 1
