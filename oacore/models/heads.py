@@ -117,7 +117,7 @@ def build_model(
     Parameters
     ----------
     backbone : str
-        A key of :data:`.names.BACKBONE_NAMES`.
+        A key of :data:`.backbones.BACKBONE_NAMES`.
     supervision : {"single_oa", "single_kl", "dual"}
     seed : int
     settings : dict, optional

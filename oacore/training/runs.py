@@ -49,7 +49,7 @@ def experiment(backbone: str, profile: str, cohort: str | Path, build: str | Pat
     Parameters
     ----------
     backbone : str
-        A key of :data:`.names.BACKBONE_NAMES` that the profile trains.
+        A key of :data:`.backbones.BACKBONE_NAMES` that the profile trains.
     profile : str
         See :func:`.profile.load_profile`.
     cohort, build : path-like
