@@ -6,39 +6,46 @@ PUBLISHED ?=
 IMAGES ?=
 RADIOMICS ?=
 REFERENCES ?=
-CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+CORES ?=
 PORT ?= 8000
-
-# The interpreter that makes .venv; the first of these that is 3.11 or 3.12.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c '$(IS_SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
-IS_SUPPORTED = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?=
 
 # VENV=FOLDER on the command line uses an environment that is there (conda's, say) as it is.
 ifeq ($(origin VENV),command line)
-READY :=
+override READY :=
 else
 override VENV := .venv
-READY := .venv/ready
+override READY := .venv/ready
 endif
-PY := $(VENV)/bin/python
+
+# A folder may bear any name. So each word is kept as it was typed, without make's own reading of
+# $, and recipes find it in their environment: no word is ever a part of a recipe's text.
+WORDS := PROFILE COHORT PUBLISHED IMAGES RADIOMICS REFERENCES CORES PORT PYTHON VENV
+$(foreach word,$(WORDS),$(eval override $(word) := $$(value $(word))))
+export $(WORDS)
+
+override PY := "$$VENV/bin/python"
+override IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint clean
+.PHONY: help book serve lab test lint check-build clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book     build the book into build/<profile>/html; a rerun does only what changed'
-	@echo '                PROFILE=smoke|laptop|study|paper|text  how large (now $(PROFILE))'
+	@printf '                PROFILE=smoke|laptop|study|paper|text  how large (now %s)\n' "$$PROFILE"
 	@echo '                COHORT=FOLDER     your knees, laid out as OAIZIB-CM, for the synthetic ones'
 	@echo '                IMAGES=yes        show images and values of single knees of your cohort'
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'
 	@echo '                RADIOMICS=FOLDER  radiomics of the same knees, from oacore fetch radiomics'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'
-	@echo '                CORES=N           jobs side by side (now $(CORES))'
-	@echo 'make serve    show the built book on this machine only (PORT=$(PORT))'
+	@printf '                CORES=N           jobs side by side (now %s)\n' \
+	  "$${CORES:-as many as processors}"
+	@printf 'make serve    show the built book on this machine only (PORT=%s)\n' "$$PORT"
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make test     linters, types, unit tests, the whole smoke build, browser tests'
-	@echo 'make lint     linters (of code and of English) and types alone'
+	@echo 'make lint     linters (of code, of English, of typed findings) and types alone'
+	@echo 'make check-build  whether all of a build is still what was written, byte for byte'
 	@echo 'make clean    remove all that was built, trained runs too; .venv stays'
 	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or 3.12);'
 	@echo 'VENV=FOLDER uses an environment that has everything, such as conda'"'"'s, instead.'
@@ -46,12 +53,14 @@ help:
 # Two stamps, each written last: an interrupted install is done again, and a change to
 # pyproject.toml does not install 200 packages anew.
 .venv/packages: requirements.lock
-	@'$(PYTHON)' -c '$(IS_SUPPORTED)' 2>/dev/null || { \
+	@found=; set -- python3 python3.12 python3.11; test -z "$$PYTHON" || set -- "$$PYTHON"; \
+	for python; do "$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && found="$$python" && break; done; \
+	test -n "$$found" || { \
 	  echo "This needs Python 3.11 or 3.12, with venv (Debian: apt-get install python3 python3-venv)." >&2; \
-	  echo "If it lies elsewhere, name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo "Setting up .venv (about two minutes, once)"
-	@rm -f .venv/ready .venv/packages
-	@'$(PYTHON)' -m venv --clear .venv
+	  echo "If it lies elsewhere, name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+	echo "Setting up .venv (about two minutes, once)"; \
+	rm -f .venv/ready .venv/packages; \
+	"$$found" -m venv --clear .venv
 	@.venv/bin/python -m pip install --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
@@ -60,22 +69,20 @@ help:
 	@touch $@
 
 book: $(READY)
-	@$(PY) -m workflow.make_book --profile '$(PROFILE)' --cohort '$(COHORT)' \
-	  --published '$(PUBLISHED)' --radiomics '$(RADIOMICS)' --references '$(REFERENCES)' \
-	  --images '$(IMAGES)' --cores '$(CORES)'
+	@$(PY) -m workflow.make_book --profile="$$PROFILE" --cohort="$$COHORT" \
+	  --published="$$PUBLISHED" --radiomics="$$RADIOMICS" --references="$$REFERENCES" \
+	  --images="$$IMAGES" --cores="$$CORES"
 
 serve: $(READY)
-	@build="$$($(PY) -m workflow.graph --profile '$(PROFILE)' --cohort '$(COHORT)')" || exit 1; \
-	html="$$build/html"; \
-	test -f "$$html/index.html" || { \
-	  echo "There is no book in $$html yet: make book with the same words" >&2; exit 1; }; \
-	echo "The book is at http://127.0.0.1:$(PORT)/ (Ctrl-C ends this)"; \
-	exec $(PY) -m http.server --bind 127.0.0.1 --directory "$$html" '$(PORT)'
+	@exec $(PY) -m workflow.serve --profile="$$PROFILE" --cohort="$$COHORT" --port="$$PORT"
 
 lab: $(READY)
 	@echo 'The chapters read build/laptop; for another build change their first code cell.'
 	@exec $(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 	  $(if $(filter 0,$(shell id -u)),--allow-root)
+
+check-build: $(READY)
+	@exec $(PY) -m workflow.check_build --profile="$$PROFILE" --cohort="$$COHORT"
 
 lint: $(READY)
 	@$(PY) -m ruff check .
@@ -83,10 +90,16 @@ lint: $(READY)
 	@$(PY) -m mypy oacore workflow
 	@$(PY) -m codespell_lib README.md book notebooks oacore workflow benchmarks
 	@$(PY) -m workflow.prose
-	@$(VENV)/bin/nbstripout --keep-id --verify notebooks/*.ipynb
+	@$(PY) -m workflow.findings
+	@"$$VENV/bin/nbstripout" --keep-id --verify notebooks/*.ipynb
 
 test: lint
 	@$(PY) -m pytest
 
+# Where there is no Python, no build can be at work.
 clean:
-	@rm -rf build .snakemake .pytest_cache .mypy_cache .ruff_cache
+	@for python in $(PY) "$$PYTHON" python3; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then \
+	    exec "$$python" -m workflow.lock; fi; \
+	done; \
+	rm -rf build .snakemake .pytest_cache .mypy_cache .ruff_cache

@@ -52,11 +52,11 @@ def main() -> None:
             EnsureChannelFirst(),
             Orientation("RAS", labels=None),
             NormalizeIntensity(),
-            Resize(recipe.grid, mode="area" if recipe.resample == "area" else "trilinear"),
+            Resize(recipe.grid, mode="trilinear"),
         ]
     )
     with tempfile.TemporaryDirectory() as folder:
-        volumes = cached_volumes(cases, recipe.grid, recipe.resample, f"{folder}/cache")
+        volumes = cached_volumes(cases, recipe.grid, "trilinear", f"{folder}/cache")
         persistent = PersistentDataset(paths, transform, cache_dir=f"{folder}/monai")
         plain = Dataset(paths, transform)
         readers: dict[str, Callable[[int], object]] = {

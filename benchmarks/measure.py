@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oacore.files import end_with_parent
+
 #: Units of which more is better.
 RATES = ("volumes/s",)
 
@@ -152,7 +154,7 @@ def agree(ours: dict[str, Tensor], theirs: dict[str, Tensor], rtol: float, what:
 
 def in_own_process(work: Callable[..., Any], *arguments: object) -> Any:
     """Call `work` in a fresh process, whose memory nothing else has touched."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
         return pool.submit(work, *arguments).result()
 
 

@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Row, alternate
-from benchmarks.speed import processor, table, write
-from oacore.files import whole
+from benchmarks.speed import report
 from oacore.instruments.saliency.overlap import LEAST_SUM, MEASURES, overlap
-from oacore.provenance import provenance
 
 SEED = 0
 CPU = torch.device("cpu")
@@ -128,22 +124,7 @@ def main(arguments: list[str] | None = None, setting: Setting | None = None) -> 
     start = time.perf_counter()
     with threadpool_limits(1):
         measured = [row.record() for row in rows(setting)]
-    record: dict[str, Any] = {
-        **provenance(CPU),
-        "device": f"cpu: {processor()}",
-        "cores": os.cpu_count(),
-        "seed": SEED,
-        "setting": asdict(setting),
-        "minutes": round((time.perf_counter() - start) / 60, 1),
-        "rows": measured,
-    }
-    print(f"{record['device']}, 1 thread")
-    print(table(measured))
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        with whole(given.out) as part:
-            write(part, record)
-        print(f"\nrecorded in {given.out}")
+    report(measured, asdict(setting), SEED, start, given.out)
     return 0
 
 

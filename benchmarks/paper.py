@@ -23,7 +23,7 @@ from oacore.data.cache import cached_volumes
 from oacore.models.scan.selective import default_backend
 from oacore.names import BACKBONE_NAMES
 from oacore.profile import Recipe, load_profile
-from oacore.training.loop import epoch_batches
+from oacore.training.batches import epoch_batches, resident_reader
 
 
 def paper(setting: Setting, device: torch.device) -> Iterator[Row]:
@@ -54,11 +54,12 @@ def paper_rows(
     ours = Ours(recipe, device)
     if theirs is not None:
         agree(answers(ours.model, x), theirs, LOOSE, f"{recipe.backbone}, {ours.how}")
+    read = resident_reader(cohort)
     turns = [t for t in epoch_batches(len(cohort), batch, SEED, 0) if len(t) == batch]
 
     def our_step() -> None:
         turns.append(rows := turns.pop(0))
-        ours.step(resident_batch(cohort, rows), kl)
+        ours.step(read(rows), kl)
 
     warm(our_step, device, setting.block)
     our_memory = peak_since(before, device)
@@ -199,9 +200,3 @@ def resident(
     for start in range(0, volumes, len(images)):
         cohort[start : start + len(images)] = images[: volumes - start]
     return cohort
-
-
-def resident_batch(cohort: Tensor, rows: np.ndarray) -> Tensor:
-    """Volumes of some rows as a (batch, 1, D, H, W) float32 tensor, without leaving the device."""
-    batch = torch.stack([cohort[row] for row in rows.tolist()]).float().unsqueeze(1)
-    return batch.contiguous(memory_format=torch.channels_last_3d)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from oacore.files import end_with_parent
 from oacore.instruments.phantom.cohort import write_phantom
 from oacore.instruments.phantom.knee import draw_knee
 from oacore.instruments.phantom.subjects import sample_subjects
@@ -51,7 +52,7 @@ def main() -> None:
     """Print the two tables."""
     print(f"{'profile':8s} {'voxels':14s} {'draw, s':>8s} {'blurs':>6s} {'GiB':>6s}")
     for name, shape in SHAPES.items():
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
             draw, blur, peak = pool.submit(one_knee, shape, 3).result()
         voxels = "x".join(map(str, shape))
         print(f"{name:8s} {voxels:14s} {draw:8.2f} {draw / blur:6.1f} {peak:6.2f}")

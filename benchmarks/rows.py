@@ -19,7 +19,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-import oacore.training.loop
 from benchmarks.measure import (
     Row,
     agree,
@@ -40,11 +39,13 @@ from benchmarks.peers import (
 from oacore.data.cache import cached_volumes
 from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee
 from oacore.instruments.phantom.subjects import sample_subjects
-from oacore.models.heads import build_model
+from oacore.models.heads import build_model, channels_last
 from oacore.models.m3t import M3T
 from oacore.models.scan.selective import default_backend
 from oacore.profile import Recipe, load_profile
-from oacore.training.loop import epoch_batches, load_batch, run_config
+from oacore.training.batches import epoch_batches, load_batch
+from oacore.training.config import run_config
+from oacore.training.device import choose_precision
 from oacore.training.losses import hierarchical_loss
 
 SEED = 0
@@ -245,13 +246,11 @@ class Ours:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         config = run_config(replace(recipe, precision="auto"), "dual", SEED)
-        precision = oacore.training.loop.choose_precision(config, device.type)
+        precision = choose_precision(config, device.type)
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
         self.fabric.launch()
         bare = build_model(recipe.backbone, "dual", SEED, recipe.encoder, recipe.heads)
-        for module in bare.modules():
-            if isinstance(module, nn.Conv3d):
-                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        channels_last(bare)
         optimizer = torch.optim.AdamW(
             bare.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )

@@ -28,6 +28,7 @@ from benchmarks.measure import Row
 from benchmarks.paper import paper
 from benchmarks.rows import SEED, Setting, loading, m3t, nnmamba, resnet3d, scan
 from oacore.errors import InputError
+from oacore.files import whole
 from oacore.instruments.evidence.performance import in_words
 from oacore.models.scan.selective import default_backend
 from oacore.provenance import provenance
@@ -90,6 +91,46 @@ def default_out(device: torch.device) -> Path:
 def write(path: Path, record: dict[str, Any]) -> None:
     """Write a JSON file."""
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def report(
+    measured: list[dict[str, Any]],
+    setting: dict[str, Any],
+    seed: int,
+    start: float,
+    out: Path | None,
+) -> None:
+    """Print rows that one thread of the CPU took, and record them where asked.
+
+    Parameters
+    ----------
+    measured : list of dict
+        Of :meth:`.Row.record`.
+    setting : dict
+        What was measured.
+    seed : int
+        Of what was measured.
+    start : float
+        Of ``time.perf_counter`` when measuring began.
+    out : Path, optional
+        A JSON file; its folder is made.
+    """
+    record: dict[str, Any] = {
+        **provenance(torch.device("cpu")),
+        "device": f"cpu: {processor()}",
+        "cores": os.cpu_count(),
+        "seed": seed,
+        "setting": setting,
+        "minutes": round((time.perf_counter() - start) / 60, 1),
+        "rows": measured,
+    }
+    print(f"{record['device']}, 1 thread")
+    print(table(measured))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with whole(out) as part:
+            write(part, record)
+        print(f"\nrecorded in {out}")
 
 
 def main(arguments: list[str] | None = None, setting: Setting | None = None) -> int:

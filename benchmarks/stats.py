@@ -11,14 +11,12 @@ can read.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +25,8 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Row, alternate
-from benchmarks.speed import processor, table, write
+from benchmarks.speed import report
 from oacore.errors import InputError
-from oacore.files import whole
 from oacore.instruments.published.predictions import read_predictions
 from oacore.instruments.published.protocol import RELEASED, released_protocol
 from oacore.metrics.compare import REFERENCES
@@ -37,7 +34,6 @@ from oacore.metrics.predictions import PROB_KL, pair
 from oacore.metrics.resampling import resample_counts
 from oacore.metrics.scores import METRICS
 from oacore.names import SUPERVISION_NAMES
-from oacore.provenance import provenance
 
 SEED = 42
 CPU = torch.device("cpu")
@@ -212,25 +208,9 @@ def main(arguments: list[str] | None = None, setting: Setting | None = None) -> 
     except InputError as error:
         print(f"benchmarks.stats: {error}", file=sys.stderr)
         return 2
-    record: dict[str, Any] = {
-        **provenance(CPU),
-        "device": f"cpu: {processor()}",
-        "cores": os.cpu_count(),
-        "seed": SEED,
-        "setting": {
-            **asdict(setting),
-            "predictions": "a folder's" if given.folder else "simulated",
-        },
-        "minutes": round((time.perf_counter() - start) / 60, 1),
-        "rows": measured,
-    }
-    print(f"{record['device']}, 1 thread")
-    print(table(measured))
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        with whole(given.out) as part:
-            write(part, record)
-        print(f"\nrecorded in {given.out}")
+    source = "a folder's" if given.folder else "simulated"
+    words = {**asdict(setting), "predictions": source}
+    report(measured, words, SEED, start, given.out)
     return 0
 
 

@@ -5,42 +5,48 @@ Arrows run downwards, from each room to those above it here, and never from the 
 instrument.
 
 The leaves, which need nothing else of the package:
-    ``errors``, ``backbones``, ``names``, ``files``, ``hierarchy``, ``profile``, ``provenance``,
-    ``fingerprint``, ``results``
+    ``errors``, ``backbones``, ``names``, ``files``, ``seals``, ``hierarchy``, ``profile``,
+    ``provenance``, ``fingerprint``, ``results``, ``tables``
 
 ``data``: knees on disk, and as networks see them
-    ``cohort``, ``check``, ``volumes``, ``cache``, ``sources``, ``download``
+    ``cohort``, ``check``, ``disclosure``, ``nifti``, ``volumes``, ``cache``, ``sources``,
+    ``download``, ``archive``
 ``models``: the encoders, and the heads that read them
     ``resnet3d``, ``m3t``, ``nnmamba``, ``heads``, ``shapes``, ``weights``
 ``models.scan``: one recurrence, three ways to compute it
     ``selective``, ``reference``, ``cpu``, ``gpu``
 ``training``: one loop, one objective, one run folder
-    ``losses``, ``loop``, ``records``, ``runs``
+    ``config``, ``grades``, ``losses``, ``batches``, ``device``, ``probe``, ``convolutions``,
+    ``normalisation``, ``prediction``, ``loop``, ``resuming``, ``records``, ``checks``, ``runs``
 ``metrics``: predictions, what they score, and how sure that is
-    ``predictions``, ``scores``, ``significance``, ``resampling``, ``seeds``, ``compare``,
-    ``failures``, ``clinical``, ``dice``
+    ``predictions``, ``scores``, ``references``, ``significance``, ``resampling``, ``crossed``,
+    ``mixed``, ``seeds``, ``compare``, ``power``, ``failures``, ``clinical``, ``recalibration``,
+    ``shares``, ``calibration``, ``decisions``, ``conformal``, ``subgroups``, ``dice``
 ``plots``: figures and page elements in one look
-    ``style``, ``basic``, ``intervals``, ``page``, ``sheets``, ``viewer``, ``thumbnails``
+    ``style``, ``basic``, ``normalisation``, ``intervals``, ``page``, ``sheets``, ``viewer``,
+    ``thumbnails``
 
 ``instruments.architecture``: what is inside a network
-    ``drawings``, ``gradients``, ``attention``
+    ``drawings``, ``gradients``, ``attention``, ``memory``
 ``instruments.phantom``: synthetic knees with a known truth
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
     ``pictures``, ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
 ``instruments.axis``: the severity axis in a network's features
-    ``ranks``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
+    ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks
-    ``methods``, ``overlap``, ``controls``, ``nifti``, ``explain``, ``read``, ``means``, ``figures``
+    ``methods``, ``overlap``, ``controls``, ``nifti``, ``explain``, ``faithfulness``, ``read``,
+    ``permuted``, ``means``, ``games``, ``figures``
 ``instruments.slicer``: slices to drag through
     ``parts``, ``slicer``, ``cases``, ``kernel``, ``lab``
 ``instruments.audit``: printed tables, checked by their own arithmetic
-    ``printed``, ``counts``, ``ranks``, ``overlap``, ``sums``, ``findings``, ``trial``, ``figures``
+    ``printed``, ``verdicts``, ``counts``, ``ranks``, ``overlap``, ``sums``, ``statements``,
+    ``findings``, ``truths``, ``trial``, ``figures``
 ``instruments.published``: the paper's predictions and its protocol
     ``predictions``, ``protocol``, ``figures``
 ``instruments.radiomics``: numbers of the same knees, and models on them
     ``table``, ``models``, ``benchmark``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
-    ``claims``, ``deviations``, ``performance``
+    ``claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn
     ``style``, ``overview``, ``figures``, ``saliency``, ``tables``
 """

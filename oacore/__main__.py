@@ -1,26 +1,51 @@
-"""The command line: ``oacore check|phantom|measure|cache|train|explain|stats|audit|fetch``."""
+"""The command line: ``oacore`` and a command.
+
+``check|phantom|measure|cache|train|explain|faithfulness|stats|audit|fetch``
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from oacore.errors import InputError
+from oacore.errors import InputError, refusal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oacore.data.cache import Volumes
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 faults found, 2 unusable input, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        result = options.command(options)
+        sys.stdout.flush()
+        return result
     except (InputError, FloatingPointError) as error:
         print(f"oacore: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the output has gone: nothing more to say to them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("oacore: the reader of the output closed it; let it read to the end", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"oacore: {refusal(error, _written(options))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("oacore: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _written(options: argparse.Namespace) -> str:
+    """What a command writes to, for a refusal that names nothing."""
+    return str(getattr(options, "out", None) or getattr(options, "folder", None) or "the output")
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -91,10 +116,14 @@ def _train(options: argparse.Namespace) -> int:
     from oacore.data.cache import cached_volumes
     from oacore.data.cohort import graded, read_cohort, require_trainable
     from oacore.profile import load_profile
-    from oacore.training.loop import run_config, train
+    from oacore.training.config import run_config
+    from oacore.training.device import require_devices
+    from oacore.training.loop import train
 
+    require_devices(options.accelerator, options.devices)
     torch.set_num_threads(options.threads)
     recipe = load_profile(options.profile).recipe(options.backbone)
+    recipe = replace(recipe, precision=options.precision or recipe.precision)
     cases = graded(read_cohort(options.cohort))
     require_trainable(cases)
     volumes = cached_volumes(cases, recipe.grid, recipe.resample, options.cache)
@@ -105,20 +134,10 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    import torch
-
-    from oacore.data.cache import cached_volumes
-    from oacore.data.cohort import graded, is_phantom, read_cohort
+    from oacore.data.cohort import is_phantom
     from oacore.instruments.saliency.explain import explain
-    from oacore.profile import load_profile
-    from oacore.training.records import run_record
 
-    torch.set_num_threads(options.threads)
-    has_gpu = options.accelerator == "auto" and torch.cuda.is_available()
-    device = "cuda" if has_gpu or options.accelerator == "cuda" else "cpu"
-    recipe = load_profile(options.profile).recipe(run_record(options.run)["backbone"])
-    cases = graded(read_cohort(options.cohort))
-    volumes = cached_volumes(cases, recipe.grid, recipe.resample, options.cache)
+    cases, volumes, device = _seen_by(options)
     explain(
         options.run,
         cases,
@@ -126,15 +145,44 @@ def _explain(options: argparse.Namespace) -> int:
         options.out,
         lesions=is_phantom(options.cohort),
         methods=options.methods,
+        permuted=options.permuted,
         device=device,
     )
     print(f"{options.out}: done")
     return 0
 
 
+def _faithfulness(options: argparse.Namespace) -> int:
+    from oacore.instruments.saliency.faithfulness import faithfulness
+
+    cases, volumes, device = _seen_by(options)
+    faithfulness(options.run, cases, volumes, options.out, device=device)
+    print(f"{options.out}: done")
+    return 0
+
+
+def _seen_by(options: argparse.Namespace) -> tuple[pd.DataFrame, Volumes, str]:
+    """Cases and volumes of a finished run, and the device on which it is asked."""
+    import torch
+
+    from oacore.data.cache import cached_volumes
+    from oacore.data.cohort import graded, read_cohort
+    from oacore.profile import load_profile
+    from oacore.training.device import choose_accelerator
+    from oacore.training.records import run_record
+
+    device = choose_accelerator(options.accelerator)
+    torch.set_num_threads(options.threads)
+    recipe = load_profile(options.profile).recipe(run_record(options.run)["backbone"])
+    cases = graded(read_cohort(options.cohort))
+    volumes = cached_volumes(cases, recipe.grid, recipe.resample, options.cache)
+    return cases, volumes, device
+
+
 def _stats(options: argparse.Namespace) -> int:
     from oacore.instruments.published.predictions import read_predictions
     from oacore.instruments.published.protocol import (
+        UNDEFINED,
         as_released,
         one_against_another,
         released_protocol,
@@ -145,22 +193,35 @@ def _stats(options: argparse.Namespace) -> int:
     if len(tables) > 2:
         raise InputError("--predictions takes one folder, or two: a reference and another")
     if len(tables) == 1:
-        compared = as_released(released_protocol(*tables))
+        tested = released_protocol(*tables)
+        compared = as_released(tested).join(tested[UNDEFINED])
     else:
         compared = one_against_another(*tables)
     write_csv(compared, options.out)
     survive = (compared["q_value"] < 0.05).sum()
-    print(f"{options.out}: {len(compared)} differences, {survive} with q < 0.05")
+    silent = (compared["note"] != "").sum()
+    print(
+        f"{options.out}: {len(compared)} differences, {survive} with q < 0.05"
+        + (f", {silent} of which nobody can say (see column note)" if silent else "")
+    )
     return 0
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from oacore.instruments.audit.findings import audit
-    from oacore.instruments.audit.printed import carried_tables, read_printed
+    from oacore.instruments.audit.findings import (
+        audit,
+        carried_statements,
+        carried_tables,
+        read_printed,
+        read_statements,
+    )
     from oacore.results import write_csv
 
+    if options.claims and not options.table:
+        raise InputError("--claims are about tables of one's own: give these with --table")
     given = [read_printed(path) for path in options.table]
-    found = audit(given or carried_tables())
+    said = [one for path in options.claims for one in read_statements(path)]
+    found = audit(given, said) if given else audit(carried_tables(), carried_statements())
     write_csv(found, options.out)
     counts = found["verdict"].value_counts()
     verdicts = ", ".join(
@@ -183,13 +244,41 @@ def _fetch(options: argparse.Namespace) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with an argument."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the arguments\n")
+
+
+def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers within limits."""
+    limits = f"{low} or more" if high is None else f"{low} to {high}"
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {limits}")
+        return value
+
+    return number
+
+
+_COUNT = _whole(1)
+#: What NumPy's and PyTorch's generators take, also with what is added for controls.
+_SEED = _whole(0, 2**63 - 1)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="oacore", description=__doc__)
+    parser = _Parser(prog="oacore", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    profile = argparse.ArgumentParser(add_help=False)
+    profile = _Parser(add_help=False)
     profile.add_argument("--profile", default="laptop", help="smoke, laptop, study, paper or text")
-    workers = argparse.ArgumentParser(add_help=False)
-    workers.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    workers = _Parser(add_help=False)
+    workers.add_argument("--workers", type=_COUNT, default=os.cpu_count() or 1)
 
     check = commands.add_parser("check", parents=[workers], help="what is wrong with a cohort")
     check.add_argument("cohort", type=Path)
@@ -199,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
         "phantom", parents=[profile, workers], help="write a synthetic cohort"
     )
     phantom.add_argument("folder", type=Path)
-    phantom.add_argument("--seed", type=int, help="of the knees (default: the profile's)")
+    phantom.add_argument("--seed", type=_SEED, help="of the knees (default: the profile's)")
     phantom.add_argument(
         "--reader-noise", type=float, nargs="+", metavar=("COARSE", "FINE"),
         help="0 (faultless readers) to 1 (as measured); one number stands for both",
@@ -230,26 +319,39 @@ def _parser() -> argparse.ArgumentParser:
         "--backbone", default="resnet3d", help="resnet3d, m3t, nnmamba or a variant's name"
     )
     train.add_argument("--supervision", required=True, help="single_oa, single_kl or dual")
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    train.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
-    train.add_argument("--devices", type=int, default=1, help="GPUs of one machine")
+    train.add_argument("--seed", type=_SEED, default=0)
+    train.add_argument("--threads", type=_COUNT, default=os.cpu_count() or 1)
+    train.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto")
+    train.add_argument(
+        "--precision", choices=["auto", "32-true", "bf16-mixed"], help="default: the profile's"
+    )
+    train.add_argument("--devices", type=_COUNT, default=1, help="GPUs of one machine")
     train.set_defaults(command=_train)
 
+    seen = _Parser(add_help=False, parents=[profile])
+    seen.add_argument("--run", type=Path, required=True, help="folder of the run")
+    seen.add_argument("--cohort", type=Path, required=True, help="that it was trained on")
+    seen.add_argument("--cache", type=Path, required=True, help="folder of the cache")
+    seen.add_argument("--out", type=Path, required=True, help="folder of tables and maps")
+    seen.add_argument("--threads", type=_COUNT, default=os.cpu_count() or 1)
+    seen.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto")
+
     explain = commands.add_parser(
-        "explain", parents=[profile], help="saliency maps of a finished run, measured"
+        "explain", parents=[seen], help="saliency maps of a finished run, measured"
     )
-    explain.add_argument("--run", type=Path, required=True, help="folder of the run")
-    explain.add_argument("--cohort", type=Path, required=True, help="that it was trained on")
-    explain.add_argument("--cache", type=Path, required=True, help="folder of the cache")
-    explain.add_argument("--out", type=Path, required=True, help="folder of tables and maps")
     explain.add_argument(
         "--methods", nargs="+", default=["gradient", "released", "grad-cam"],
-        help="the paper's gradient, on all test knees; its code's default and others, on some",
+        help="the paper's gradient, on test knees; its code's default and others, on some",
     )  # fmt: skip
-    explain.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    explain.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto")
+    explain.add_argument(
+        "--permuted", type=Path, help="folder of the run's twin on permuted grades"
+    )
     explain.set_defaults(command=_explain)
+
+    faithfulness = commands.add_parser(
+        "faithfulness", parents=[seen], help="an answer as its most salient voxels go, or come"
+    )
+    faithfulness.set_defaults(command=_faithfulness)
 
     stats = commands.add_parser(
         "stats", help="Dual against single on the same knees, by the paper's released protocol"
@@ -266,6 +368,11 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument(
         "--table", type=Path, action="append", default=[], metavar="FILE",
         help="a table of one's own instead of both papers' (repeatable)",
+    )  # fmt: skip
+    audit.add_argument(
+        "--claims", type=Path, action="append", default=[], metavar="FILE",
+        help="what a text says of the order of the figures in these tables (repeatable): "
+        "a CSV file as the book's page 'Your own data' describes it",
     )  # fmt: skip
     audit.add_argument("--out", type=Path, required=True, help="table, audit.csv")
     audit.set_defaults(command=_audit)

@@ -9,16 +9,20 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from oacore.errors import InputError
@@ -57,6 +61,8 @@ def whole(path: str | Path) -> Iterator[Path]:
             raise InputError(
                 f"{path}: {error.strerror}; free some space and run the same command again"
             ) from error
+        if error.errno is not None:  # said of the file that was asked for, not of its part
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         part.unlink(missing_ok=True)
@@ -67,6 +73,25 @@ def write(path: str | Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     with whole(path) as part:
         part.write_bytes(data)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Name the file where PyTorch or safetensors fail to write it, on a full disk or another.
+
+    Raises
+    ------
+    InputError
+        If they do: theirs is no OSError.
+    """
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        free = shutil.disk_usage(path.parent).free / 2**20
+        raise InputError(
+            f"{path}: could not be written ({str(error).splitlines()[0][:120]}), with {free:.0f} "
+            "MiB free on its disk; free some space and run the same command again"
+        ) from error
 
 
 def replace(part: Path, path: Path) -> None:
@@ -93,7 +118,8 @@ def in_processes(
 ) -> list[Result]:
     """Call a function on each item in processes of their own, with a progress bar.
 
-    The first error, or Ctrl-C, drops what has not begun, and ends when what has is done.
+    The first error, or Ctrl-C, drops what has not begun, and ends when what has is done. Where the
+    process that hands out the work is killed, the others end at once.
 
     Parameters
     ----------
@@ -124,7 +150,7 @@ def in_processes(
         if workers == 1:
             return [_and_count(work(item), bar) for item in items]
         # Started anew rather than forked: a copy of a process with threads may hang.
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts)
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker)
         try:
             return _collected(pool, work, items, bar)
         except BrokenProcessPool as error:
@@ -168,6 +194,23 @@ def _and_count(result: Result, bar: Any) -> Result:
     return result
 
 
-def _leave_interrupts() -> None:
+def end_with_parent() -> None:
+    """In a worker of a pool: end when the process that started it does, however that ended.
+
+    A killed parent cannot tell its workers, which would compute on and then wait for work for ever.
+    Give this to a pool as its initializer.
+    """
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])  # the parent's end of a pipe, which the system closes
+    os._exit(1)  # not sys.exit: that ends a thread alone, and work goes on in another
+
+
+def _begin_worker() -> None:
     """In a worker: Ctrl-C is for the process that hands out the work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import oacore
@@ -56,11 +58,7 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
         files in it whose names stand in those modules. A package's ``__init__`` that does nothing
         is none of them: what it says changes with every module that is added.
     """
-    # profiles.yml is left out: jobs depend on the settings they use, one by one.
-    data: dict[str, set[str]] = {}
-    for path in (root / "oacore").rglob("*"):
-        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "profiles.yml":
-            data.setdefault(path.name, set()).add(str(path.relative_to(root)))
+    data = _data_files(root)
     found: set[str] = set()
     seen: set[str] = set()
     waiting = list(entries)
@@ -69,12 +67,12 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
         if entry in seen:
             continue
         seen.add(entry)
-        tree = ast.parse((root / entry).read_text(encoding="utf-8"))
-        if entry.endswith("__init__.py") and _says_only(tree):
+        source = _source(entry, root)
+        if source.says_only:
             continue
         found.add(entry)
-        needed = set(imported_files(tree, entry, root)) | set(_packages(entry, root))
-        found |= {file for word in _words(tree) for file in data.get(word, ())}
+        needed = {*_files(source.imports, root), *_packages(entry, root)}
+        found |= {file for word in source.words for file in data.get(word, ())}
         waiting += sorted(needed - seen)
     return sorted(found)
 
@@ -90,7 +88,47 @@ def imported_files(tree: ast.Module, entry: str, root: Path = ROOT) -> Iterator[
     root : Path
         Folder that holds ``oacore``.
     """
-    for name in _imports(tree, entry):
+    yield from _files(_imports(tree, entry), root)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the closure needs of one file."""
+
+    says_only: bool
+    imports: frozenset[str]
+    words: frozenset[str]
+
+
+def _source(entry: str, root: Path) -> _Source:
+    """Read a file; a graph asks for the same hundred, once for each of its jobs."""
+    stat = (root / entry).stat()
+    return _parsed(entry, root, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _parsed(entry: str, root: Path, changed: int, size: int) -> _Source:
+    tree = ast.parse((root / entry).read_text(encoding="utf-8"))
+    return _Source(
+        entry.endswith("__init__.py") and _says_only(tree),
+        frozenset(_imports(tree, entry)),
+        frozenset(_words(tree)),
+    )
+
+
+def _data_files(root: Path) -> dict[str, set[str]]:
+    """Files of the package that are no code, by name."""
+    # profiles.yml is left out: jobs depend on the settings they use, one by one.
+    data: dict[str, set[str]] = {}
+    for path in (root / "oacore").rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "profiles.yml":
+            data.setdefault(path.name, set()).add(str(path.relative_to(root)))
+    return data
+
+
+def _files(names: Iterable[str], root: Path) -> Iterator[str]:
+    """Where modules lie that bear one of these dotted names, or hold what does."""
+    for name in names:
         if name.split(".")[0] == "oacore":
             stem = name.replace(".", "/")
             for file in (f"{stem}.py", f"{stem.rpartition('/')[0]}.py", f"{stem}/__init__.py"):

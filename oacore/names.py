@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -37,6 +38,17 @@ METRIC_NAMES = {
 #: All of them at once, for tables and titles.
 NAMES = {**BACKBONE_NAMES, **SUPERVISION_NAMES, **HEAD_NAMES, **METRIC_NAMES}
 _PLACES = {word: place for place, word in enumerate(NAMES)}
+
+
+def model_name(run: Mapping[str, Any]) -> str:
+    """Write a model by its backbone and what it was taught, "ResNet3D Dual".
+
+    Parameters
+    ----------
+    run : mapping
+        With `backbone` and `supervision`.
+    """
+    return f"{BACKBONE_NAMES[run['backbone']]} {SUPERVISION_NAMES[run['supervision']]}"
 
 
 def ordered(words: Iterable[str]) -> list[str]:

@@ -10,6 +10,13 @@ import yaml
 
 from oacore.errors import InputError
 
+#: How the learning rate goes with the epochs.
+SCHEDULES = ("constant", "cosine")
+#: What a network is told of the training knees: their grades, or these shuffled among them.
+GRADES = ("as read", "permuted")
+#: Statistics of batch normalisation that a trained model can be evaluated with.
+STATISTICS = ("running", "re-estimated")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -18,6 +25,7 @@ class Recipe:
     backbone: str
     encoder: dict[str, Any]
     heads: str
+    grades: str
     supervisions: tuple[str, ...]
     grid: tuple[int, int, int]
     resample: str
@@ -26,6 +34,8 @@ class Recipe:
     batch_size: int
     lr: float
     weight_decay: float
+    schedule: str
+    statistics: str
     precision: str
 
 
@@ -39,6 +49,9 @@ class Profile:
         The models that the book compares, by backbone.
     variants : dict of Recipe
         Models that change one thing of a backbone's recipe, by a name of their own.
+    controls : dict of Recipe
+        Backbones trained on permuted grades, by a name of their own. Nothing but the saliency of
+        the run that shares backbone, supervision and seed is held against one.
     """
 
     name: str
@@ -50,22 +63,34 @@ class Profile:
     n_resamples: int
     backbones: dict[str, Recipe]
     variants: dict[str, Recipe]
+    controls: dict[str, Recipe]
 
     def recipe(self, model: str) -> Recipe:
-        """The recipe of a backbone or a variant.
+        """The recipe of a backbone, a variant or a control.
 
         Raises
         ------
         InputError
-            If the profile has neither of that name.
+            If the profile has none of that name.
         """
-        recipes = {**self.backbones, **self.variants}
+        recipes = {**self.backbones, **self.variants, **self.controls}
         if model not in recipes:
             raise InputError(
                 f"profile {self.name} has no backbone or variant {model!r}: choose one of "
                 f"{', '.join(recipes)}"
             )
         return recipes[model]
+
+    def control(self, backbone: str, supervision: str, seed: int) -> str | None:
+        """Name of the control of one run: its twin on permuted grades, if it has one."""
+        for name, recipe in self.controls.items():
+            if (
+                recipe.backbone == backbone
+                and supervision in recipe.supervisions
+                and seed in recipe.seeds
+            ):
+                return name
+        return None
 
 
 def load_profile(name: str) -> Profile:
@@ -92,24 +117,46 @@ def load_profile(name: str) -> Profile:
         backbone: {**training, **own, "backbone": backbone}
         for backbone, own in settings.pop("backbones").items()
     }
-    variants = {}
-    for variant, change in settings.pop("variants").items():
-        base = backbones.get(change.get("backbone"))
-        if base is None:
-            raise InputError(f"oacore/profiles.yml, variant {variant}: names no backbone of {name}")
-        encoder = {**base.get("encoder", {}), **change.get("encoder", {})}
-        variants[variant] = {**base, **change, "encoder": encoder}
+    changed = {
+        kind: {
+            key: _changed(backbones, change, f"{key} of {name}")
+            for key, change in settings.pop(kind).items()
+        }
+        for kind in ("variants", "controls")
+    }
     return Profile(
         name=name,
         backbones={key: _recipe(own, f"{name}, {key}") for key, own in backbones.items()},
-        variants={key: _recipe(own, f"{name}, {key}") for key, own in variants.items()},
+        variants={key: _recipe(own, f"{name}, {key}") for key, own in changed["variants"].items()},
+        controls={
+            key: _recipe(own, f"{name}, {key}", "permuted")
+            for key, own in changed["controls"].items()
+        },
         **{key: _plain(value) for key, value in settings.items()},
     )
 
 
-def _recipe(settings: dict[str, Any], where: str) -> Recipe:
+def _changed(
+    backbones: dict[str, dict[str, Any]], change: dict[str, Any], where: str
+) -> dict[str, Any]:
+    """Settings of a backbone with some of them changed."""
+    base = backbones.get(change.get("backbone", ""))
+    if base is None:
+        raise InputError(f"oacore/profiles.yml, {where}: names no backbone of this profile")
+    encoder = {**base.get("encoder", {}), **change.get("encoder", {})}
+    return {**base, **change, "encoder": encoder}
+
+
+def _recipe(settings: dict[str, Any], where: str, grades: str = "as read") -> Recipe:
+    """A recipe; only controls are trained on permuted grades, so that no chapter takes one."""
     expected = {field.name for field in fields(Recipe)}
     _check(settings, expected, f"profile {where}")
+    if settings["grades"] != grades:
+        raise InputError(
+            f"oacore/profiles.yml, profile {where}: has grades {settings['grades']!r}; write "
+            f"'grades: {grades}' here: what is trained on permuted ones is named below "
+            "`controls`, and nothing else is"
+        )
     return Recipe(**{key: _plain(value) for key, value in settings.items()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -47,21 +48,42 @@ def device_name(device: torch.device) -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def numerics(device: torch.device) -> dict[str, Any]:
+    """What rounds a sum one way or another: the same run under others ends at other numbers.
+
+    Returns
+    -------
+    dict
+        "device", "threads", "instructions" (the instruction set that a CPU's kernels use, and
+        oneDNN's own limit where one is set: ONEDNN_MAX_CPU_ISA), "tf32"
+        (whether a GPU's convolutions round their factors to 10 bits of mantissa) and "torch".
+    """
+    import torch
+
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    return {
+        "device": f"{device.type}: {device_name(device)}",
+        "threads": torch.get_num_threads(),
+        "instructions": f"{torch.backends.cpu.get_cpu_capability()} {limit}".strip(),
+        "tf32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
+        "torch": version("torch"),
+    }
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Describe the machine and the code behind a run, for its record."""
-    import torch
-
     return {
         **commit(),
         "oacore": oacore.__version__,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
-        "device": f"{device.type}: {device_name(device)}",
-        "threads": torch.get_num_threads(),
+        **{k: v for k, v in numerics(device).items() if k != "torch"},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -16,7 +16,8 @@ from oacore.instruments.phantom.template import COLUMNS as GRADE_COLUMNS
 from oacore.instruments.published.predictions import FILES as PUBLISHED_FILES
 from oacore.metrics.predictions import PROB_KL
 from oacore.names import SUPERVISION_NAMES
-from oacore.training.loop import RunConfig
+from oacore.seals import SEAL, files_below, seal
+from oacore.training.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -144,6 +145,8 @@ def model(seed=0, n=60, supervision="dual", kl=None):
     rng = np.random.default_rng(seed)
     kl = rng.permutation(np.arange(n) % 5) if kl is None else np.asarray(kl)
     prob_kl = rng.dirichlet(np.ones(5), n).round(1)
+    prob_kl[np.arange(n), prob_kl.argmax(axis=1)] += 1 - prob_kl.sum(axis=1)
+    prob_kl = prob_kl.round(1)
     table = pd.DataFrame(prob_kl, columns=PROB_KL).assign(
         backbone="resnet3d",
         supervision=supervision,
@@ -155,12 +158,24 @@ def model(seed=0, n=60, supervision="dual", kl=None):
         prob_oa=rng.random(n).round(1),
         pred_kl=pd.array(prob_kl.argmax(axis=1), dtype="Int64"),
     )
+    table["prob_oa_from_kl"] = prob_kl[:, 2:].sum(axis=1).round(1)
+    if supervision == "single_kl":
+        table["prob_oa"] = table["prob_oa_from_kl"]
     table["pred_oa"] = (table["prob_oa"] >= 0.5).astype(int)
-    table["prob_oa_from_kl"] = prob_kl[:, 2:].sum(axis=1)
     if supervision == "single_oa":
         table[[*PROB_KL, "prob_oa_from_kl"]] = np.nan
         table["pred_kl"] = pd.array([pd.NA] * n, dtype="Int64")
     return table
+
+
+def two_models(n=80):
+    """One that grades knees and one that does not, of the same knees."""
+    return pd.concat([model(0, n), model(1, n, supervision="single_oa", kl=model(0, n)["kl"])])
+
+
+def measures(table, supervision="dual"):
+    """Rows of one model by what they measure."""
+    return table[table["supervision"] == supervision].set_index("measure")
 
 
 def drawn_cases(row):
@@ -209,6 +224,11 @@ def make_cohort():
     return cases, Volumes(
         cases["case_id"].to_numpy(), images, masks, np.ones((13, 3)), np.zeros((13, 5)), "key"
     )
+
+
+def reseal(folder):
+    """Take the files of a folder as they are now for what was written."""
+    seal(folder / SEAL, files_below(folder))
 
 
 def knees(backbones=("resnet3d", "m3t", "nnmamba"), n=20):

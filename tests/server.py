@@ -6,6 +6,8 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pandas as pd
+
 from oacore.data.download import OAIZIB_CM
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -24,7 +26,9 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.files = {}
         self.listing = None
+        self.released = None  # archives with bytes and md5, as oacore.data.sources gives them
         self.requests = []
+        self.tokens = []
         self.stall_after = {}  # file name -> bytes after which the connection only hangs
         self.break_after = {}  # file name -> bytes after which the connection is cut, once
         self.stalled = threading.Event()
@@ -39,6 +43,13 @@ class Server(ThreadingHTTPServer):
                 entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 130}
             entries.append(entry)
         self.listing = {"id": OAIZIB_CM, "sha": SHA, "siblings": entries}
+        archives = {name: data for name, data in self.files.items() if name.endswith(".zip")}
+        self.released = pd.DataFrame(
+            {
+                "bytes": {name: len(data) for name, data in archives.items()},
+                "md5": {name: hashlib.md5(data).hexdigest() for name, data in archives.items()},
+            }
+        )
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server, path = self.server, self.path.split("?")[0]
+        server.tokens.append(self.headers.get("Authorization"))
         server.requests.append((path, self.headers.get("Range")))
         if path in (f"/api/datasets/{OAIZIB_CM}",
                     f"/api/datasets/{OAIZIB_CM}/revision/{SHA}"):  # fmt: skip

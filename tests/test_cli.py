@@ -135,6 +135,7 @@ RELEASED = ["backbone", "task", "metric", "single", "dual", "delta", "ci_low", "
             "p_value", "test", "q_value"]  # fmt: skip
 
 
+UNDEFINED = ["n_undefined", "note"]
 COMPARED = ["backbone", "metric", "value_reference", "value_other", "value", "low", "high",
             "p_value", "test", "q_value"]  # fmt: skip
 
@@ -145,7 +146,7 @@ def test_stats_of_the_published_predictions(shared, tmp_path, capsys):
     assert main(["stats", "--predictions", str(folder), "--out", str(out)]) == 0
     assert "18 differences, 4 with q < 0.05" in capsys.readouterr().out
     table = pd.read_csv(out)
-    assert list(table.columns) == RELEASED and len(table) == 18
+    assert list(table.columns) == [*RELEASED, *UNDEFINED] and len(table) == 18
     assert table["backbone"].unique().tolist() == ["resnet3d", "m3t", "nnmamba"]
     assert table["metric"].tolist() == ["AUC", "Acc", "F1", "M-AUC", "Acc", "M-F1"] * 3
     assert [path.name for path in out.parent.iterdir()] == ["stats.csv"]
@@ -160,18 +161,42 @@ def test_stats_of_two_folders_of_ones_own(tmp_path, capsys):
     folders = [str(tmp_path / name) for name in ("before", "after")]
     assert main(["stats", "--predictions", *folders, "--out", str(out)]) == 0
     table = pd.read_csv(out)
-    assert list(table.columns) == COMPARED and len(table) == 6
+    assert list(table.columns) == [*COMPARED, *UNDEFINED] and len(table) == 6
     difference = table["value_other"] - table["value_reference"]
     assert (table["value"] - difference).abs().max() < 1e-12
     assert main(["stats", "--predictions", str(tmp_path / "none"), "--out", str(out)]) == 2
     assert capsys.readouterr().err.startswith("oacore: ")
 
 
+def test_stats_of_few_knees_says_where_nobody_can_say(tmp_path, capsys):
+    for seed, name in enumerate(("before", "after")):
+        (tmp_path / name).mkdir()
+        table = model(seed, 5, kl=range(5)).assign(seed=0)
+        table.to_csv(tmp_path / name / "predictions.csv", index=False)
+    out = tmp_path / "stats.csv"
+    folders = [str(tmp_path / name) for name in ("before", "after")]
+    assert main(["stats", "--predictions", *folders, "--out", str(out)]) == 0
+    assert "2 of which nobody can say (see column note)" in capsys.readouterr().out
+    table = pd.read_csv(out).set_index("metric")
+    assert (table["n_undefined"] > 0).sum() == table["note"].notna().sum() == 2
+    untold = table.loc[["oa_auc", "kl_auc"], ["low", "high", "p_value", "q_value"]]
+    assert untold.isna().all(axis=None)
+    assert table.loc[["oa_acc", "kl_acc"], ["p_value", "q_value"]].notna().all(axis=None)
+
+
 def test_the_audit_of_both_papers_and_of_a_table_of_ones_own(tmp_path, capsys):
     out = tmp_path / "audit.csv"
     assert main(["audit", "--out", str(out)]) == 0
     table = pd.read_csv(out)
-    assert list(table.columns) == ["table", "row", "check", "printed", "implied", "verdict"]
+    assert list(table.columns) == [
+        "table",
+        "row",
+        "check",
+        "printed",
+        "implied",
+        "verdict",
+        "claim",
+    ]
     assert set(table["verdict"]) == {"consistent", "inconsistent", "undetermined"}
     wrong = table[(table["verdict"] == "inconsistent") & (table["check"] == "rho-auroc")]
     assert sorted(wrong["row"]) == [
@@ -180,10 +205,172 @@ def test_the_audit_of_both_papers_and_of_a_table_of_ones_own(tmp_path, capsys):
         for setting in ("Dual", "Single-KL", "Single-OA")
     ]
     mine = tmp_path / "mine.csv"
-    mine.write_text("# table: Mine\n# source: me\n# knees: 1 1 1 1 1\nrow,oa_acc\nours,0.7000\n")
+    head = "# table: Mine\n# source: me\n# knees: 1 1 1 1 1\n# values: one run\n"
+    mine.write_text(f"{head}row,oa_acc\nours,0.7000\ntheirs,0.8000\n")
     assert main(["audit", "--table", str(mine), "--out", str(out)]) == 0
-    [row] = pd.read_csv(out).to_dict("records")
+    row, _ = pd.read_csv(out).to_dict("records")
     assert (row["check"], row["verdict"]) == ("accuracy-count", "inconsistent")
+    said = tmp_path / "said.csv"
+    said.write_text(
+        "paper,section,says,table,columns,rows,relation,sign,measure,value,claim\n"
+        "ours,results,ours is best,Mine,oa_acc,ours; theirs,highest,signed,named,,\n"
+    )
+    told = ["--claims", str(said), "--out", str(out)]
+    assert main(["audit", "--table", str(mine), *told]) == 0
+    last = pd.read_csv(out).to_dict("records")[-1]
+    assert (last["check"], last["verdict"]) == ("claim-table", "inconsistent")
+    assert main(["audit", *told]) == 2
+    assert "--table" in capsys.readouterr().err
     mine.write_text("no table")
     assert main(["audit", "--table", str(mine), "--out", str(out)]) == 2
     assert "mine.csv" in capsys.readouterr().err
+
+
+REQUIRED = {
+    "check": ["c"], "cache": ["c", "--out", "o"], "measure": ["c", "--out", "o"], "phantom": ["p"],
+    "train": ["--cohort", "c", "--cache", "k", "--out", "o", "--supervision", "dual"],
+    "explain": ["--run", "r", "--cohort", "c", "--cache", "k", "--out", "o"],
+    "faithfulness": ["--run", "r", "--cohort", "c", "--cache", "k", "--out", "o"],
+}  # fmt: skip
+COUNTED = {
+    "--workers": ("check", "cache", "measure", "phantom"),
+    "--threads": ("train", "explain", "faithfulness"),
+    "--devices": ("train",),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "argument", "value"),
+    [
+        *((c, a, v) for a, commands in COUNTED.items() for c in commands for v in ("0", "-1", "x")),
+        *((c, "--seed", v) for c in ("train", "phantom") for v in ("-1", "1.5", str(2**63))),
+        *(("train", "--accelerator", v) for v in ("gpu", "cpuu")),
+        ("explain", "--accelerator", "gpu"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_one_line(command, argument, value, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, *REQUIRED[command], argument, value])
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.count("\n") == 1 and argument in error and value in error
+
+
+@pytest.mark.parametrize("command", ["train", "explain", "faithfulness"])
+def test_a_gpu_that_is_not_there_is_one_line_before_anything_is_read(command, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([command, *REQUIRED[command], "--accelerator", "cuda"]) == 2
+    assert capsys.readouterr().err == (
+        "oacore: there is no CUDA GPU that PyTorch can use; choose auto or cpu\n"
+    )
+
+
+@pytest.mark.parametrize("seed", ["42949", "20240101", str(2**32 - 1), str(2**63 - 1)])
+def test_any_seed_trains(phantom, train_words, tmp_path, seed):
+    assert main([*train_words(phantom), "--seed", seed]) == 0
+    assert (tmp_path / "run/done.json").exists()
+
+
+@pytest.mark.parametrize("command", ["audit", "stats", "measure", "cache", "phantom", "train"])
+def test_an_output_that_is_of_the_wrong_kind_is_one_line(
+    command, phantom, train_words, tmp_path, capsys
+):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("")
+    (tmp_path / "predictions").mkdir()
+    invented(tmp_path / "predictions")
+    asked = {
+        "audit": [["audit", "--out", out] for out in (folder, file / "a.csv")],
+        "stats": [
+            ["stats", "--predictions", tmp_path / "predictions", "--out", out]
+            for out in (folder, file / "a.csv")
+        ],
+        "measure": [["measure", phantom, "--out", folder, "--workers", "1"]],
+        "cache": [["cache", phantom, "--profile", "smoke", "--out", file, "--workers", "1"]],
+        "phantom": [["phantom", file, "--profile", "smoke", "--workers", "1"]],
+        "train": [[*train_words(phantom), "--out", file], [*train_words(phantom), "--cache", file]],
+    }
+    for words in asked[command]:
+        assert main([str(word) for word in words]) == 2
+        said = [line for line in capsys.readouterr().err.splitlines() if "oacore: " in line]
+        assert len(said) == 1
+        assert str(folder if str(folder) in said[0] else file) in said[0] and ";" in said[0]
+    assert list(folder.iterdir()) == [] and file.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [(13, "the right to it"), (28, "free some space"), (30, "can be written"), (24, "ulimit -n")],
+)
+def test_what_the_system_refuses_is_one_line(number, cure, monkeypatch, capsys):
+    def refused(*arguments, **words):
+        raise OSError(number, "Refused", "/data/knee.nii.gz")
+
+    monkeypatch.setattr("oacore.data.check.check_cohort", refused)
+    assert main(["check", "c"]) == 2
+    assert capsys.readouterr().err.startswith("oacore: /data/knee.nii.gz: Refused; ")
+
+    def full(options):
+        with open("/dev/full", "w") as file:
+            file.write("x" * 99999)
+
+    monkeypatch.setattr(cli, "_audit", full)
+    assert main(["audit", "--out", "a.csv"]) == 2
+    assert "a.csv: No space left on device; free some space" in capsys.readouterr().err
+
+
+def test_a_reader_that_closes_the_output_is_told(phantom):
+    code = [sys.executable, "-m", "oacore", "check", str(phantom), "--workers", "1"]
+    with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        error = process.stderr.read().decode()
+        assert process.wait() == 2
+    assert error.splitlines()[-1].startswith("oacore: the reader of the output closed it")
+
+
+ODD = {
+    "backbone": [("NA", None), ("18", None), ("", "data row 1: backbone is missing")],
+    "seed": [("", "data row 1: seed is missing"), ("x", "data row 1: seed is not a whole number")],
+    "case_id": [("", "data row 1: case_id is missing"), ("NA", "data row 1: case_id is missing")],
+    "supervision": [("", "data row 1: supervision is missing")],
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"), [(c, *v) for c, vs in ODD.items() for v in vs]
+)
+def test_stats_names_the_cell_that_it_cannot_read(tmp_path, capsys, column, value, said):
+    folders = []
+    for n, name in enumerate(("before", "after")):
+        folders.append(str(tmp_path / name))
+        (tmp_path / name).mkdir()
+        table = model(n, 60, kl=[k % 5 for k in range(60)]).assign(seed=0).astype(object)
+        if column in ("backbone", "supervision", "seed") and said is None:
+            table[column] = value
+        else:
+            table.loc[0, column] = value
+        table.to_csv(tmp_path / name / "predictions.csv", index=False)
+    out = tmp_path / "stats.csv"
+    code = main(["stats", "--predictions", *folders, "--out", str(out)])
+    if said is None:
+        assert code == 0
+        assert set(pd.read_csv(out, dtype=str, keep_default_na=False)[column]) == {value}
+    else:
+        assert code == 2
+        assert f"predictions.csv, {said}" in capsys.readouterr().err
+
+
+def test_stats_of_numbered_and_of_named_knees_says_so(tmp_path, capsys):
+    for n, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        table = model(n, 60, kl=[k % 5 for k in range(60)]).assign(seed=n).astype({"case_id": str})
+        if n:
+            table["case_id"] = "knee" + table["case_id"]
+        table.to_csv(tmp_path / name / "predictions.csv", index=False)
+    out = str(tmp_path / "stats.csv")
+    assert main(["stats", "--predictions", str(tmp_path), "--out", out]) == 2
+    assert "write the same knees alike" in capsys.readouterr().err
+    both = [str(tmp_path / name) for name in ("a", "b")]
+    assert main(["stats", "--predictions", *both, "--out", out]) == 2
+    assert "different cases" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Writing whole or not at all, and work in processes and threads that ends cleanly."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from oacore.errors import InputError
-from oacore.files import in_processes, in_threads, remove_parts, whole, write
+from oacore.files import in_processes, in_threads, remove_parts, saving, whole, write
 
 
 def names(folder):
@@ -178,3 +181,60 @@ def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path):
     left = names(out)
     assert len(left) < 20, "it went on"
     assert len(left) % 2 == 0, "a knee that was begun was not finished"
+
+
+BUSY = """
+import sys, time
+from pathlib import Path
+def compute(path):
+    Path(path).touch()
+    end = time.monotonic() + (0 if path.endswith("idle") else 120)
+    while time.monotonic() < end:
+        pass
+if __name__ == "__main__":
+    from oacore.files import in_processes
+    in_processes(compute, [f"{sys.argv[1]}/{n}" for n in ("busy", "idle")], 2, "knees", "knee")
+"""
+
+
+def test_workers_end_soon_after_a_parent_that_was_killed(tmp_path):
+    script, out = tmp_path / "busy.py", tmp_path / "out"
+    script.write_text(BUSY)
+    out.mkdir()
+    parent = subprocess.Popen(
+        [sys.executable, script, out],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(names(out)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert names(out) == ["busy", "idle"]
+        parent.kill()
+        # The pipe ends when the last process that has it does: parent, workers, and what Python
+        # runs beside them.
+        parent.communicate(timeout=30)
+        assert parent.returncode == -signal.SIGKILL
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+
+
+def test_what_pytorch_and_safetensors_cannot_write_is_named(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"full: could not be written .*free some space"),
+        saving(Path("/dev/full")),
+    ):
+        torch.save({"weights": torch.zeros(99999)}, "/dev/full")
+    with pytest.raises(InputError, match="could not be written"), saving(tmp_path / "w"):
+        save_file({"weights": torch.zeros(9)}, tmp_path / "absent/w.safetensors")
+
+
+def test_a_folder_in_place_of_a_file_is_named_and_not_its_part(tmp_path):
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write(tmp_path / "out.csv", "text")
+    assert caught.value.filename == str(tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]

@@ -1,5 +1,6 @@
 """The closure of imports, against what Python loads, and the digest of it."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_code_files_hold_all_that_python_loads(name):
     found = code_files(f"oacore/{name.replace('.', '/')}.py")
     silent = {path for path in loaded if path.endswith("__init__.py")}  # the house's are docstrings
     assert {str(Path(file).relative_to(ROOT)) for file in set(loaded) - silent} <= set(found)
+
+
+def test_a_file_is_parsed_once_however_many_jobs_ask(tmp_path, monkeypatch):
+    parsed = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda text, *a: parsed.append(text) or parse(text, *a))
+    package = tmp_path / "oacore"
+    package.mkdir()
+    for name, source in {"__init__": "", "a": "import oacore.b", "b": "", "c": ""}.items():
+        (package / f"{name}.py").write_text(source)
+    for _ in range(1000):
+        assert code_files("oacore/a.py", root=tmp_path) == ["oacore/a.py", "oacore/b.py"]
+    assert len(parsed) == 3  # the package's own file among them
+    (package / "b.py").write_text("import oacore.c")
+    assert len(code_files("oacore/a.py", root=tmp_path)) == 3
+    assert len(parsed) == 5  # what was edited, and what is new
 
 
 def test_pictures_are_no_part_of_training():

@@ -25,6 +25,11 @@ def test_rows_come_in_the_papers_order_and_ties_stay():
     assert list(names.in_order(table, "supervision")["at"]) == [3, 4, 0, 1, 2, 5]
 
 
+def test_a_model_in_words():
+    run = {"backbone": "resnet3d", "supervision": "single_kl", "seed": 3}
+    assert names.model_name(run) == "ResNet3D Single-KL"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -1,4 +1,4 @@
-"""Tables that chapters keep: written whole, read back, absent where nothing was kept."""
+"""Tables that chapters keep: written whole, read back, absent where nothing was kept; files."""
 
 import pandas as pd
 import pytest
@@ -15,7 +15,7 @@ def test_a_kept_table_is_read_back_and_an_absent_one_is_none(tmp_path):
         results.kept(tmp_path, "09-chapter/stats"), table.reset_index(drop=True)
     )
     assert results.kept(tmp_path, "09-chapter/other") is None
-    assert [p.name for p in path.parent.iterdir()] == ["stats.csv"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["seal.json", "stats.csv"]
 
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
@@ -30,3 +30,21 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
     with pytest.raises(OSError, match="no space"):
         results.write_csv(pd.DataFrame({"a": [2]}), path)
     assert path.read_text() == "a\n1\n"
+
+
+def test_what_lies_beside_a_page_is_where_the_build_publishes_it(tmp_path):
+    path, address = results.beside_page(tmp_path, "14-saliency/slicer")
+    assert path == tmp_path / "results/14-saliency/public/slicer"
+    assert address == "../_static/14-saliency/slicer"
+
+
+def test_a_table_is_made_once(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return pd.DataFrame({"n": [len(made), 7]})
+
+    for _ in range(2):
+        assert results.made_once(tmp_path / "deep/n.csv", make)["n"].tolist() == [1, 7]
+    assert made == [1]

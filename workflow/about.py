@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import Any
 import pandas as pd
 
 from oacore.data.cohort import is_phantom, read_tables
+from oacore.data.disclosure import asked_for
 from oacore.profile import Profile, load_profile
 from oacore.provenance import of_this_machine
+from oacore.training.records import finished, run_record
+from oacore.training.records import run_table as read_table
 
 PAGE = """\
 (sec-about-this-build)=
@@ -67,41 +70,35 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
     str
     """
     here = of_this_machine()
-    state = {True: "no file differed from it", False: "with changes on top", None: "unknown"}
-    commit = f"`{here['commit']}` ({state[here['clean']]})" if here["commit"] else "unknown"
     source = {
-        "Commit": commit,
-        "oacore": here["oacore"],
-        "Rendered on": f"{here['platform']}, {here['device']}, at {here['finished']}",
+        "Commit": commit_in_words(here),
+        "oacore": plain(here["oacore"]),
+        "Rendered on": plain(f"{here['platform']}, {here['device']}, at {here['finished']}"),
     }
     cohort = build / "cohort"
     kind = (
         "A **synthetic phantom**: no patient is in it, and nothing measured on it is clinical."
         if is_phantom(cohort)
-        else f"The folder `{cohort.resolve().name}`, given by the one who built this."
+        else "A folder given by the one who built this; pages do not tell its name."
     )
     if not is_phantom(cohort):
-        asked = notebooks["notebooks/03-cohort"].metadata.papermill.parameters.get("images")
+        given = notebooks["notebooks/03-cohort"].metadata.papermill.parameters
         kind += " Single knees are " + (
             "shown, at that person's request (`IMAGES=yes`)."
-            if asked
+            if asked_for(given.get("images", ""))
             else "not shown: figures hold aggregates of groups alone."
         )
-    times = {
-        f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
-        for page, nb in notebooks.items()
-    }
     settings = {
         key: f"`{value}`"
         for key, value in asdict(load_profile(profile)).items()
-        if key not in ("backbones", "variants")
+        if key not in ("backbones", "variants", "controls")
     }
     versions = {"python": here["python"], **here["versions"]}
     return PAGE.format(
         source=table(source, "What", "Which"),
         cohort=kind,
         cases=case_counts(read_tables(cohort)),
-        times=table(times, "Chapter", "Run time"),
+        times=chapter_times(notebooks),
         runs=run_table(build),
         profile=profile,
         settings=table(settings, "Setting", "Value"),
@@ -121,6 +118,59 @@ def markdown(rows: Iterable[Iterable[Any]], align: str) -> str:
     sides = {"l": ":--", "r": "--:"}
     lines.insert(1, f"| {' | '.join(sides[one] for one in align)} |")
     return "\n".join(lines)
+
+
+def list_table(rows: list[list[str]], widths: list[int]) -> str:
+    """A MyST table whose first row is its head; cells are MyST.
+
+    Raises ``ValueError`` where a row has not one cell for each width: Sphinx would refuse it
+    only when the whole book is built.
+    """
+    if any(len(row) != len(widths) for row in rows):
+        counts = sorted({len(row) for row in rows})
+        raise ValueError(f"rows of {counts} cells, {len(widths)} widths")
+    lines = ["```{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, widths))}", ""]
+    for row in rows:
+        for i, cell in enumerate(row):
+            lines.append(f"{'* - ' if i == 0 else '  - '}{cell}".rstrip())
+    return "\n".join([*lines, "```"])
+
+
+def fill(template: str, words: Mapping[str, str]) -> str:
+    """Put a build's words where a template has their names in braces.
+
+    MyST's own roles, such as ``{ref}`` before a backtick, stay as they are. Any other name that the
+    build has no word for is a ``KeyError``: it would stand on the page.
+    """
+
+    def word(found: re.Match[str]) -> str:
+        name, tick = found.groups()
+        return found[0] if tick and name not in words else words[name] + tick
+
+    return re.sub(r"\{(\w+)\}(`?)", word, template)
+
+
+def commit_in_words(here: Mapping[str, Any]) -> str:
+    """The commit that a machine works from (:func:`.of_this_machine`), and whether it is that."""
+    state = {True: "no file differed from it", False: "with changes on top", None: "unknown"}
+    return f"`{here['commit']}` ({state[here['clean']]})" if here["commit"] else "unknown"
+
+
+def chapter_times(notebooks: Mapping[str, Any]) -> str:
+    """How long each chapter ran; notebooks: executed ones by their pages."""
+    times = {
+        f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
+        for page, nb in notebooks.items()
+    }
+    return table(times, "Chapter", "Run time")
+
+
+def plain(words: Any) -> str:
+    """Words from outside in MyST: what would be markup, of Markdown's or of HTML, is shown as is.
+
+    Names of devices and data sets, and what a record of a download says, are not ours.
+    """
+    return re.sub(r"([\\`*_{}\[\]<>$&|#!~^])", r"\\\1", " ".join(str(words).split()))
 
 
 def in_words(seconds: float) -> str:
@@ -144,7 +194,7 @@ def case_counts(cases: pd.DataFrame) -> str:
 
 def recipe_table(profile: Profile) -> str:
     """Write how each model of a profile is trained, a column each, in Markdown."""
-    names = (*profile.backbones, *profile.variants)
+    names = (*profile.backbones, *profile.variants, *profile.controls)
     recipes = {name: asdict(profile.recipe(name)) for name in names}
     rows = [["Model", *recipes]]
     for key in next(iter(recipes.values())):
@@ -158,17 +208,16 @@ def recipe_table(profile: Profile) -> str:
 def run_table(build: Path) -> str:
     """Trained models, with their time and device, in Markdown."""
     rows = [["Run", "Epochs", "Time", "Device", "Precision"]]
-    found = (sorted(build.glob(f"{kind}/*/*/*/done.json")) for kind in ("runs", "variants"))
-    for done in chain.from_iterable(found):
-        run = json.loads(done.read_text(encoding="utf-8"))
-        history = pd.read_csv(done.parent / "history.csv")
+    kinds = ("runs", "variants", "controls")
+    for folder in chain.from_iterable(finished(build / kind) for kind in kinds):
+        run, history = run_record(folder), read_table(folder, "history")
         rows.append(
             [
-                f"{done.parents[2].name} {run['supervision']}, seed {run['seed']}",
+                plain(f"{folder.parents[1].name} {run['supervision']}, seed {run['seed']}"),
                 str(len(history)),
                 in_words(history["seconds"].sum()),
-                run["provenance"]["device"],
-                run["precision used"],
+                plain(run["provenance"]["device"]),
+                plain(run["precision used"]),
             ]
         )
     return markdown(rows, "lrrll")

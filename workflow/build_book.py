@@ -23,10 +23,15 @@ import nbformat
 import yaml
 
 from oacore.errors import InputError
+from oacore.seals import files_below, seal
 from workflow.about import about_this_build
 from workflow.api import write_api
+from workflow.cards import cards
+from workflow.check_build import HTML_SEAL, require_undamaged
 from workflow.graph import ROOT
 from workflow.report import report
+from workflow.reporting import reporting
+from workflow.scratch import PREFIX
 
 # What the theme puts into each page and no page here needs. The fonts are named by the style
 # sheet too, and preloading them fails on a page from disk; Thebe names another host.
@@ -36,6 +41,13 @@ UNWANTED = re.compile(
     r'|<script async="async" src="[^"]*sphinx-thebe\.js[^"]*"></script>\s*',
     re.DOTALL,
 )
+#: Pages that the build writes.
+PAGES = {
+    "about-this-build": about_this_build,
+    "report": report,
+    "reporting-checklists": reporting,
+    "model-card-and-datasheet": cards,
+}
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts", "input/tex/extensions")
 
 
@@ -56,13 +68,15 @@ def build_book(build: Path, profile: str) -> Path:
     Raises
     ------
     InputError
-        If a notebook failed, Sphinx warns, or a finished page is not fit to be shown.
+        If something that the book shows is not what was written, a notebook failed, Sphinx warns,
+        or a finished page is not fit to be shown.
     """
+    require_undamaged(build)
     site = build / "site"
     shutil.rmtree(site, ignore_errors=True)
     notebooks = stage(build, site)
     chapters_and_rooms(site)
-    for name, write in {"about-this-build": about_this_build, "report": report}.items():
+    for name, write in PAGES.items():
         page = write(build, profile, notebooks)
         (site / f"book/{name}.md").write_text(page, encoding="utf-8")
 
@@ -88,6 +102,7 @@ def build_book(build: Path, profile: str) -> Path:
     record = {"pages": pages, "seconds": seconds}
     (html / "build.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     swap(html, build / "html")
+    seal(build / HTML_SEAL, files_below(build / "html"))
     return build / "html/index.html"
 
 
@@ -178,9 +193,11 @@ def machine_paths() -> re.Pattern[str]:
     places = {ROOT, Path.home(), Path(sys.prefix), Path(sys.base_prefix)}
     # A page may well name /usr/bin.
     places -= {Path("/"), Path("/usr"), Path("/usr/local")}
-    words = [re.escape(str(place)) for place in sorted(places)]
-    words.append(re.escape(tempfile.gettempdir()) + r"/(?:ipykernel_|tmp)")
-    return re.compile(rf"(?<![\w.])(?:{'|'.join(words)})\b")
+    words = [rf"{re.escape(str(place))}\b" for place in sorted(places)]
+    # Where a kernel keeps what it runs; its own folder is in /tmp where that path is too long.
+    words.append(re.escape(tempfile.gettempdir()) + rf"/(?:ipykernel_|tmp\w|{PREFIX})")
+    words.append(f"/tmp/{PREFIX}")
+    return re.compile(rf"(?<![\w.])(?:{'|'.join(words)})")
 
 
 def check_pages(html: Path, pages: list[str]) -> None:

@@ -2,34 +2,101 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import hashlib
 import json
-import re
+import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from oacore.data.sources import missing_files, source_cache
 from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_files, imported_files
-from oacore.profile import load_profile
+
+#: What the one who builds may set, each a text.
+WORDS = ("profile", "cohort", "published", "radiomics", "references", "images")
+#: Options with which Snakemake only looks, as its parser names them.
+LOOKS = (
+    *("dryrun", "lint", "list_target_rules", "list_rules", "print_compilation"),
+    *("dag", "rulegraph", "filegraph", "d3dag", "unlock", "summary", "detailed_summary"),
+    *("list_changes", "list_input_changes", "list_params_changes", "list_untracked"),
+)
 
 
 def build_folder(profile: str, cohort: str = "") -> str:
     """Folder of one build: its own for each profile and each cohort of a user's.
 
+    Pages name it, as a parameter of their chapter. What a cohort's folder is called may say more
+    than its owner wants to publish, so a digest of where it lies stands for it.
+
     Parameters
     ----------
     profile : str
     cohort : str
-        A user's cohort folder; empty for the phantom.
+        A user's cohort folder; empty for the phantom. Not every shell expands the ~ of COHORT=~/x.
     """
     if not cohort:
         return f"build/{profile}"
-    return f"build/{profile}-{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(cohort).resolve().name)}"
+    digest = hashlib.sha256(os.fsencode(Path(cohort).expanduser().resolve())).hexdigest()
+    return f"build/{profile}-{digest[:8]}"
 
 
-def place(folder: str, link: str, *, replace: bool = False) -> str:
+def words(config: Mapping[str, Any], typed: Sequence[str] = ()) -> dict[str, str]:
+    """What the one who builds has set, as it was written.
+
+    Parameters
+    ----------
+    config : mapping
+        What Snakemake read, from its command line and from configuration files.
+    typed : sequence of str
+        The entries of ``--config``, ``key=text``, which Snakemake reads as YAML.
+
+    Returns
+    -------
+    dict
+        A text for each of `WORDS`, empty where it is not set.
+
+    Raises
+    ------
+    InputError
+        If Snakemake read something else than what was written: of "/data/knees #2", for one,
+        the "#2" would be a comment, and another folder be taken.
+    """
+    entries = (entry.partition("=") for entry in typed)
+    written = {key: text for key, _, text in entries if key in WORDS and text}
+    read = {key: "" if config.get(key) is None else config[key] for key in WORDS}
+    for key, value in read.items():
+        text = written.get(key, value)
+        if not isinstance(value, str) or value != text:
+            raise InputError(
+                f"{key}={text}: Snakemake reads this as YAML, as {value!r}. Put the line "
+                f"{key}: {json.dumps(str(text), ensure_ascii=False)} into a file, and name that: "
+                "--configfile FILE"
+            )
+    return read
+
+
+def only_looks(arguments: Sequence[str]) -> bool:
+    """Whether a command line of Snakemake changes nothing, as a dry run."""
+    from snakemake.cli import get_argument_parser
+
+    options, _ = get_argument_parser().parse_known_args(list(arguments))
+    return any(getattr(options, name) for name in LOOKS)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """End Snakemake with one line where an input cannot be used."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"snakemake: {error}")
+
+
+def place(folder: str, link: str, *, replace: bool = False, look: bool = False) -> str:
     """Make a user's folder appear inside the build, so that no page names where it lies.
 
     Parameters
@@ -40,33 +107,63 @@ def place(folder: str, link: str, *, replace: bool = False) -> str:
         The symbolic link that will lead to it.
     replace : bool
         Whether a link that leads elsewhere is changed; else it is an error.
+    look : bool
+        Whether nothing is changed.
 
     Returns
     -------
     str
-        `link`.
+        `link`; the folder's own path if the link would have to be made, and `look` forbids it.
 
     Raises
     ------
     InputError
         If there is no such folder, or the build belongs to another one.
     """
-    real = Path(folder).resolve()
+    real = Path(folder).expanduser().resolve()
     if not real.is_dir():
         raise InputError(f"{folder}: no such folder; give the path of one that is there")
     at = Path(link)
     if at.is_symlink() and at.resolve() == real:
         return link
-    if replace and at.is_symlink():
-        at.unlink()
-    if at.is_symlink() or at.exists():
+    if (at.is_symlink() and not replace) or (at.exists() and not at.is_symlink()):
         raise InputError(
             f"{at.parent} was built from {at.resolve()}, not from {real}; "
             f"remove {at.parent}, or rename one of the folders"
         )
+    if look:
+        return str(real)
+    at.unlink(missing_ok=True)
     at.parent.mkdir(parents=True, exist_ok=True)
     at.symlink_to(real)
     return link
+
+
+def place_source(source: str, folder: str, build: str, *, look: bool = False) -> str:
+    """Make files of others appear inside a build; as named, or as `oacore fetch` left them.
+
+    Parameters
+    ----------
+    source : {"published", "radiomics", "references"}
+    folder : str
+        As the user named it; empty for none.
+    build : str
+        Folder of the build.
+    look : bool
+        Whether nothing is changed.
+
+    Returns
+    -------
+    str
+        Where they appear, as :func:`place` gives it; empty if there are none.
+    """
+    cache, link = str(source_cache(source)), Path(build, source)
+    folder = folder or ("" if missing_files(source, cache) else cache)
+    if folder:
+        return place(folder, str(link), replace=True, look=look)
+    if link.is_symlink() and not look:
+        link.unlink()  # of an earlier build; the report would take it for this one's
+    return ""
 
 
 def cohort_tables(cohort: str) -> list[str]:
@@ -127,14 +224,3 @@ def code_cells(path: Path) -> list[ast.Module]:
         except SyntaxError as error:
             raise InputError(f"{path.name}, cell {number}: is not Python ({error.msg})") from None
     return trees
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Print the folder of a build.")
-    parser.add_argument("--profile", default="laptop")
-    parser.add_argument("--cohort", default="")
-    arguments = parser.parse_args()
-    try:
-        print(build_folder(load_profile(arguments.profile).name, arguments.cohort))
-    except InputError as error:
-        sys.exit(f"make serve: {error}")

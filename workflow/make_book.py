@@ -1,54 +1,139 @@
-"""`make book`: one build at a time, its words checked, Snakemake run, the book's place told."""
+"""`make book`: its words checked, the build locked, Snakemake run, the book's place told."""
 
 from __future__ import annotations
 
 import argparse
-import fcntl
+import errno
+import json
+import os
+import resource
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from oacore.data.cohort import is_phantom
+from oacore.data.disclosure import asked_for
 from oacore.data.sources import TERMS, missing_files
 from oacore.errors import InputError
+from oacore.files import write
 from oacore.profile import load_profile
+from workflow.about import in_words
+from workflow.check_build import make_again
 from workflow.graph import ROOT, build_folder
+from workflow.lock import HANDED, take, unusable
+
+#: Where a build keeps the words it was made with, for Snakemake to read.
+SETTINGS = "settings.json"
+#: Open files that a notebook and its kernel need, with room to spare.
+OPEN_FILES = 256
+#: Bytes below which a disk is called full.
+SCANT = 50e6
 
 
 def snakemake(build: str, cores: int, config: dict[str, str]) -> int:
     """Run Snakemake while holding the build's lock; return its exit status.
 
+    Parameters
+    ----------
+    build : str
+        Folder of the build.
+    cores : int
+        Jobs side by side.
+    config : dict
+        What the Snakefile is to know, by :data:`.graph.WORDS`.
+
     Raises
     ------
     InputError
-        If another process is at this build.
+        If another process is at this build, its folder cannot be written, or a finished run of it
+        is damaged.
     """
-    folder = ROOT / build
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another make book is at work in {build}; wait for it, or end it first"
-            ) from None
+    locks = take(build)
+    try:
+        _require_ours(ROOT / build)
+        make_again(ROOT / build)
+        # A file, and JSON: on its command line Snakemake would read each value as YAML.
+        write(ROOT / build / SETTINGS, json.dumps(config, indent=2) + "\n")
         # The lock above goes with the processes that hold it. Snakemake's own would outlive a
         # kill -9 and block the next build, hence --nolock.
-        words = ["--nolock", "--cores", str(cores)]
+        words = ["--nolock", "--cores", str(cores), "--configfile", f"{build}/{SETTINGS}"]
         if shutil.which("nvidia-smi"):  # one training at a time on a GPU
             words += ["--resources", "accelerator=1"]
-        settings = [f"{key}={value}" for key, value in config.items() if value]
-        command = [sys.executable, "-m", "snakemake", *words, "--config", *settings]
-        with subprocess.Popen(command, cwd=ROOT, pass_fds=[lock.fileno()]) as process:
+        command = [sys.executable, "-m", "snakemake", *words]
+        environment = {**os.environ, HANDED: str(locks[-1])}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=locks) as process:
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             while True:
                 try:
                     return process.wait()
                 except KeyboardInterrupt:
                     continue  # Snakemake got the Ctrl-C too, and is ending its jobs
+    except OSError as error:
+        raise unusable(ROOT / build, error) from error
+    finally:
+        for lock in locks:
+            os.close(lock)
+
+
+def _require_ours(build: Path) -> None:
+    """Refuse a build of another user's before hours of it rather than after."""
+    for folder in (ROOT / ".snakemake", *sorted(build.iterdir())):
+        if folder.is_dir() and not folder.is_symlink() and not os.access(folder, os.W_OK):
+            raise unusable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def _require_open_files() -> None:
+    """Allow as many open files as a notebook needs, if the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
+        return
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
+        raise InputError(
+            f"only {hard} files may be open at once here, a notebook needs {OPEN_FILES}; "
+            "say `ulimit -n 1024` where that is allowed, and run the same command again"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+
+
+def _cores(text: str) -> int:
+    """Jobs side by side, as typed; as many as processors if nothing was."""
+    if not text:
+        return os.cpu_count() or 1
+    if not (text.isdecimal() and int(text) > 0):
+        raise InputError(f"CORES={text}: give the number of jobs side by side, 1 or more")
+    return int(text)
+
+
+def _folder(name: str, text: str) -> str:
+    """A folder as typed, from the root; it is there, and holds what its name promises."""
+    if not text:
+        return ""
+    folder = str(Path(text).expanduser().resolve())
+    if not Path(folder).is_dir():
+        raise InputError(f"{name.upper()}={folder}: no such folder")
+    if name == "cohort":
+        is_phantom(folder)  # a folder that holds no cohort ends here, in one line
+    elif lacking := missing_files(name, folder):
+        raise InputError(
+            f"{name.upper()}={folder}: lacks {', '.join(lacking)}; get them with "
+            f"`oacore fetch {name}`"
+        )
+    return folder
+
+
+def _say_what_failed(build: str) -> None:
+    for said in sorted((ROOT / build / "notebooks/failed").glob("*.txt")):
+        print(f"\n{said.read_text(encoding='utf-8')}", file=sys.stderr)
+    if (free := shutil.disk_usage(ROOT / build).free) < SCANT:
+        print(
+            f"The disk of {build} is full ({free / 1e6:.1f} MB are free): make room on it.",
+            file=sys.stderr,
+        )
+    print("The book is not finished. make book goes on where this stopped.", file=sys.stderr)
 
 
 def main() -> int:
@@ -59,42 +144,29 @@ def main() -> int:
     parser.add_argument("--published", default="")
     parser.add_argument("--radiomics", default="")
     parser.add_argument("--references", default="")
-    parser.add_argument("--images", default="", choices=["", "no", "yes"])
-    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--images", default="")
+    parser.add_argument("--cores", default="")
     words = parser.parse_args()
-    folders = {
-        key: str(Path(value).expanduser().resolve()) if value else ""
-        for key, value in vars(words).items()
-        if key in ("cohort", *TERMS)
-    }
+    start = time.monotonic()
     try:
         load_profile(words.profile)
-        for name, folder in folders.items():
-            if folder and not Path(folder).is_dir():
-                raise InputError(f"{name.upper()}={folder}: no such folder")
-        if folders["cohort"]:
-            is_phantom(folders["cohort"])  # a folder that holds no cohort ends here, in one line
-        for name in TERMS:
-            if folders[name] and (lacking := missing_files(name, folders[name])):
-                raise InputError(
-                    f"{name.upper()}={folders[name]}: lacks {', '.join(lacking)}; get them with "
-                    f"`oacore fetch {name}`"
-                )
+        cores = _cores(words.cores)
+        folders = {name: _folder(name, getattr(words, name)) for name in ("cohort", *TERMS)}
+        _require_open_files()
         build = build_folder(words.profile, folders["cohort"])
-        shown = "yes" if words.images == "yes" else ""
-        config = {"profile": words.profile, **folders, "images": shown}
-        status = snakemake(build, words.cores, config)
+        shown = asked_for(words.images)
+        config = {"profile": words.profile, **folders, "images": "yes" if shown else ""}
+        status = snakemake(build, cores, config)
     except InputError as error:
         print(f"make book: {error}", file=sys.stderr)
         return 1
     if status:
-        for said in sorted((ROOT / build / "notebooks/failed").glob("*.txt")):
-            print(f"\n{said.read_text(encoding='utf-8')}", file=sys.stderr)
-        print("The book is not finished. make book goes on where this stopped.", file=sys.stderr)
+        _say_what_failed(build)
         return 1
     serve = "make serve" + (f" PROFILE={words.profile}" if words.profile != "laptop" else "")
     serve += f" COHORT={shlex.quote(words.cohort)}" if words.cohort else ""
     print(f"The book: {build}/html/index.html (open it in a browser, or: {serve})")
+    print(f"This took {in_words(time.monotonic() - start)}.")
     return 0
 
 

@@ -14,7 +14,8 @@ from oacore.fingerprint import ROOT
 
 STYLE = Path(__file__).with_suffix(".yml")
 PATTERNS = ("*.md", "book/*.md", "notebooks/*.ipynb", "oacore/**/*.py", "workflow/*.py",
-            "oacore/**/*.yml", "workflow/checklist.yml", "benchmarks/*.py")  # fmt: skip
+            "oacore/**/*.yml", "workflow/checklist.yml", "workflow/reporting.yml",
+            "workflow/cards.yml", "benchmarks/*.py")  # fmt: skip
 
 
 def texts(path: Path) -> Iterator[tuple[str, str]]:

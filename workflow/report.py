@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,22 +19,41 @@ from oacore.data.cohort import is_phantom, read_tables
 from oacore.data.download import RECORD
 from oacore.data.sources import sources_table
 from oacore.instruments.evidence.claims import (
+    claims,
+    judge,
+    margins,
+    published_effects,
+    run_effects,
+)
+from oacore.instruments.evidence.verdicts import (
     ABSENT,
     FAILS,
     HOLDS,
     OPEN,
     PARTLY,
     Judgement,
-    claims,
-    judge,
-    published_effects,
-    run_effects,
 )
+from oacore.metrics.references import REFERENCE
+from oacore.metrics.scores import METRICS
+from oacore.metrics.seeds import mean_over_seeds
+from oacore.names import METRIC_NAMES, NAMES, written
 from oacore.profile import load_profile
 from oacore.provenance import of_this_machine
 from oacore.results import kept
+from oacore.training.checks import doubts
 from oacore.training.records import run_records
-from workflow.about import case_counts, in_words, recipe_table, run_table, table
+from workflow.about import (
+    case_counts,
+    chapter_times,
+    commit_in_words,
+    fill,
+    list_table,
+    plain,
+    recipe_table,
+    run_table,
+    table,
+)
+from workflow.reporting import facts
 
 CHECKLIST = Path(__file__).with_name("checklist.yml")
 
@@ -94,16 +112,39 @@ of evidence shows. {kind}
 
 {glance}
 
-*Holds*: all that the claim names is borne out. *Holds in part*: some of it. *Does not hold*: the
-source contradicts it, or, for the paper's own predictions, a gain called significant cannot
-be distinguished from zero. *Cannot say*: elsewhere, it cannot be distinguished from zero, or
-nothing there could decide. *Not measured*: the reason stands below. A difference is distinguished
-from zero where q < 0.05 (Benjamini and Hochberg, over all differences between Dual and single of
-that source).
+*Holds*: all that the claim names is borne out. *Holds in part*: some of it, and nothing against
+it. *Does not hold*: the source contradicts it, or, for the paper's own predictions, none of the
+gains called significant can be distinguished from zero. *Cannot say*: elsewhere, it cannot be
+distinguished from zero, or one seed is all there is, or nothing there could decide. *Not
+measured*: the reason stands below.
+
+A difference is *clear*, distinguished from zero, where q < 0.05 (Benjamini and Hochberg, over all
+differences between Dual and single of that source; for the axis and the benchmark over those of
+the claim), or p adjusted for all pairs of backbones where two effects are compared. Of runs with
+one seed there is neither.
+
+That a change is *not significant* is true of every test that is small enough. So a claim of no
+change holds where each 90% interval, which is two one-sided tests at 0.05, lies within a margin
+named beforehand; of a claim of no gain the upper limit must. A clear change, however small, is
+against it. The margins:
+
+{margins}
+
+Beside each difference stands what it could have seen: the least true difference that such a
+comparison calls clear four times out of five (*80% power*, before any correction).
+{{ref}}`sec-98-knees` says what follows from it for a test set of the paper's size.
 
 ## The claims one by one
 
 {claims}
+
+## Scores of this build's models, beside what costs nothing
+
+{scores}
+
+## Runs that did not learn what they seem to
+
+{doubtful}
 
 ## What the printed tables say of themselves
 
@@ -139,7 +180,7 @@ The paper's text and its released code differ, and this book has to follow one o
 ## The reproducibility checklist
 
 The machine-learning reproducibility checklist {{cite}}`pineau2021`, filled in for the paper with
-its released code, and for this build.
+its released code, and for this build. Three of clinical reporting: {{ref}}`sec-reporting`.
 
 {checklist}
 """
@@ -160,24 +201,26 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
     here = of_this_machine()
     found = evidence(build, phantom)
     versions = {"Python": here["python"], **here["versions"]}
-    times = {
-        f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
-        for page, nb in notebooks.items()
-    }
-    state = {True: "no file differed from it", False: "with changes on top", None: "unknown"}
     return PAGE.format(
         kind="**A result on the phantom tests a method; it is never a clinical one.**",
         source=table(
             {
-                "Commit": f"`{here['commit'] or 'unknown'}` ({state[here['clean']]})",
+                "Commit": commit_in_words(here),
                 "Profile": f"`{profile}`",
-                "Rendered on": f"{here['platform']}, {here['device']}, at {here['finished']}",
+                "Rendered on": plain(
+                    f"{here['platform']}, {here['device']}, at {here['finished']}"
+                ),
             },
             "This build",
             "",
         ),  # fmt: skip
         glance=glance(found),
+        margins=margins_in_words(),
         claims=one_by_one(found),
+        scores=scores_in_words(kept(build, "08-comparison/table1")),
+        doubtful=doubts_in_words(
+            kept(build, "08-comparison/gaps"), kept(build, "08-comparison/collapsed")
+        ),
         audit=audit_in_words(kept(build, "10-printed-tables/audit")),
         deviations=deviations_in_words(kept(build, "07-text-and-code/deviations")),
         cohort=cohort_in_words(build, phantom),
@@ -186,8 +229,8 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
         versions=table(versions, "Package", "Version"),
         runs=run_table(build),
         recipes=recipe_table(load_profile(profile)),
-        times=table(times, "Chapter", "Run time"),
-        checklist=checklist(build, here["device"]),
+        times=chapter_times(notebooks),
+        checklist=checklist(build, profile, here["device"]),
     )
 
 
@@ -260,6 +303,15 @@ def glance(found: pd.DataFrame) -> str:
     return list_table(rows, [40, 15, 15, 15, 15])
 
 
+def margins_in_words() -> str:
+    """The margins of metrics, and why they are what they are."""
+    rows = [["Metrics", "Margin", "Why"]]
+    for (margin, reason), family in margins().groupby(["margin", "reason"], sort=False):
+        names = ", ".join(METRIC_NAMES[str(metric)] for metric in family.index)
+        rows.append([names, f"{margin:g}", str(reason)])
+    return list_table(rows, [25, 12, 63])
+
+
 def one_by_one(found: pd.DataFrame) -> str:
     """A heading and a table for each claim."""
     parts = []
@@ -276,6 +328,31 @@ def one_by_one(found: pd.DataFrame) -> str:
             + list_table(rows, [20, 15, 65])
         )
     return "\n\n".join(parts)
+
+
+def scores_in_words(scores: pd.DataFrame | None) -> str:
+    """Table 1's metrics of each model, means over its seeds, and of the references below them."""
+    if scores is None:
+        return "The chapter kept no scores."
+    rows = [["Model", *(METRIC_NAMES[metric] for metric in METRICS)]]
+    for model, of_model in scores.groupby(["backbone", "supervision"], sort=False):
+        own = mean_over_seeds(of_model).set_index("metric")
+        cells = written(own).reindex(list(METRICS)).fillna("–")
+        words = model[1:] if model[0] == REFERENCE else model
+        rows.append([" ".join(NAMES.get(str(word), str(word)) for word in words), *cells])
+    return (
+        "On the test knees: means over the seeds, with the lowest and the highest. The last rows "
+        "are no networks but what a score must beat ({ref}`computed here <cell-references>`).\n\n"
+        + list_table(rows, [23, *(11 for _ in METRICS)])
+    )
+
+
+def doubts_in_words(gaps: pd.DataFrame | None, collapsed: pd.DataFrame | None) -> str:
+    """Runs with a gap between training and evaluation, and those with one answer for nearly all."""
+    if gaps is None or collapsed is None:
+        return "The chapter kept no check of its runs."
+    said = "\n".join(f"- {sentence}" for sentence in doubts(gaps, collapsed))
+    return f"What each is looked through for: {{ref}}`sec-normalisation`.\n\n{said}"
 
 
 def audit_in_words(found: pd.DataFrame | None) -> str:
@@ -302,9 +379,6 @@ def deviations_in_words(listed: pd.DataFrame | None) -> str:
     if listed is None:
         return "The chapter kept no list."
 
-    def plain(words: str) -> str:
-        return re.sub(r"([\\`*_{}\[\]<>$])", r"\\\1", " ".join(words.split()))
-
     rows = [["Difference", "Text, code, and this book", "What it changes"]]
     for row in listed.to_dict("records"):
         text, code, book = (plain(row[key]) for key in ("text", "code", "book"))
@@ -328,8 +402,8 @@ def cohort_in_words(build: Path, phantom: bool) -> str:
     if record.is_file():
         fetched = json.loads(record.read_text(encoding="utf-8"))
         words += (
-            f" It was fetched as {fetched['dataset']}, revision `{fetched['revision']}`, under "
-            f"{fetched['licence']}."
+            f" It was fetched as {plain(fetched['dataset'])}, revision "
+            f"{plain(fetched['revision'])}, under {plain(fetched['licence'])}."
         )
     return words
 
@@ -355,40 +429,23 @@ def origins(build: Path) -> str:
     )
 
 
-def checklist(build: Path, device: str) -> str:
+def checklist(build: Path, profile: str, device: str) -> str:
     """The checklist, with the words in braces filled in from the build's records."""
     runs = run_records(build / "runs")
-    seeds = runs.groupby("backbone", sort=False)["seed"].unique()
-    cases = read_tables(build / "cohort")
-    phantom = is_phantom(build / "cohort")
-    words = {
-        "chosen_on": "this cohort, its test knees included" if phantom else "the phantom",
-        "excluded": str(int(cases["kl"].isna().sum())),
-        "n_runs": str(len(runs)),
-        "n_variants": str(len(list((build / "variants").glob("*/*/*/done.json")))),
-        "seeds": "; ".join(
-            f"{name} {', '.join(map(str, sorted(own)))}" for name, own in seeds.items()
+    words = facts(build, profile) | {
+        "chosen_on": (
+            "phantom cohorts: schedules of `laptop` on seeds 2 and 3, grids and widths on seed 1; "
+            "other profiles have older settings or the paper's"
         ),
+        "n_controls": str(len(list((build / "controls").glob("*/*/*/done.json")))),
         "minutes": f"{runs['training minutes'].sum():.0f}",
-        "device": device,
+        "device": plain(device),
     }
     groups = yaml.safe_load(CHECKLIST.read_text(encoding="utf-8"))
     parts = []
     for group, items in groups.items():
         rows = [[group, "The paper and its release", "This build"]]
         for item in items:
-            book = item["book"]
-            for word, value in words.items():
-                book = book.replace(f"{{{word}}}", value)
-            rows.append([item["item"], item["paper"], book])
+            rows.append([item["item"], item["paper"], fill(item["book"], words)])
         parts.append(list_table(rows, [34, 30, 36]))
     return "\n\n".join(parts)
-
-
-def list_table(rows: list[list[str]], widths: list[int]) -> str:
-    """A MyST table whose first row is its head; cells are MyST."""
-    lines = ["```{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, widths))}", ""]
-    for row in rows:
-        for i, cell in enumerate(row):
-            lines.append(f"{'* - ' if i == 0 else '  - '}{cell}".rstrip())
-    return "\n".join([*lines, "```"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
-import tempfile
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -15,7 +16,10 @@ from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from oacore.data.disclosure import asked_for
 from oacore.errors import InputError
+from oacore.seals import SEAL, files_below, seal
+from workflow.scratch import scratch
 
 CELL_TIMEOUT = 3600  # seconds; no cell of the book comes near it
 ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
@@ -29,7 +33,7 @@ NOTES = {
 SKIP = "skip-execution"  # nbclient leaves such a cell as it is
 
 
-def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None:
+def run_notebook(source: Path, output: Path, parameters: dict[str, str], own: Path) -> None:
     """Execute a notebook in its own folder and keep the result beside the others.
 
     Parameters
@@ -40,6 +44,8 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
         The executed notebook; appears only if every cell ran.
     parameters : dict of str to str
         For the cell tagged ``parameters``.
+    own : Path
+        A folder of this run alone, with a short path, for the kernel's sockets and keys.
 
     Raises
     ------
@@ -56,6 +62,7 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
     failed = output.parent / "failed" / output.name
     partial = output.parent / "running" / output.name
     partial.parent.mkdir(parents=True, exist_ok=True)
+    asked_for(parameters.get("images", ""))  # a word that is no answer ends here
     notebook = nbformat.read(source, as_version=4)
     leave_out(notebook, parameters)
     nbformat.write(notebook, partial)
@@ -69,8 +76,7 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
             progress_bar={"desc": source.stem, "disable": False},
             execution_timeout=CELL_TIMEOUT,
             start_timeout=120,
-            # On a shared machine, others must not read along.
-            config=Config(KernelManager={"transport_encryption": "auto"}),
+            config=kernel_config(own),
         )
     except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         failed.parent.mkdir(exist_ok=True)
@@ -80,20 +86,48 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str]) -> None
         raise InputError(said) from None
     _finish(partial, parameters)
     os.replace(partial, output)
+    kept = output.parent.parent / "results" / output.stem
+    seal(output.with_suffix(f".{SEAL}"), [output, *files_below(kept)])
     failed.unlink(missing_ok=True)
     failed.with_suffix(".txt").unlink(missing_ok=True)
+
+
+def kernel_config(own: Path) -> Config:
+    """How to reach a kernel: by sockets in a folder that is closed to others.
+
+    Ports of TCP are chosen before they are taken, so that two kernels that start at one moment now
+    and then choose the same. On a shared machine others must not read along, hence the keys; they
+    lie in the connection file.
+
+    Parameters
+    ----------
+    own : Path
+        Its path is short, as :func:`.scratch.scratch` sees to.
+    """
+    manager = {
+        "transport": "ipc",
+        "connection_file": f"{own}/kernel.json",
+        "ip": f"{own}/kernel-ipc",
+        "transport_encryption": "auto",
+    }
+    return Config(KernelManager=manager)
 
 
 def leave_out(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
     """Mark the cells that need what this build lacks, so that they are not run.
 
     A cell tagged ``needs-published`` is run only where the parameter ``published`` is given, and
-    so on. ``images`` is given where single knees may be shown, ``masks`` where the cohort has
+    so on. ``images`` is yes where single knees may be shown, ``masks`` where the cohort has
     them, ``lab`` never: such a cell is for JupyterLab.
     """
     for cell in notebook.cells:
-        if any(not parameters.get(name) for name in _needs(cell)):
+        if any(not _given(name, parameters) for name in _needs(cell)):
             cell.metadata.tags.append(SKIP)
+
+
+def _given(name: str, parameters: dict[str, str]) -> bool:
+    word = parameters.get(name, "")
+    return asked_for(word) if name == "images" else bool(word)
 
 
 def _needs(cell: nbformat.NotebookNode) -> list[str]:
@@ -108,9 +142,11 @@ def _finish(path: Path, parameters: dict[str, str]) -> None:
     """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = joined(cell.outputs)
         if SKIP in cell.metadata.get("tags", []):
             cell.metadata.tags.remove(SKIP)
-            absent = [name for name in _needs(cell) if not parameters.get(name)]
+            absent = [name for name in _needs(cell) if not _given(name, parameters)]
             fetch = " and ".join(f"`oacore fetch {name}`" for name in absent)
             note = f"*Not shown: this needs the files that {fetch} gets.*"
             note = next((NOTES[name] for name in absent if name in NOTES), note)
@@ -119,6 +155,23 @@ def _finish(path: Path, parameters: dict[str, str]) -> None:
     if "injected-parameters" in cells:
         cells["parameters"].metadata.tags.append("remove-cell")
     nbformat.write(notebook, path)
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs with text that arrived in pieces put together, which depends on the moment.
+
+    Between two outputs of another kind, what was printed comes first, then what was warned of.
+    """
+    whole: list[nbformat.NotebookNode] = []
+    for printed, run in groupby(outputs, lambda output: output.output_type == "stream"):
+        if not printed:
+            whole += run
+            continue
+        texts: dict[str, str] = {}
+        for piece in run:
+            texts[piece.name] = texts.get(piece.name, "") + piece.text
+        whole += [new_output("stream", name=n, text=texts[n]) for n in sorted(texts, reverse=True)]
+    return whole
 
 
 def _describe(source: Path, failed: Path, error: Exception) -> str:
@@ -141,26 +194,48 @@ def _describe(source: Path, failed: Path, error: Exception) -> str:
     return f"{source}, cell {number + 1} ({first}): {what}"
 
 
-def neutral_environment(scratch: str) -> dict[str, str]:
+def neutral_environment(own: str, cache: str) -> dict[str, str]:
     """Environment that keeps a user's own settings, history and packages out of the book.
+
+    It also keeps what libraries want to write out of the home folder, which some machines do not
+    let be written to: their warnings of that would stand in the pages.
 
     Parameters
     ----------
-    scratch : str
-        An empty folder for what IPython and Jupyter want to write.
+    own : str
+        A folder of this run alone, for what IPython and Jupyter want to write.
+    cache : str
+        A folder that later runs find again, for what libraries compute once.
     """
     root = str(Path(__file__).resolve().parent.parent)
     return {
-        "IPYTHONDIR": f"{scratch}/ipython",
-        "JUPYTER_CONFIG_DIR": f"{scratch}/config",
-        "JUPYTER_DATA_DIR": f"{scratch}/data",
-        "JUPYTER_RUNTIME_DIR": f"{scratch}/runtime",
+        "IPYTHONDIR": f"{own}/ipython",
+        "JUPYTER_CONFIG_DIR": f"{own}/config",
+        "JUPYTER_DATA_DIR": f"{own}/data",
+        "JUPYTER_RUNTIME_DIR": f"{own}/runtime",
         "JUPYTER_PREFER_ENV_PATH": "1",
         "JUPYTER_PATH": "",
         "PYTHONNOUSERSITE": "1",
         "PYTHONPATH": root,
         "TQDM_DISABLE": "1",  # of the kernel, whose bars would stand in the pages
+        "XDG_CONFIG_HOME": f"{own}/config",
+        "XDG_CACHE_HOME": cache,
+        "MPLCONFIGDIR": f"{cache}/matplotlib",
+        "MATPLOTLIBRC": "",
+        "NUMBA_CACHE_DIR": f"{cache}/numba",
+        "NILEARN_DATA": f"{cache}/nilearn",
+        "TORCH_HOME": f"{cache}/torch",
+        "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
+        "TRITON_CACHE_DIR": f"{cache}/triton",
     }
+
+
+def list_fonts(cache: Path) -> None:
+    """Let matplotlib list the machine's fonts, once: in a kernel it might say so on the page."""
+    if not list(cache.glob("matplotlib/fontlist*.json")):
+        (cache / "matplotlib").mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-c", "import matplotlib.font_manager"]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 
 def main() -> int:
@@ -171,13 +246,15 @@ def main() -> int:
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE")
     words = parser.parse_args()
     parameters = dict(word.split("=", 1) for word in words.parameters)
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ.update(neutral_environment(scratch))
-        try:
-            run_notebook(words.source, words.output, parameters)
-        except InputError as error:
-            print(f"\n{error}\n", file=sys.stderr)
-            return 1
+    cache = words.output.parent.absolute() / "cache"
+    try:
+        with scratch() as own:
+            os.environ.update(neutral_environment(str(own), str(cache)))
+            list_fonts(cache)
+            run_notebook(words.source, words.output, parameters, own)
+    except InputError as error:
+        print(f"\n{error}\n", file=sys.stderr)
+        return 1
     return 0
 
 

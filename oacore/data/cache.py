@@ -2,7 +2,8 @@
 
 The first use reads every NIfTI file once and leaves a memory-mapped array; from then on no
 NIfTI is opened. A cache is named after the content of its files, its settings and the code that
-made it, and comes into place by one rename, so a half-written one is never read.
+made it, and comes into place by one rename, so a half-written one is never read; one that is not
+what was written (:mod:`oacore.seals`) is made again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +29,10 @@ from oacore.data.volumes import LABELS, preprocess
 from oacore.errors import InputError
 from oacore.files import in_threads, write
 from oacore.fingerprint import fingerprint
+from oacore.seals import SEAL, damage, read_sealed, seal, sealed_text
+
+FILES = ("index.json", "images.npy", "masks.npy")
+"""What a cache holds, besides its seal."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +74,16 @@ def cached_volumes(
     folder: str | Path,
     workers: int = 1,
 ) -> Volumes:
-    """Volumes of a cohort, from the cache if it is there, else read once and cached.
+    """Volumes of a cohort, from the cache if it is there and whole, else read and cached.
+
+    A damaged cache is made again, and a line on standard error says so.
 
     Parameters
     ----------
     cases : DataFrame
         Rows of :func:`.cohort.read_cohort`.
     grid, resample
-        See :func:`.volumes.resize`.
+        See :func:`.volumes.as_shown`.
     folder : path-like
         Where caches are kept; several can lie side by side.
     workers : int
@@ -88,7 +98,9 @@ def cached_volumes(
     folder.mkdir(parents=True, exist_ok=True)
     key = _key(cases, grid, resample, folder, workers)
     place = folder / key[:16]
-    if not (place / "index.json").exists():
+    if place.exists():
+        _remove_damaged(place)
+    if not place.exists():
         _write(cases, grid, resample, place, key, workers)
     index = json.loads((place / "index.json").read_text())
     return Volumes(
@@ -136,12 +148,11 @@ def _key(
     known = {}
     for path in files:
         try:
-            stat = os.stat(path)
+            stamp = _stamp(path)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; fetch the cohort again") from None
         # A file of the same size and time is taken as unread-since, so that opening a
         # cache costs no more than looking at the folder.
-        stamp = f"{stat.st_size} {stat.st_mtime_ns}"
         digest = memo[path][1] if path in memo and memo[path][0] == stamp else None
         known[path] = [stamp, digest]
     new = [path for path in files if known[path][1] is None]
@@ -150,7 +161,7 @@ def _key(
         digests = in_threads(_digest, new, workers, "fingerprints", "file")
         for path, digest in zip(new, digests, strict=True):
             known[path][1] = digest
-        write(memo_file, json.dumps({**memo, **known}))
+        write(memo_file, sealed_text({**memo, **known}))
     content = [
         [int(case_id), known[image][1], None if mask is None else known[mask][1]]
         for case_id, (image, mask) in zip(cases["case_id"], paths, strict=True)
@@ -163,12 +174,30 @@ def _key(
 
 def _read_memo(path: Path) -> dict[str, list[str]]:
     """Fingerprints taken before; a damaged file is no loss, as they are taken again."""
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError:
-        return {}
+    return read_sealed(path) or {}
+
+
+def changed_files(folder: str | Path) -> Iterator[Path]:
+    """Volumes whose content is not what a folder of caches was made of, though size and time are.
+
+    Nothing else notices these: a file of the same size and time is not read again.
+
+    Parameters
+    ----------
+    folder : path-like
+        As in :func:`cached_volumes`; every volume named there that has not been changed, moved or
+        removed since is read.
+    """
+    memo: dict[str, list[str]] = _read_memo(Path(folder) / "fingerprints.json")
+    for path, (stamp, digest) in memo.items():
+        if os.path.exists(path) and _stamp(path) == stamp and _digest(path) != digest:
+            yield Path(path)
+
+
+def _stamp(path: str) -> str:
+    """Size and time of a file."""
+    stat = os.stat(path)
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _digest(path: str) -> str:
@@ -228,16 +257,34 @@ def _write(
             "key": key,
         }
         (part / "index.json").write_text(json.dumps(index))
-        # Another process may have been quicker; its cache holds the same.
-        if not (place / "index.json").exists():
-            os.replace(part, place)
+        seal(part / SEAL, [part / name for name in FILES])
+        os.replace(part, place)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise InputError(full) from error
-        raise
+        # Another process may have been quicker; its cache holds the same.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
     finally:
         lock.close()
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_damaged(place: Path) -> None:
+    """Remove a cache that is not what was written; who reads it now keeps what is mapped."""
+    if damage(place / SEAL) is None:
+        return
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # what another has made again since stays
+        if place.exists() and (said := damage(place / SEAL)):
+            found = said.replace(f"{place}{os.sep}", "")
+            print(f"oacore: cache {place.name} is made again: {found}", file=sys.stderr, flush=True)
+            part = place.with_name(f"{place.name}.{uuid.uuid4().hex}.part")
+            os.replace(place, part)
+            shutil.rmtree(part, ignore_errors=True)  # or the next writer does
+    finally:
+        os.close(folder)
 
 
 def _remove_leftovers(place: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import textwrap
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from oacore.data.cohort import PAPER_KL, SPLITS, Fault, scan_cohort, training_faults
-from oacore.data.volumes import grid_gap
+from oacore.data.nifti import as_volume, forms_apart, storage_step, to_canonical
+from oacore.data.volumes import LABELS, grid_gap, shows_nothing, whole_labels
 from oacore.files import in_threads
 from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
 
@@ -26,8 +26,8 @@ PAPER_AGE = {"train": "61.8 ± 9.5", "test": "61.8 ± 8.6"}
 #: Columns that the volumes add to the table of cases.
 FACTS = ["image_shape", "image_spacing", "image_axes", "mask_labels"]
 _WIDTH, _SHOWN = 100, 3
-_NIFTI = nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError
-_UNREADABLE = (OSError, EOFError, ValueError, OverflowError, zlib.error, *_NIFTI)
+#: Millimetres: a volume that is longer, or nowhere as long, has another unit than its header says.
+_LONGEST, _SHORTEST = 2000.0, 1.0
 _FETCH = "fetch it again, or take its row out of the table"
 
 
@@ -55,9 +55,16 @@ class Report:
         """Number of errors."""
         return int((self.faults["severity"] == "error").sum())
 
-    def text(self) -> str:
-        """Report for a terminal, at most 100 columns wide; repeated faults are grouped."""
-        lines = _wrap(f"Cohort {self.folder}")
+    def text(self, names: bool = True) -> str:
+        """Report for a terminal, at most 100 columns wide; repeated faults are grouped.
+
+        Parameters
+        ----------
+        names : bool
+            Whether to name the folder, and files, rows and details of what was found; else kinds
+            of faults are counted, as in pages of a cohort that is not drawn.
+        """
+        lines = _wrap(f"Cohort {self.folder}") if names else []
         if len(self.cases):
             if self.cases["synthetic"].any():
                 lines.append("A phantom, as its tables say: synthetic knees, no clinical evidence.")
@@ -67,10 +74,11 @@ class Report:
             faults = [Fault(*row) for row in same.to_numpy()]
             count = f" ({len(faults)} times)" if faults[1:] else ""
             lines += ["", *_wrap(f"{faults[0].severity.upper()}: {faults[0].what}{count}")]
-            for fault in faults[:_SHOWN]:
+            for fault in faults[:_SHOWN] if names else ():
                 detail = f" ({fault.detail})" if fault.detail else ""
                 lines += _wrap(f"{fault.where or self.folder}{detail}", "  ")
-            lines += [f"  ... and {len(faults) - _SHOWN} more"] if faults[_SHOWN:] else []
+            more = len(faults) - _SHOWN if names else 0
+            lines += [f"  ... and {more} more"] if more > 0 else []
             lines += _wrap(f"-> {faults[0].cure}", "  ")
         totals = f"Errors: {self.errors}. Warnings: {len(self.faults) - self.errors}."
         return "\n".join([*lines, "", totals])
@@ -129,7 +137,7 @@ def _file_faults(folder: Path, cases: pd.DataFrame) -> Iterator[Fault]:
         where = f"labels{SPLITS[str(case.split)]}/oaizib_{case.case_id:03d}.nii.gz"
         cure = "fetch it; without it the case has no overlay and no tissue volumes"
         yield Fault("warning", "the mask is missing", where, str(case.where), cure)
-    used = {*cases["image"], *cases["mask"]}
+    used = {*cases["image"], *cases["mask"], *_lesions(folder, cases)}
     for path in sorted(folder.glob("[il]*T[rs]/[!.]*.nii*")):
         if str(path) not in used:
             cure = "add a row for it, or take the file away"
@@ -137,24 +145,25 @@ def _file_faults(folder: Path, cases: pd.DataFrame) -> Iterator[Fault]:
             yield Fault("warning", what, where, "", cure)
 
 
-def _read(path: str, kind: str) -> tuple[Any, np.ndarray]:
-    """Read a volume's header and all its voxels; a ValueError says why it is of no use."""
+def _lesions(folder: Path, cases: pd.DataFrame) -> Iterator[str]:
+    """Yield where a phantom has the maps of lesions of its cases."""
+    for case in cases.itertuples():
+        for end in (".nii.gz", ".nii"):
+            name = f"oaizib_{case.case_id:03d}{end}"
+            yield str(folder / f"lesions{SPLITS[str(case.split)]}" / name)
+
+
+def _read(path: str, kind: str) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Read a volume, all its voxels and its affine in mm; a ValueError says why it is of no use."""
     volume: Any = nib.load(path)
-    if len(volume.shape) != 3 or 0 in volume.shape:
-        raise ValueError(f"its shape is {volume.shape}, one 3D volume is expected")
-    if None in nib.aff2axcodes(volume.affine):
-        raise ValueError("its affine gives an axis no direction")
     # To the end of the file: nibabel stops at the last voxel, ahead of gzip's checksum.
     raw = Path(path).read_bytes()
     raw = gzip.decompress(raw) if path.endswith(".gz") else raw
-    array = np.asanyarray(type(volume).from_bytes(raw).dataobj)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"its voxels are {array.dtype}, numbers are expected")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(array))} voxels are not finite")
-    if kind == "image" and array.min() == array.max():
-        raise ValueError(f"every voxel is {array.flat[0]}")
-    return volume, array
+    array, affine = as_volume(type(volume).from_bytes(raw))
+    why, cure = shows_nothing(array) if kind == "image" else ("", "")
+    if why:
+        raise ValueError(why if "again" in cure else f"{why}: {cure}")
+    return volume, array, affine
 
 
 def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
@@ -167,31 +176,50 @@ def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
             continue  # a fault already
         where = str(Path(path).relative_to(folder))
         try:
-            volume, array = _read(path, kind)
-            axes = "".join(nib.aff2axcodes(volume.affine))
-        except _UNREADABLE as error:
+            volume, array, affine = _read(path, kind)
+            canonical, turned = to_canonical(array, affine)
+            known, found = _facts(kind, where, volume, array, affine)
+        except Exception as error:  # one file, whatever is wrong with it, ends no check
             why = str(error).replace(path, where).splitlines() or [type(error).__name__]
             faults.append(Fault("error", f"this {kind} cannot be used", where, why[0], _FETCH))
             continue
-        canonical = nib.as_closest_canonical(volume)
-        grids.append((canonical.shape, canonical.affine))
-        if not (volume.header["sform_code"] or volume.header["qform_code"]):
-            cure = "write it again with its affine: its axes cannot be told"
-            faults.append(Fault("warning", "says nothing of its orientation", where, "", cure))
-        if kind == "image":
-            spacing = tuple(float(size) for size in nib.affines.voxel_sizes(volume.affine))
-            facts |= {"image_shape": volume.shape, "image_spacing": spacing, "image_axes": axes}
-        else:
-            labels = sorted(float(label) for label in pd.unique(array.ravel(order="K")))
-            facts["mask_labels"] = tuple(f"{label:g}" for label in labels)
-            wrong = [f"{label:g}" for label in labels if label not in range(6)]
-            if wrong:
-                what, cure = "labels other than 0 to 5", "map them to OAIZIB-CM's five tissues"
-                faults.append(Fault("error", what, where, ", ".join(wrong[:9]), cure))
+        grids.append((canonical.shape, turned))
+        facts |= known
+        faults += found
     if len(grids) == 2 and (gap := grid_gap(*grids)):
         what, cure = "mask and image lie on different grids", "resample the mask to the image"
         faults.append(Fault("error", what, where, gap, cure))
     return facts, faults
+
+
+def _facts(
+    kind: str, where: str, volume: Any, array: np.ndarray, affine: np.ndarray
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Facts and faults of one volume that can be read."""
+    faults: list[Fault] = []
+    header = volume.header
+    if not (header["sform_code"] or header["qform_code"]):
+        cure = "write it again with its affine: its axes cannot be told"
+        faults.append(Fault("warning", "says nothing of its orientation", where, "", cure))
+    if apart := forms_apart(volume):
+        what = "its header places the voxels in two ways"
+        cure = "set qform, sform and pixdim alike: programs differ in which they read"
+        faults.append(Fault("warning", what, where, apart, cure))
+    sizes = nib.affines.voxel_sizes(affine)
+    length = float((sizes * array.shape).max())
+    if not _SHORTEST <= length <= _LONGEST:
+        what, cure = "is no volume of a knee's size", "correct its voxel sizes or its header's unit"
+        faults.append(Fault("error", what, where, f"{length:.3g} mm long", cure))
+    if kind == "image":
+        axes, spacing = "".join(nib.aff2axcodes(affine)), tuple(float(size) for size in sizes)
+        return {"image_shape": array.shape, "image_spacing": spacing, "image_axes": axes}, faults
+    labels, wrong = whole_labels(array, storage_step(volume))
+    present = np.flatnonzero(np.bincount(labels.ravel(order="K")))
+    if wrong:
+        what, cure = f"labels other than 0 to {max(LABELS)}", "map them to OAIZIB-CM's five tissues"
+        faults.append(Fault("error", what, where, wrong, cure))
+        present = np.unique(array)
+    return {"mask_labels": tuple(f"{label:g}" for label in present)}, faults
 
 
 def _outliers(folder: Path, cases: pd.DataFrame) -> Iterator[Fault]:

@@ -5,24 +5,22 @@ The `scan` functions collect faults, for :mod:`.data.check`; the `read` function
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import re
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree.ElementTree import ParseError
 
 import pandas as pd
 
 from oacore.errors import InputError
 from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
+from oacore.tables import TableError, is_no_value, numbers, read_cells
 
 SPLITS = {"train": "Tr", "test": "Ts"}
 #: Graded knees of KL 0 to 4 in each split, arXiv:2605.00718, section 3.2.
 PAPER_KL = {"train": (82, 46, 86, 111, 58), "test": (21, 12, 22, 28, 15)}
-SUBJECT = ["case_id", "split", "kl", "oa", "sex", "age", "bmi", "side"]
+SUBJECT = ["case_id", "split", "kl", "oa", "sex", "age", "bmi", "side", "subset"]
 SYNTHETIC = "synthetic"  # what a phantom has in place of MRBarCode
 OBTAIN = "download OAIZIB-CM with `oacore fetch oaizib-cm` or write a phantom with `oacore phantom`"
-_UNREADABLE = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, ParseError)
 _BLANK = "correct it, or leave the cell empty"
 # column: lowest and highest value, whether whole, whether it may be empty, cure
 _RULES = {
@@ -33,6 +31,7 @@ _RULES = {
     "BMI": (8, 100, False, True, f"{_BLANK} (unit: kg/m2)"),
     "KneeSide": (1, 2, True, False, "write 1 for right, 2 for left"),
 }
+_WORDS = ("Subset", "SubjectID", "MRBarCode")  # read where a table has them
 
 
 class Fault(NamedTuple):
@@ -65,22 +64,10 @@ def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
         what = f"a second table of the {split} split"
         faults.append(Fault("error", what, others[0], f"beside {where}", "remove one of the two"))
     try:
-        if where.endswith(".xlsx"):
-            raw = pd.read_excel(folder / where, dtype=object)
-        else:
-            raw = pd.read_csv(folder / where, dtype=object, skip_blank_lines=False, index_col=False)
-    except _UNREADABLE as error:
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        faults.append(Fault("error", "cannot be read", where, why, "save or fetch it again"))
+        raw = read_cells(folder / where, _RULES, _WORDS)
+    except TableError as error:
+        faults.append(Fault("error", error.what, where, error.detail, error.cure))
         return pd.DataFrame()
-    raw.columns = [str(column).strip() for column in raw.columns]
-    missing = [column for column in _RULES if column not in raw]
-    if missing:
-        what, there = f"column {', '.join(missing)} is missing", f"it has {', '.join(raw.columns)}"
-        faults.append(Fault("error", what, where, there, "name it in row 1, the header"))
-        return pd.DataFrame()
-    raw.index += 2  # rows as a spreadsheet counts them, with the header in row 1
-    raw = raw.dropna(how="all")
     values = pd.DataFrame({column: _numbers(raw[column], where, faults) for column in _RULES})
     kl = values["KLGrade"].astype("Int64")
     table = pd.DataFrame({"case_id": values["CMT-ID"], "split": split, "kl": kl})
@@ -88,8 +75,9 @@ def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
     table["sex"] = values["Gender"].map({1: "male", 2: "female"})
     table["age"], table["bmi"] = values["Age"], values["BMI"]
     table["side"] = values["KneeSide"].map({1: "right", 2: "left"})
-    table["subject"] = raw.get("SubjectID", pd.Series(dtype=object)).map(str, na_action="ignore")
-    table["synthetic"] = raw["MRBarCode"].eq(SYNTHETIC) if "MRBarCode" in raw else False
+    subset, subject, code = (_words(raw, name, where, faults) for name in _WORDS)
+    table["subset"], table["subject"] = subset != "", subject.where(subject != "", None)
+    table["synthetic"] = code == SYNTHETIC
     table["where"] = [f"{where} row {row}" for row in raw.index]
     return table[table["case_id"].notna()].astype({"case_id": int})
 
@@ -97,14 +85,28 @@ def _read_table(folder: Path, split: str, faults: list[Fault]) -> pd.DataFrame:
 def _numbers(cells: pd.Series, where: str, faults: list[Fault]) -> pd.Series:
     """Read a column as numbers; what its rule does not allow becomes a fault and is left empty."""
     low, high, whole, may_be_empty, cure = _RULES[str(cells.name)]
-    text = cells.map(lambda cell: str(cell).strip(), na_action="ignore")
-    numbers = pd.to_numeric(text, errors="coerce").astype(float)
-    good = numbers.between(low, high) & ((numbers % 1 == 0) | (not whole))
-    what = f"{cells.name} is not a {'whole ' if whole else ''}number from {low} to {high}"
-    for row in cells.index[~good & (text.notna() | (not may_be_empty))]:
-        detail = "empty" if pd.isna(text[row]) else f"found {text[row]}"
-        faults.append(Fault("error", what, f"{where} row {row}", detail, cure))
-    return numbers.where(good)
+    values = numbers(cells)
+    good = values.between(low, high) & ((values % 1 == 0) | (not whole))
+    for row in cells.index[~good & ((cells != "") | (not may_be_empty))]:
+        cell = cells[row]
+        what = f"{cells.name} is not a {'whole ' if whole else ''}number from {low} to {high}"
+        detail, this = f"found {cell}" if cell else "empty", cure
+        if re.fullmatch(r"[0-9.]+:.*", cell):  # OAI's own tables have such codes
+            what = f"{cells.name} is a code and its words"
+            this = f"leave only the number before the colon; {cure}"
+        faults.append(Fault("error", what, f"{where} row {row}", detail, this))
+    return values.where(good)
+
+
+def _words(raw: pd.DataFrame, name: str, where: str, faults: list[Fault]) -> pd.Series:
+    """Read a column that may lack; what only stands for a lost value becomes a fault."""
+    cells = raw.get(name, pd.Series("", index=raw.index, dtype=object))
+    lost = cells.map(is_no_value).astype(bool)
+    severity = "error" if name == "Subset" else "warning"  # the others decide nothing
+    for row in cells.index[lost]:
+        what, cure = f"{name} holds no value", "correct it, or leave the cell empty"
+        faults.append(Fault(severity, what, f"{where} row {row}", f"found {cells[row]}", cure))
+    return cells.mask(lost, "")
 
 
 def scan_tables(folder: Path) -> Scan:
@@ -165,7 +167,7 @@ def _tidy(scan: Scan, folder: str | Path, columns: list[str]) -> pd.DataFrame:
 
 
 def read_tables(folder: str | Path) -> pd.DataFrame:
-    """Subject tables of a cohort: the columns of :func:`read_cohort` up to `side`."""
+    """Subject tables of a cohort: the columns of :func:`read_cohort` up to `subset`."""
     return _tidy(scan_tables(Path(folder)), folder, SUBJECT)
 
 
@@ -184,8 +186,9 @@ def read_cohort(folder: str | Path) -> pd.DataFrame:
     DataFrame
         One row a case, train before test, then by case_id (CMT-ID): case_id, split ("train",
         "test"), kl (0 to 4 or <NA>), oa (0, 1 or <NA>), sex, age (years), bmi (kg/m2),
-        side ("right", "left"), image (path), mask (path, or None). Cases without a grade are
-        kept; see :func:`graded`.
+        side ("right", "left"), subset (whether the table marks the case in its optional column
+        Subset, see :func:`named_subset`), image (path), mask (path, or None). Cases without a
+        grade are kept; see :func:`graded`.
 
     Raises
     ------
@@ -199,6 +202,22 @@ def read_cohort(folder: str | Path) -> pd.DataFrame:
 def graded(cases: pd.DataFrame) -> pd.DataFrame:
     """Cases that have a KL grade."""
     return cases[cases["kl"].notna()].reset_index(drop=True)
+
+
+def named_subset(cases: pd.DataFrame) -> pd.DataFrame:
+    """Test cases that are looked at one by one: those marked in Subset; all where none is.
+
+    Predictions, features and statistics are of all test cases. Saliency is measured on these,
+    and pictures are of these: both cost by the knee. A phantom with more test knees than the paper
+    marks as many of each grade as the paper has, so that they also show what so few can say.
+
+    Parameters
+    ----------
+    cases : DataFrame
+        Rows of :func:`read_cohort`.
+    """
+    test = cases[cases["split"] == "test"]
+    return test[test["subset"]] if test["subset"].any() else test
 
 
 def training_faults(cases: pd.DataFrame) -> list[Fault]:

@@ -12,25 +12,27 @@ import json
 import os
 import shutil
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatch
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+from urllib.parse import urlsplit
 
 import pooch
-from tqdm.auto import tqdm
 
-from oacore.data.sources import TERMS, source_cache, sources_table
+from oacore.data.archive import inside, unpack
+from oacore.data.sources import TERMS, released_archives, source_cache, sources_table
 from oacore.errors import InputError
-from oacore.files import replace, whole, write
+from oacore.files import replace, write
 
 RAW_URL = "https://raw.githubusercontent.com"
 
 OAIZIB_CM = "YongchengYAO/OAIZIB-CM"
 OAIZIB_CM_PATTERNS = ("*.zip", "*.xlsx", "*.csv")
+RELEASE = "doi:10.5281/zenodo.14934086"
+HUB = "https://huggingface.co"
 RECORD = "oaizib-cm.json"
 LICENCE = """\
 OAIZIB-CM: 507 knee MRI with bone and cartilage masks, about 12.6 GB.
@@ -108,11 +110,11 @@ def fetch_oaizib_cm(
 ) -> Path:
     """Download OAIZIB-CM from the Hugging Face Hub and unpack it.
 
-    One archive at a time is downloaded, compared with the Hub's SHA-256, unpacked
-    and removed. Killed at any moment, the next call goes on where this one stopped,
-    with the same revision of the data set. What was fetched is recorded in
-    ``oaizib-cm.json`` in the folder: revision, SHA-256 and size of each file, and the
-    consent to the licence. Remove that file to start over.
+    One archive at a time is downloaded, compared with the Hub's SHA-256, unpacked and removed; one
+    that is not as `oaizib_cm.csv` has it from the release is named. Killed at any moment, the next
+    call goes on where this one stopped, with the same revision of the data set. What was fetched
+    is recorded in ``oaizib-cm.json`` in the folder: revision, SHA-256 and size of each file, and
+    the consent to the licence. Remove that file to start over.
 
     Parameters
     ----------
@@ -122,6 +124,7 @@ def fetch_oaizib_cm(
         Consent without being asked. Else the terminal asks, once for a folder.
     endpoint : str, optional
         Another Hub, or a mirror of it; by default the environment's ``HF_ENDPOINT`` or the Hub.
+        By https, unless it is on this machine. No token of yours is sent to it.
 
     Returns
     -------
@@ -131,13 +134,14 @@ def fetch_oaizib_cm(
     Raises
     ------
     InputError
-        If the licence is not accepted, the Hub cannot be reached, the disk is too small, or
-        a file is damaged.
+        If the licence is not accepted, the Hub cannot be reached or is no https address, the disk
+        is too small, a file is damaged, or what was fetched is listed otherwise now.
     """
     # Read by huggingface_hub when it is imported, hence both here.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub.errors import HTTPError
 
+    endpoint = _safe(endpoint or os.environ.get("HF_ENDPOINT") or HUB)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     record = _read_record(folder)
@@ -150,24 +154,27 @@ def fetch_oaizib_cm(
     except (HTTPError, OSError) as error:
         raise InputError(
             f"cannot list the data set {OAIZIB_CM} ({error}). Connect to the network and run the "
-            "same command again, or unpack its zips (also at doi:10.5281/zenodo.14934086) into "
+            f"same command again, or unpack its zips (also at {RELEASE}) into "
             f"{folder} yourself."
         ) from error
+    _require_unchanged(folder, files, record["files"])
     _write_record(folder, record)
     todo = [file for file in files if file.rfilename not in record["files"]]
     _check_space(folder, todo)
     for file in sorted(todo, key=lambda file: file.size):
         try:
             path = _download(folder, file, record["revision"], endpoint)
+            as_released = _is_as_released(path)
             if path.suffix == ".zip":
-                _unpack(path, folder)
+                unpack(path, folder)
                 path.unlink()
         except (HTTPError, OSError) as error:
             raise InputError(
                 f"the download stopped at {file.rfilename} ({error}). Run the same command again: "
                 "it goes on where it stopped."
             ) from error
-        record["files"][file.rfilename] = {"bytes": file.size, "digest": _expected_digest(file)}
+        entry = {"bytes": file.size, "digest": _expected_digest(file), "as_released": as_released}
+        record["files"][file.rfilename] = entry
         _write_record(folder, record)
     print(f"OAIZIB-CM, revision {record['revision']}, is in {folder}.")
     print(f"Look it over before training: oacore check {folder}")
@@ -202,19 +209,73 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
     write(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
 
+def _safe(endpoint: str) -> str:
+    """Refuse a Hub that anyone on the way could speak for."""
+    address = urlsplit(endpoint)
+    host = address.hostname or ""
+    if address.scheme == "https" and host:
+        return endpoint
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        here = False
+    if address.scheme == "http" and here:
+        return endpoint
+    raise InputError(
+        f"HF_ENDPOINT={endpoint}: give an address that begins with https://, or unset it"
+    )
+
+
+def _require_unchanged(folder: Path, files: list[Any], fetched: dict[str, Any]) -> None:
+    """What was fetched must still be listed as it was, or a folder would hold two data sets."""
+    listed = {file.rfilename: _expected_digest(file) for file in files}
+    for name, entry in fetched.items():
+        if listed.get(name) != entry["digest"]:
+            raise InputError(
+                f"{folder / RECORD}: {name} was fetched as {entry['digest']}, and is listed as "
+                f"{listed.get(name, 'nothing')} now. Give a new folder, or ask who runs the mirror."
+            )
+
+
 def _list_files(endpoint: str | None, revision: str | None) -> tuple[str, list[Any]]:
     """Commit of the data set, and the Hub's entries (rfilename, size, digests) that we want."""
     from huggingface_hub import HfApi
 
-    info = HfApi(endpoint=endpoint).dataset_info(OAIZIB_CM, revision=revision, files_metadata=True)
+    # No token: the data set is public, and the endpoint may be anyone's.
+    api = HfApi(endpoint=endpoint, token=False)
+    info = api.dataset_info(OAIZIB_CM, revision=revision, files_metadata=True)
     files = [
         file
         for file in info.siblings or []
         if any(fnmatch(file.rfilename, pattern) for pattern in OAIZIB_CM_PATTERNS)
     ]
-    if not files or info.sha is None:
+    if not files:
         raise OSError(f"no {', '.join(OAIZIB_CM_PATTERNS)} in the data set's listing")
+    if info.sha is None:
+        raise OSError("the data set's listing names no revision")
     return info.sha, files
+
+
+def _is_as_released(path: Path) -> bool:
+    """Whether a file is as the release's list has it; where it is not, a line says so.
+
+    It is kept all the same: later revisions of the data set may differ, and the list is at second
+    hand.
+    """
+    released = released_archives()
+    found = None
+    if path.name in released.index:
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
+        found = {"bytes": path.stat().st_size, "md5": digest.hexdigest()}
+        if found == released.loc[path.name].to_dict():
+            return True
+    print(
+        f"{path.name}: arrived as the Hub lists it, "
+        + ("and is in no list of the release; " if found is None else "not as in the release; ")
+        + f"compare it with {RELEASE} where that matters, and name the revision in what you publish"
+    )
+    return False
 
 
 def _check_space(folder: Path, todo: list[Any]) -> None:
@@ -250,7 +311,7 @@ def _download(folder: Path, file: Any, revision: str, endpoint: str | None) -> P
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    path = _inside(folder, file.rfilename, f"the listing of {OAIZIB_CM}")
+    path = inside(folder, file.rfilename, f"the listing of {OAIZIB_CM}")
     part = path.with_name(path.name + ".part")
     url = hf_hub_url(
         OAIZIB_CM, file.rfilename, repo_type="dataset", revision=revision, endpoint=endpoint
@@ -265,7 +326,7 @@ def _download(folder: Path, file: Any, revision: str, endpoint: str | None) -> P
             url,
             out,
             resume_size=out.tell(),
-            headers=build_hf_headers(),
+            headers=build_hf_headers(token=False),
             expected_size=file.size,
             displayed_filename=file.rfilename,
         )
@@ -291,58 +352,3 @@ def _digest(path: Path, file: Any) -> str:
         data = content.read()
     blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
     return f"git:{blob.hexdigest()}"
-
-
-def _inside(folder: Path, name: str, source: str) -> Path:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{source}: the entry {name!r} would be written outside {folder}. Nothing of it was "
-            "unpacked; it is not the OAIZIB-CM that this client knows."
-        )
-    return path
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive; each member is written beside, checked, then renamed.
-
-    Members that are there already are compared by their CRC-32, so that on return
-    every one of them is known to be whole and the archive can go.
-    """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [
-                member
-                for member in opened.infolist()
-                if not member.is_dir() and not member.filename.startswith("__MACOSX/")
-            ]
-            in_own_folder = all(m.filename.startswith(f"{archive.stem}/") for m in members)
-            base = folder if in_own_folder else folder / archive.stem
-            paths = [_inside(base, m.filename, str(archive)) for m in members]
-            for member, path in tqdm(
-                list(zip(members, paths, strict=True)), desc=f"Unpacking {archive.name}"
-            ):
-                if path.is_file() and _same(path, member):
-                    continue
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # Reading a member to its end compares its CRC-32.
-                with whole(path) as part, opened.open(member) as source, part.open("wb") as out:
-                    shutil.copyfileobj(source, out, 2**20)
-    except zipfile.BadZipFile as error:
-        raise InputError(
-            f"{archive} is damaged ({error}): remove it and run the same command again"
-        ) from error
-
-
-def _same(path: Path, member: zipfile.ZipInfo) -> bool:
-    if path.stat().st_size != member.file_size:
-        return False
-    with path.open("rb") as content:
-        return _crc32(content) == member.CRC
-
-
-def _crc32(content: BinaryIO) -> int:
-    crc = 0
-    while block := content.read(2**20):
-        crc = zlib.crc32(block, crc)
-    return crc

@@ -51,6 +51,19 @@ def sources_table(source: str) -> pd.DataFrame:
     return rows.drop(columns="source").reset_index(drop=True)
 
 
+def released_archives() -> pd.DataFrame:
+    """List the archives of OAIZIB-CM, as released.
+
+    Returns
+    -------
+    DataFrame
+        One row an archive, by name: ``bytes`` and ``md5``. See `oaizib_cm.csv` for where they are
+        from.
+    """
+    with (files("oacore.data") / "oaizib_cm.csv").open(encoding="utf-8") as text:
+        return pd.read_csv(text, comment="#", index_col="file")
+
+
 def source_cache(source: str) -> Path:
     """Folder of the user's cache in which a source is kept unless another is named.
 

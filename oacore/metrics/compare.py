@@ -15,11 +15,23 @@ import pandas as pd
 
 from oacore.errors import InputError
 from oacore.hierarchy import oa_from_kl
+from oacore.metrics.crossed import (
+    Mean,
+    crossed_difference,
+    independent_difference,
+    max_t,
+    mean_of,
+)
 from oacore.metrics.predictions import pair
-from oacore.metrics.resampling import draw_seeds, estimate, mean_of_drawn, undefined
+from oacore.metrics.resampling import draw_cases
 from oacore.metrics.scores import KL_METRICS, METRICS, OA_METRICS, table1
-from oacore.metrics.seeds import compare_by_seed, seed_and_knee_interval, values_by_seed
-from oacore.names import SUPERVISION_NAMES
+from oacore.metrics.seeds import (
+    compare_by_seed,
+    metrics_by_seed,
+    seed_and_knee_interval,
+    values_by_seed,
+)
+from oacore.names import SUPERVISION_NAMES, in_order
 
 #: What Dual is compared with, and in which metrics.
 REFERENCES = {"single_oa": OA_METRICS, "single_kl": KL_METRICS}
@@ -37,7 +49,7 @@ def compare_supervisions(
     n_resamples, seed : int
         Of the bootstrap.
     over_seeds : bool
-        Six rows for all seeds together, with intervals over seeds and cases, instead of six for
+        Six rows for all seeds together, with intervals over seeds and knees, instead of six for
         each seed.
 
     Returns
@@ -61,6 +73,39 @@ def compare_supervisions(
             table.insert(0, "backbone", backbone)
             rows.append(table[table["metric"].isin(metrics)])
     return pd.concat(rows, ignore_index=True)
+
+
+def effects_by_statistics(
+    predictions: pd.DataFrame, *, n_resamples: int = 2000, seed: int
+) -> pd.DataFrame:
+    """Dual minus Single-KL in the KL metrics, with either statistics of batch normalisation.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split by `model`, with both `statistics`. A model that was not
+        trained under both supervisions is left out.
+    n_resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Three rows for each model and statistics: model, statistics, and the columns of
+        :func:`.seeds.seed_and_knee_interval`; no row where no model has both supervisions.
+    """
+    tables = [pd.DataFrame(columns=["model", "statistics", "metric", "seeds"])]
+    for (model, statistics), rows in predictions.groupby(["model", "statistics"], sort=False):
+        single, dual = (rows[rows["supervision"] == name] for name in ("single_kl", "dual"))
+        shared = set(single["seed"]) & set(dual["seed"])
+        if not shared:
+            continue
+        pairs = [one[one["seed"].isin(shared)] for one in (single, dual)]
+        table = seed_and_knee_interval(*pairs, n_resamples=n_resamples, seed=seed)
+        table.insert(0, "statistics", str(statistics))
+        table.insert(0, "model", str(model))
+        tables.append(table[table["metric"].isin(KL_METRICS)])
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def compare_backbones(
@@ -108,7 +153,7 @@ def compare_backbones(
 
 
 def compare_effects(
-    predictions: pd.DataFrame, *, n_resamples: int = 2000, seed: int
+    predictions: pd.DataFrame, *, fixed: bool = False, n_resamples: int = 2000, seed: int
 ) -> pd.DataFrame:
     """Effect of Dual in one backbone minus that in another: the difference of two differences.
 
@@ -120,14 +165,18 @@ def compare_effects(
     ----------
     predictions, n_resamples, seed
         As in :func:`compare_supervisions`.
+    fixed : bool
+        Whether the question is about these very networks, one run each, as of a published record.
 
     Returns
     -------
     DataFrame
         Six rows for each pair of backbones: reference, backbone, metric; `value_reference` and
-        `value_other`, the effect in each, and `value` (the second minus the first), means over
-        the seeds; `low` and `high`, its limits over cases and seeds; `n_undefined`. Cases are
-        drawn for both backbones together, seeds for each apart, since they need not have the same.
+        `value_other`, the effect in each, and the other columns of
+        :func:`.crossed.independent_difference`, the second effect minus the first; `knees`; and
+        `p_adjusted`, for having looked at all pairs of backbones (:func:`.crossed.max_t`): over
+        seeds and knees, or with `fixed` over knees alone. Seeds of a Dual and a single model are
+        paired by their number, those of two backbones have nothing in common.
 
     Raises
     ------
@@ -135,36 +184,28 @@ def compare_effects(
         If a supervision is missing, or the backbones were judged on different cases.
     """
     first_cases: pd.DataFrame | None = None
-    effects: dict[str, dict[str, np.ndarray]] = {}  # by backbone and metric, (1 + B,) each
-    for number, (backbone, runs) in enumerate(predictions.groupby("backbone", sort=False)):
+    effects: dict[str, dict[str, Mean]] = {}  # by metric and backbone
+    for backbone, runs in predictions.groupby("backbone", sort=False):
         models = by_supervision(str(backbone), runs)
         cases = models["dual"].drop_duplicates("case_id")
         first_cases = cases if first_cases is None else pair(first_cases, cases)[0]
-        of_backbone: dict[str, np.ndarray] = {}
-        rng_of_seeds = np.random.default_rng([seed, number])
         for reference, metrics in REFERENCES.items():
-            rng_of_cases = np.random.default_rng(seed)  # the same draw each time
-            single, dual = values_by_seed(
-                models[reference], models["dual"], n_resamples, rng_of_cases
-            )
-            drawn = draw_seeds(len(single[metrics[0]]), n_resamples, rng_of_seeds)
+            rng = np.random.default_rng(seed)  # the same draw each time
+            single, dual = values_by_seed(models[reference], models["dual"], n_resamples, rng)
             for metric in metrics:
-                difference = dual[metric] - single[metric]  # (S, 1 + B)
-                of_backbone[metric] = mean_of_drawn(difference, drawn)
-        effects[str(backbone)] = of_backbone
+                of_metric = effects.setdefault(metric, {})
+                of_metric[str(backbone)] = mean_of(dual[metric] - single[metric])
+    knees = 0 if first_cases is None else len(first_cases)
+    adjusted = {metric: max_t(means, fixed=fixed, seed=seed) for metric, means in effects.items()}
     rows: list[dict[str, Any]] = []
-    for name, other in combinations(effects, 2):
+    for name, other in combinations(predictions["backbone"].unique(), 2):
         for metric in METRICS:
-            effect, of_other = effects[name][metric], effects[other][metric]
+            of_metric = effects[metric]
             rows.append(
                 {
-                    "reference": name,
-                    "backbone": other,
-                    "metric": metric,
-                    "value_reference": effect[0],
-                    "value_other": of_other[0],
-                    **estimate(of_other - effect),
-                    "n_undefined": undefined(of_other - effect),
+                    **{"reference": name, "backbone": other, "metric": metric},
+                    **independent_difference(of_metric[name], of_metric[other]),
+                    **{"knees": knees, "p_adjusted": adjusted[metric][name, other]},
                 }
             )
     return pd.DataFrame(rows)
@@ -203,10 +244,48 @@ def against_truth(predictions: pd.DataFrame, true_kl: pd.Series) -> pd.DataFrame
     DataFrame
         Rows of :func:`.scores.table1`, with a first column "scored against".
     """
-    kl = predictions["case_id"].map(true_kl).to_numpy(np.int64)
-    true = predictions.assign(kl=kl, oa=oa_from_kl(kl))
+    true = _as_true(predictions, true_kl)
     tables = {"label as read": table1(predictions), "true grade": table1(true)}
     return pd.concat(tables, names=["scored against"]).reset_index(level=0)
+
+
+def _as_true(predictions: pd.DataFrame, true_kl: pd.Series) -> pd.DataFrame:
+    """Predictions with the true grades in place of the labels."""
+    kl = predictions["case_id"].map(true_kl).to_numpy(np.int64)
+    return predictions.assign(kl=kl, oa=oa_from_kl(kl))
+
+
+def truth_minus_label(
+    predictions: pd.DataFrame, true_kl: pd.Series, *, n_resamples: int = 2000, seed: int
+) -> pd.DataFrame:
+    """Scores against the true grades minus those against the labels, of the same predictions.
+
+    Parameters
+    ----------
+    predictions, true_kl
+        As in :func:`against_truth`.
+    n_resamples, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        For each backbone and supervision: backbone, supervision, metric, and the columns of
+        :func:`.crossed.crossed_difference`, whose reference are the labels, and `knees`.
+    """
+    rows = []
+    for (backbone, supervision), runs in predictions.groupby(["backbone", "supervision"]):
+        rng = np.random.default_rng(seed)
+        by_seed = [one for _, one in runs.groupby("seed")]
+        counts = draw_cases(len(by_seed[0]), n_resamples, rng)
+        label = metrics_by_seed(by_seed, counts)
+        truth = metrics_by_seed([_as_true(one, true_kl) for one in by_seed], counts)
+        named = {"backbone": backbone, "supervision": supervision, "knees": len(by_seed[0])}
+        rows += [
+            {**named, "metric": metric, **crossed_difference(label[metric], truth[metric])}
+            for metric in label
+        ]
+    return in_order(pd.DataFrame(rows))
 
 
 def by_supervision(backbone: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
-from oacore.metrics.predictions import MODEL, check_columns, pair
+from oacore.metrics.predictions import each_model, pair
 
 
 def right_by_case(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -109,16 +109,11 @@ def pairwise_agreement(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
 
 def _answers(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
     """Answers of all models, a column each, on the same cases in the order of grade and case."""
-    check_columns(predictions)
     answer = f"pred_{level}"
-    models = [
-        (model, rows)
-        for model, rows in predictions.groupby(MODEL, sort=False)
-        if rows[answer].notna().any()
-    ]
-    first = models[0][1]
+    answering = [(m, rows) for m, rows in each_model(predictions) if rows[answer].notna().any()]
+    first = answering[0][1]
     columns = {}
-    for model, rows in models:
+    for model, rows in answering:
         _, paired = pair(first, rows)
         columns[model] = paired.set_index(["kl", "case_id"])[answer].astype(int)
     return pd.DataFrame(columns).sort_index()

@@ -5,12 +5,18 @@ One row per backbone, supervision, seed, split and case:
 ``backbone``, ``supervision``, ``seed``, ``split``, ``case_id``; the labels ``kl`` (0 to 4) and
 ``oa`` (KL >= 2); ``prob_oa`` and ``pred_oa`` of the OA head (for Single-KL, of the grades 2 to
 4); ``prob_oa_from_kl``, ``prob_kl_0`` to ``prob_kl_4`` and ``pred_kl``, missing for Single-OA.
+
+Two checks. What comes out of a file must be what one network can have said: every reader of files
+calls :func:`check_predictions`. What is computed on must be complete and within range, and no
+more (:func:`check_one_model`), so that an answer may be altered to see what follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
@@ -22,11 +28,45 @@ COLUMNS = [
     *MODEL, "split", "case_id", "kl", "oa",
     "prob_oa", "pred_oa", "prob_oa_from_kl", *PROB_KL, "pred_kl",
 ]  # fmt: skip
+#: What a model that predicts no grade leaves empty.
+GRADED = ["prob_oa_from_kl", *PROB_KL, "pred_kl"]
+#: Half a unit of the fourth decimal: probabilities may be rounded to four decimals, not to fewer.
+ROUNDED = 5e-5
+#: What arithmetic in single precision adds to a sum of probabilities, and more.
+SINGLE = 1e-6
+CURE = "correct or drop these rows"
 
 
 def has_kl(predictions: pd.DataFrame) -> bool:
     """Tell whether a model predicts grades: Single-OA does not."""
     return bool(predictions["pred_kl"].notna().any())
+
+
+def each_model(predictions: pd.DataFrame) -> list[tuple[tuple, pd.DataFrame]]:
+    """Take a table of predictions apart into models, once every one of them can be measured.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split, any number of models and seeds.
+
+    Returns
+    -------
+    list of (tuple, DataFrame)
+        Backbone, supervision and seed, in the order in which the table first has them; the rows of
+        that model by case_id.
+
+    Raises
+    ------
+    InputError
+        If columns or values are missing, or the rows are of several splits.
+    """
+    check_columns(predictions)
+    # A model without a name is refused below, not left out.
+    each = list(predictions.groupby(MODEL, sort=False, dropna=False))
+    for _, rows in each:
+        check_one_model(rows)
+    return [(model, rows.sort_values("case_id")) for model, rows in each]
 
 
 def of_model(predictions: pd.DataFrame, backbone: str, supervision: str) -> pd.DataFrame:
@@ -58,7 +98,7 @@ def pair(reference: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd
     reference, other = (
         table.sort_values("case_id").reset_index(drop=True) for table in (reference, other)
     )
-    apart = sorted(set(reference["case_id"]) ^ set(other["case_id"]))
+    apart = sorted(set(reference["case_id"]) ^ set(other["case_id"]), key=str)
     if apart:
         raise InputError(
             f"the two models predict different cases: case_id {_first(apart)} occurs in only one "
@@ -81,6 +121,10 @@ def check_columns(predictions: pd.DataFrame) -> None:
         raise InputError(f"predictions lack the columns {', '.join(missing)}")
     if predictions.empty:
         raise InputError("predictions have no rows: there is nothing to measure")
+    for column in MODEL:
+        if (absent := predictions[column].isna()).any():
+            cases = _first(predictions.loc[absent.to_numpy(), "case_id"])
+            raise InputError(f"{column} is missing in case_id {cases}; {CURE}")
     splits = predictions["split"].unique()
     if len(splits) > 1:
         raise InputError(
@@ -97,26 +141,127 @@ def check_one_model(predictions: pd.DataFrame) -> None:
         raise InputError(
             f"predictions hold {len(models)} models ({', '.join(MODEL)}); select the rows of one"
         )
-    name = " ".join(map(str, models.iloc[0]))
-    _reject(predictions, predictions["case_id"].duplicated(), f"{name}: a second row for")
-    valid: dict[str, Sequence[int]] = {"kl": GRADES, "oa": (0, 1), "pred_oa": (0, 1)}
-    probabilities = ["prob_oa"]
-    if has_kl(predictions):
-        valid["pred_kl"] = GRADES
-        probabilities += PROB_KL
-    for column, values in valid.items():
-        wrong = ~predictions[column].isin(list(values))
-        _reject(predictions, wrong, f"{name}: {column} is not one of {list(values)} in")
-    for column in probabilities:
-        # Sums of single-precision probabilities can pass 1 by a rounding.
-        wrong = ~predictions[column].between(0, 1 + 1e-6)
-        _reject(predictions, wrong, f"{name}: {column} is not a probability in")
+    graded = np.full(len(predictions), has_kl(predictions))
+    for wrong, what in _out_of_range(predictions, graded):
+        _reject(predictions, wrong, what)
 
 
-def _reject(predictions: pd.DataFrame, wrong: pd.Series, what: str) -> None:
-    if wrong.any():
-        cases = predictions["case_id"][wrong.to_numpy(dtype=bool)]
-        raise InputError(f"{what} case_id {_first(cases)}. Correct or drop these rows.")
+def check_predictions(
+    predictions: pd.DataFrame,
+    where: str = "",
+    cure: str = CURE,
+    called: Mapping[str, str] | None = None,
+) -> None:
+    """Raise InputError unless every row is what its model can have answered.
+
+    Beyond :func:`check_one_model`: `oa` is KL >= 2; the probabilities of the grades sum to 1, and
+    those of grades 2 to 4 to `prob_oa_from_kl`; `pred_kl` is a grade of the greatest probability,
+    whichever of several; `pred_oa` is 1 above a `prob_oa` of one half, 0 below, and either at one
+    half. Single-OA predicts no grade, Single-KL and Dual do, and Single-KL's `prob_oa` is
+    `prob_oa_from_kl`.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy, of any number of models and splits. Its index counts the rows of the file from 0.
+    where : str
+        The file, which the error then names with the row; without one it names the model.
+    cure : str
+        What to do about it.
+    called : mapping of str to str, optional
+        What the file calls columns, where it calls them otherwise.
+
+    Raises
+    ------
+    InputError
+        On the first rule that a row breaks, with the first such row.
+
+    Notes
+    -----
+    Sums may be off by what rounding each part to the fourth decimal does (2.5e-4 for five grades)
+    and by 1e-6 for single precision. Rounding keeps an order, so the answers get the 1e-6 alone.
+    """
+    known = predictions.assign(known=predictions["pred_kl"].notna())
+    any_known = known.groupby(MODEL, dropna=False)["known"].transform("any")
+    graded = (any_known & (predictions["supervision"] != "single_oa")).to_numpy(dtype=bool)
+    for rules in (_out_of_range, _unlike_an_answer):
+        for wrong, what in rules(predictions, graded):
+            _reject(predictions, wrong, what, where, cure, called)
+
+
+def check_both_classes(predictions: pd.DataFrame, where: str) -> None:
+    """Raise InputError where a split has no knee with OA, or none without: no AUC exists there."""
+    for split, oa in predictions.groupby("split")["oa"]:
+        if oa.nunique() < 2:
+            lacking = "without OA (KL 0 or 1)" if oa.iloc[0] == 1 else "with OA (KL 2 to 4)"
+            raise InputError(
+                f"{where}: the split {split} has no knee {lacking}, so its OA AUC is undefined and "
+                "nothing can be compared; give the predictions of knees with and without OA"
+            )
+
+
+def _out_of_range(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.Series, str]]:
+    """Rows that are incomplete, doubled or out of range, rule by rule; graded: (n,) bool."""
+    for column in (*MODEL, "split", "case_id"):
+        yield t[column].isna(), f"{column} is missing"
+    if pd.api.types.is_numeric_dtype(t["case_id"]):
+        yield t["case_id"] % 1 != 0, "case_id is not a whole number"
+    yield t.duplicated([*MODEL, "split", "case_id"]), "a second row of this case"
+    for column in ("kl", "oa", "pred_oa", "pred_kl"):
+        valid = [0, 1] if column.endswith("oa") else [*GRADES]
+        wrong = ~t[column].isin(valid)
+        yield wrong & graded if column == "pred_kl" else wrong, f"{column} is not one of {valid}"
+    for column in ("prob_oa", *PROB_KL):
+        wrong = ~t[column].between(0, 1 + SINGLE)
+        yield wrong if column == "prob_oa" else wrong & graded, f"{column} is not a probability"
+    yield t["oa"] != (t["kl"] >= 2), "oa is not KL >= 2"
+
+
+def _unlike_an_answer(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.Series, str]]:
+    """Rows that no network answers, rule by rule, once all are within range."""
+    coarse, fine = t["supervision"] == "single_oa", t["supervision"].isin(["single_kl", "dual"])
+    some = t[GRADED].notna().any(axis=1)
+    yield some & coarse, f"Single-OA predicts no grade, so {', '.join(GRADED)} must be empty"
+    yield fine & ~graded, "Single-KL and Dual predict grades, and here pred_kl is missing"
+    yield t[GRADED].isna().any(axis=1) & (some | graded), f"some of {', '.join(GRADED)} are missing"
+    prob_kl = t[PROB_KL].to_numpy(dtype=float)  # (n, 5)
+    off = pd.Series(prob_kl.sum(axis=1) - 1, t.index).abs()
+    yield off > 5 * ROUNDED + SINGLE, "the KL probabilities do not sum to 1"
+    off = (t["prob_oa_from_kl"] - prob_kl[:, 2:].sum(axis=1)).abs()
+    yield off > 4 * ROUNDED + SINGLE, "prob_oa_from_kl is not the sum of prob_kl_2 to prob_kl_4"
+    off = (t["prob_oa"] - t["prob_oa_from_kl"]).abs()
+    yield (
+        (t["supervision"] == "single_kl") & (off > 2 * ROUNDED + SINGLE),
+        "prob_oa is not prob_oa_from_kl, as Single-KL's is",
+    )
+    answer = t["pred_kl"].astype("Float64").fillna(0).to_numpy(dtype=int)
+    chosen = prob_kl[np.arange(len(t)), answer]
+    beaten = pd.Series(chosen < prob_kl.max(axis=1, initial=0) - SINGLE, t.index)
+    yield beaten, "pred_kl is not a grade of the greatest probability"
+    side = np.where(t["pred_oa"] == 1, 0.5 - t["prob_oa"], t["prob_oa"] - 0.5)
+    yield pd.Series(side > SINGLE, t.index), "pred_oa is not whether prob_oa is one half or more"
+
+
+def _reject(
+    predictions: pd.DataFrame,
+    wrong: pd.Series,
+    what: str,
+    where: str = "",
+    cure: str = CURE,
+    called: Mapping[str, str] | None = None,
+) -> None:
+    wrong = wrong.fillna(True).astype(bool)
+    if not wrong.any():
+        return
+    first = predictions[wrong.to_numpy()].iloc[0]
+    for ours, theirs in (called or {}).items():
+        what = re.sub(rf"\b{ours}\b", theirs, what)
+    if where:
+        row = f"data row {int(first.name) + 1}"  # type: ignore[call-overload]
+        raise InputError(f"{where}, {row}: {what} (case_id {first['case_id']}); {cure}")
+    cases = predictions["case_id"][wrong.to_numpy()]
+    model = " ".join(str(first[column]) for column in MODEL)
+    raise InputError(f"{model}: {what} in case_id {_first(cases)}; {cure}")
 
 
 def _first(cases: Iterable[int]) -> str:

@@ -19,8 +19,10 @@ What happens when a resample lacks a class, or scores do not differ:
   with itself: it has one label;
 - scores are compared as they are: those of single precision tie where they are equal
   in single precision;
-- an interval leaves the undefined resamples out, and says how many they were. Where
-  all others are equal (two models that answer alike), both limits are that value.
+- an interval leaves the undefined resamples out, and says how many they were; where
+  they are too many to leave out (:data:`.significance.UNDEFINED_LIMIT`), there is no
+  interval and no p-value. Where all others are equal (two models that answer alike),
+  both limits are that value.
 
 An AUC, accuracy or F1 here is one division of exact sums, so that two models which tie
 differ by exactly 0. scikit-learn adds up the steps of a ROC curve, which rounds: a tie
@@ -30,6 +32,7 @@ can come out as 1e-16 there, and a p-value that counts ties can differ by as man
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -38,14 +41,22 @@ from oacore.metrics.predictions import (
     GRADES,
     MODEL,
     PROB_KL,
-    check_columns,
     check_one_model,
+    each_model,
     has_kl,
     pair,
 )
-from oacore.metrics.resampling import draw_cases, estimate, undefined
-from oacore.metrics.significance import bca_interval, bootstrap_p
+from oacore.metrics.resampling import (
+    estimate,
+    left_out_in_parts,
+    resamples_in_parts,
+    undefined,
+)
+from oacore.metrics.significance import bca_interval, bootstrap_p, bootstrap_se
 from oacore.names import METRIC_NAMES
+
+#: Occurrences that an AUC has in hand at once, so that they stay in a processor's cache.
+_AT_ONCE = 2**16
 
 
 def auc(counts: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -67,16 +78,29 @@ def auc(counts: np.ndarray, label: np.ndarray, score: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Mann and Whitney, doi:10.1214/aoms/1177730491: the sum over pairs is
-    ``c_pos @ K @ c_neg`` with K[i, j] = 1, 1/2 or 0.
+    Mann and Whitney, doi:10.1214/aoms/1177730491: each positive wins against the negatives below
+    it, and half against those level with it. Sorted once, the negatives are counted up in every
+    resample, so that work grows with n log n + B n. Occurrences are whole numbers, and so are
+    twice the wins: these sums are exact.
     """
     counts = np.asarray(counts, dtype=np.float64)
-    label = np.asarray(label, dtype=bool)
-    pos, neg = score[label][:, None], score[~label][None, :]
-    kernel = (pos > neg) + 0.5 * (pos == neg)
-    c_pos, c_neg = counts[:, label], counts[:, ~label]
-    wins = ((c_pos @ kernel) * c_neg).sum(axis=1)
-    return _ratio(wins, c_pos.sum(axis=1) * c_neg.sum(axis=1), np.nan)
+    label, score = np.asarray(label, dtype=bool), np.asarray(score)
+    negatives = np.flatnonzero(~label)
+    negatives = negatives[np.argsort(score[negatives], kind="stable")]
+    below, not_above = (
+        np.searchsorted(score[negatives], score[label], side) for side in ("left", "right")
+    )
+    twice_wins, pairs = np.empty((2, len(counts)))
+    step = max(1, _AT_ONCE // max(1, len(label)))
+    for first in range(0, len(counts), step):
+        some = slice(first, first + step)
+        drawn = counts[some].T  # (n, resamples)
+        up_to = np.zeros((1 + len(negatives), drawn.shape[1]))
+        np.cumsum(drawn[negatives], axis=0, out=up_to[1:])
+        positives = drawn[label]
+        twice_wins[some] = (positives * (up_to[below] + up_to[not_above])).sum(axis=0)
+        pairs[some] = positives.sum(axis=0) * up_to[-1]
+    return _ratio(twice_wins, 2 * pairs, np.nan)
 
 
 def accuracy(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -245,12 +269,11 @@ def table1(predictions: pd.DataFrame) -> pd.DataFrame:
     InputError
         If columns or values are missing, or the rows are of several splits.
     """
-    check_columns(predictions)
     rows = []
-    for model, rows_of_model in predictions.groupby(MODEL, sort=False):
-        values = model_metrics(rows_of_model, np.ones((1, len(rows_of_model))))
-        row = dict(zip(MODEL, model, strict=True))
-        rows.append(row | {metric: value.item() for metric, value in values.items()})
+    for model, table in each_model(predictions):
+        once = np.ones((1, len(table)))
+        values = {metric: METRICS[metric](table, once).item() for metric in metrics_of(table)}
+        rows.append(dict(zip(MODEL, model, strict=True)) | values)
     return pd.DataFrame(rows, columns=[*MODEL, *METRICS])
 
 
@@ -282,8 +305,9 @@ def paired_bootstrap(
         One row per `metric` that both models have: `value_reference`, `value_other`,
         `value` (other minus reference), its `low`, `high` (percentiles) and
         `bca_low`, `bca_high` (:func:`.significance.bca_interval`), two-sided `p_value`
-        (:func:`.significance.bootstrap_p`), and `n_undefined`, the resamples left out
-        because the metric is undefined there (NaN limits and p-value if all are).
+        (:func:`.significance.bootstrap_p`), `se` (their standard deviation), `knees` (n), and
+        `n_undefined`, the resamples left out because the metric is undefined there. With more of
+        them than :data:`.significance.UNDEFINED_LIMIT` limits, `p_value` and `se` are NaN.
 
     Raises
     ------
@@ -292,11 +316,22 @@ def paired_bootstrap(
     """
     reference, other = pair(reference, other)
     n = len(reference)
-    # Row 0: the sample itself; B resamples; n samples that leave one case out, for BCa.
-    counts = np.vstack([draw_cases(n, n_resamples, seed), np.ones((n, n)) - np.eye(n)])
+    shared = [m for m in metrics_of(reference) if m in metrics_of(other)]
+    # The sample itself; B resamples; n samples that leave one case out, for BCa.
+    parts = chain(
+        [np.ones((1, n))],
+        resamples_in_parts(n, n_resamples, np.random.default_rng(seed)),
+        left_out_in_parts(n),
+    )
+    values = np.concatenate(
+        [
+            [[METRICS[metric](one, counts) for one in (reference, other)] for metric in shared]
+            for counts in parts
+        ],
+        axis=2,
+    )  # (metrics, 2, 1 + B + n)
     rows = []
-    for metric in (m for m in metrics_of(reference) if m in metrics_of(other)):
-        of_reference, of_other = (METRICS[metric](one, counts) for one in (reference, other))
+    for metric, (of_reference, of_other) in zip(shared, values, strict=True):
         difference, left_out = np.split(of_other - of_reference, [1 + n_resamples])
         found = estimate(difference)
         bca_low, bca_high = bca_interval(found["value"], difference[1:], left_out)
@@ -309,6 +344,8 @@ def paired_bootstrap(
                 "bca_low": bca_low,
                 "bca_high": bca_high,
                 "p_value": bootstrap_p(difference[1:]),
+                "se": bootstrap_se(difference[1:]),
+                "knees": n,
                 "n_undefined": undefined(difference),
             }
         )

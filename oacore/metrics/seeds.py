@@ -1,8 +1,8 @@
 """Two models, each under several seeds: their difference seed by seed, and over all seeds.
 
 A training run's result owes something to the cases it is judged on, and something to its seed:
-initial weights, order of the batches, dropout. The paired bootstrap of :mod:`.metrics.scores` draws
-cases alone. Here seeds are drawn too.
+initial weights, order of the batches, dropout. The paired bootstrap of :mod:`.metrics.scores` knows
+of cases alone; :mod:`.metrics.crossed` knows of both.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
+from oacore.metrics.crossed import crossed_difference
 from oacore.metrics.predictions import pair
-from oacore.metrics.resampling import crossed_difference, draw_cases, draw_seeds
+from oacore.metrics.resampling import draw_cases
 from oacore.metrics.scores import METRICS, model_metrics, paired_bootstrap
 
 
@@ -70,11 +71,7 @@ def compare_by_seed(
 def seed_and_knee_interval(
     reference: pd.DataFrame, other: pd.DataFrame, *, n_resamples: int = 2000, seed: int
 ) -> pd.DataFrame:
-    """Mean difference over seeds, with a 95% interval over seeds and cases together.
-
-    Each resample draws cases with replacement, the same for all models, and, apart from that,
-    seeds with replacement, the same for both models; the mean difference of the drawn seeds on
-    the drawn cases is its value (:mod:`.metrics.resampling`).
+    """Mean difference over seeds, with a 95% interval over seeds and knees together.
 
     Parameters
     ----------
@@ -82,13 +79,13 @@ def seed_and_knee_interval(
         Tidy predictions of one split, of one model each under one or several seeds; seeds are
         paired by their number, and only those that both have take part.
     n_resamples, seed : int
-        Of the bootstrap.
+        Of the bootstrap over the knees.
 
     Returns
     -------
     DataFrame
-        One row per `metric` that both models have, and the columns of
-        :func:`.resampling.crossed_difference`.
+        One row per `metric` that both models have: the columns of
+        :func:`.crossed.crossed_difference`, and `knees`, their number.
 
     Raises
     ------
@@ -97,9 +94,10 @@ def seed_and_knee_interval(
     """
     rng = np.random.default_rng(seed)
     first, second = values_by_seed(reference, other, n_resamples, rng)
-    drawn = draw_seeds(len(next(iter(first.values()))), n_resamples, rng)
+    shared = reference["seed"].isin(set(other["seed"]))
+    knees = reference.loc[shared, "case_id"].nunique()
     return pd.DataFrame(
-        {"metric": metric, **crossed_difference(first[metric], second[metric], drawn)}
+        {"metric": metric, **crossed_difference(first[metric], second[metric]), "knees": knees}
         for metric in first
     )
 
@@ -153,6 +151,32 @@ def metrics_by_seed(tables: Sequence[pd.DataFrame], counts: np.ndarray) -> dict[
     """
     values = [model_metrics(pair(tables[0], table)[1], counts) for table in tables]
     return {metric: np.stack([one[metric] for one in values]) for metric in values[0]}
+
+
+def right_answers(predictions: pd.DataFrame, head: str) -> dict[str, np.ndarray]:
+    """Which knees each supervision of one backbone gets right, under the seeds that all have.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Tidy predictions of one split and one backbone.
+    head : {"oa", "kl"}
+        The question; supervisions without an answer to it are left out.
+
+    Returns
+    -------
+    dict of str to (S, n) float array
+        By supervision: 1 where the answer is the label. Seeds and cases in ascending order.
+    """
+    answered = predictions[predictions[f"pred_{head}"].notna()]
+    right = (answered[f"pred_{head}"] == answered[head]).astype(float)
+    by = answered.assign(right=right).groupby("supervision", sort=False)
+    wide = {
+        str(name): table.pivot(index="seed", columns="case_id", values="right")
+        for name, table in by
+    }
+    shared = sorted(set.intersection(*(set(table.index) for table in wide.values())))
+    return {name: table.loc[shared].to_numpy() for name, table in wide.items()}
 
 
 def _by_seed(

@@ -75,8 +75,20 @@ def channels_last(model: HierarchicalNet) -> HierarchicalNet:
     """Lay the channels of each voxel side by side in a model's weights, as convolutions like it."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+            module.weight.data = by_voxel(module.weight.data)
     return model
+
+
+def by_voxel(x: torch.Tensor) -> torch.Tensor:
+    """Lay the channels of each voxel of an (n, channels, D, H, W) tensor side by side.
+
+    With one channel there is nothing to move, and `contiguous` leaves strides as they are. A
+    convolution then takes the tensor for one laid out channel by channel, and so does every layer
+    after it: at the stem, where tensors are largest.
+    """
+    n, c, d, h, w = x.shape
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    return x.as_strided(x.shape, (c * d * h * w, 1, c * h * w, c * w, c))
 
 
 def encoder_class(backbone: str) -> Callable[..., nn.Module]:

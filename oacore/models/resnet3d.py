@@ -17,7 +17,7 @@ from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck
 from torch import nn
 
 from oacore.errors import InputError
-from oacore.models.weights import load_strictly, read_tensors
+from oacore.models.weights import fitted, load_strictly, read_tensors
 
 #: As it is written in prose and figures.
 NAME = "ResNet3D"
@@ -151,8 +151,7 @@ def load_med3d(encoder: ResNet3D, path: str | Path) -> None:
         If the file is no such weight file, or of another depth, width or shortcut.
     """
     state = read_tensors(path, "a Med3D resnet_*.pth")
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    state = {key: value for key, value in state.items() if not key.startswith("conv_seg")}
+    state = fitted(encoder, state, left_out=("conv_seg.", "fc."))
     cure = "build the encoder with the file's depth, width 64 and Med3D's own shortcut"
     load_strictly(encoder, state, path, cure)
 

@@ -128,13 +128,18 @@ def cartilage_volumes(table: pd.DataFrame, single: bool = True) -> go.Figure:
 def learning_curves(history: pd.DataFrame) -> go.Figure:
     """Cross-entropy of each head by epoch, a line a run; dotted, what guessing evenly costs.
 
+    Full lines are the loss as training sees it; dashed ones that of some of the training knees in
+    evaluation mode, after the epoch (:data:`.loop.EVALUATED`).
+
     Parameters
     ----------
     history : DataFrame
         ``supervision``, ``seed``, ``epoch``, ``loss``, ``loss_oa``, ``loss_kl`` (nats; missing
-        where a supervision lacks the head), a row an epoch of a run.
+        where a supervision lacks the head), and the latter two with ``_evaluated``, a row an epoch
+        of a run.
     """
     require_columns(history, "supervision", "seed", "epoch", "loss", "loss_oa", "loss_kl")
+    require_columns(history, "loss_oa_evaluated", "loss_kl_evaluated")
     heads = {
         "loss_oa": (f"{HEAD_NAMES['oa']} (two classes)", 2),
         "loss_kl": (f"{HEAD_NAMES['kl']} (five grades)", 5),
@@ -153,6 +158,13 @@ def learning_curves(history: pd.DataFrame) -> go.Figure:
                     line_color=SUPERVISION_COLOURS[name],
                     marker={"size": 6, "symbol": SYMBOLS[list(SUPERVISION_NAMES).index(name)]},
                     hovertemplate=f"seed {seed}, epoch %{{x}}: %{{y:.3f}}",
+                    row=list(heads).index(column) + 1, col=1,
+                )  # fmt: skip
+                fig.add_scatter(
+                    x=run["epoch"], y=run[f"{column}_evaluated"], mode="lines",
+                    name=f"{SUPERVISION_NAMES[name]}, evaluated", legendgroup=name,
+                    showlegend=False, line={"color": SUPERVISION_COLOURS[name], "dash": "dash"},
+                    hovertemplate=f"seed {seed}, evaluated after epoch %{{x}}: %{{y:.3f}}",
                     row=list(heads).index(column) + 1, col=1,
                 )  # fmt: skip
     for row, (_, classes) in enumerate(heads.values(), start=1):

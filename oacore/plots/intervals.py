@@ -116,6 +116,27 @@ def backbone_pairs(table: pd.DataFrame, form: str = "{backbone} minus {reference
     return table.assign(panel=[form.format(backbone=a, reference=b) for a, b in pairs])
 
 
+def coverage_panels(record: pd.DataFrame) -> go.Figure:
+    """How often simulated intervals held the truth, by seeds and by how much these differ.
+
+    Parameters
+    ----------
+    record : DataFrame
+        Rows of ``workflow.coverage`` of at most five measures: measure, over, seeds, auc_sd,
+        nominal, covered, low, high.
+    """
+    require_columns(record, "measure", "over", "seeds", "auc_sd", "nominal", "covered")
+    rows = record.sort_values(["auc_sd", "seeds"], kind="stable")
+    said = rows.assign(
+        value=rows["covered"],
+        panel=[f"AUCs of seeds, SD {sd:.2f}" for sd in rows["auc_sd"]],
+        series=rows["measure"].map(NAMES).fillna(rows["measure"]),
+        metric=[f"{n} seeds" if n > 1 else "1 seed" for n in rows["seeds"]],
+    )
+    title = "share that holds the truth (95% interval)"
+    return interval_panels(said, title=title, line=float(rows["nominal"].iloc[0]))
+
+
 def for_phones(fig: go.Figure) -> go.Figure:
     """A finger scrolls past instead of zooming, and a legend of a line an entry has its room."""
     entries = len({trace.name for trace in fig.data})

@@ -25,11 +25,16 @@ import plotly.io as pio
 from IPython.display import Markdown, display
 
 from oacore.data.cohort import is_phantom
+from oacore.data.disclosure import may_show
 from oacore.errors import InputError
 from oacore.plots.style import OKABE_ITO
 
+#: Of every figure. Without the two settings of the cloud plotly adds a button that uploads the
+#: figure, numbers and all, to a server of its maker.
 _PLOTLY_CONFIG = {
     "displaylogo": False,
+    "showSendToCloud": False,
+    "plotlyServerURL": "",
     "responsive": True,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
 }
@@ -192,7 +197,8 @@ def show_source(thing: Any) -> Markdown:
     """The code of a function or class of the package, so that page and package cannot differ.
 
     JupyterLab and the book highlight it. Of each docstring the first line is left, and above it
-    all stands where the code lies.
+    all stands where the code lies. Below it, a link leads from a chapter's page to the whole
+    docstring, where the book has it: that of what is public in the package.
 
     Parameters
     ----------
@@ -210,7 +216,24 @@ def show_source(thing: Any) -> Markdown:
     place = f"# {thing.__module__.replace('.', '/')}.py"
     if "." in thing.__qualname__:
         place += f", {thing.__qualname__}"
-    return Markdown("\n".join(["```python", place, *lines, "```"]))
+    entry = _entry(thing)
+    below = ["", f"[The whole docstring of `{thing.__qualname__}`]({entry})"] if entry else []
+    return Markdown("\n".join(["```python", place, *lines, "```", *below]))
+
+
+def _entry(thing: Any) -> str:
+    """Address of a thing among the package's pages, from a chapter's; empty where it has none.
+
+    The book has a page for each room, with an entry for each public class, function and method.
+    """
+    package, *rooms, module = thing.__module__.split(".")
+    names = thing.__qualname__.split(".")
+    deep = len(names) > (1 if inspect.isclass(thing) else 2)
+    private = any(name.startswith("_") for name in names)
+    if package != "oacore" or module == "__main__" or deep or private:
+        return ""
+    room = rooms[rooms[0] == "instruments"] if rooms else "leaves"
+    return f"../book/api/{room}.html#{thing.__module__}.{thing.__qualname__}"
 
 
 SINGLE_KNEES = "Single knees are shown: the one who built this book asked for it (IMAGES=yes)."
@@ -247,6 +270,22 @@ _EVIDENCE = {
         "Computed on the images, masks and grades of the cohort that this build was given. For "
         "OAIZIB-CM: cite CartiMorph; CC-BY-NC 4.0 and the OAI's data-use terms apply.",
     ),
+    "printed": (
+        "◇",
+        "#1A1A1A",
+        "dotted",
+        "Printed figures: what two papers print, and arithmetic",
+        "Figures are checked against each other as they stand in print. No knee, no prediction and "
+        "no network is behind this page.",
+    ),
+    "recorded": (
+        "◷",
+        "#1A1A1A",
+        "dotted",
+        "Recorded timings of machines",
+        "Measured before this build, on the machines and at the commits that the page names; this "
+        "build only draws them. No knee, no grade and no model's answer is behind this page.",
+    ),
 }
 
 
@@ -255,15 +294,16 @@ def evidence(kind: str, but: str = "") -> Html:
 
     Parameters
     ----------
-    kind : {"published", "radiomics", "phantom", "oaizib-cm"}
-        The four kinds differ in sign, border and words, not in colour alone.
+    kind : {"published", "radiomics", "phantom", "oaizib-cm", "printed", "recorded"}
+        Four kinds of evidence of knees, and what rests on none of them. They differ in sign and
+        words, not in colour alone.
     but : str
         What on the page is an exception, in a sentence.
 
     Raises
     ------
     InputError
-        If `kind` is none of the four.
+        If `kind` is none of them.
     """
     if kind not in _EVIDENCE:
         raise InputError(f"evidence: unknown kind {kind!r}: use one of {', '.join(_EVIDENCE)}.")
@@ -286,9 +326,9 @@ def cohort_evidence(cohort: str | Path, images: str) -> Html:
     Parameters
     ----------
     cohort : path-like
-    images : str
-        Empty where single knees of a real cohort are not shown.
+    images : {"", "no", "yes"}
+        Whether the one who builds asked for single knees of a real cohort to be shown.
     """
     if is_phantom(cohort):
         return evidence("phantom")
-    return evidence("oaizib-cm", SINGLE_KNEES if images else "")
+    return evidence("oaizib-cm", SINGLE_KNEES if may_show(cohort, images).knees else "")

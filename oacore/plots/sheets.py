@@ -55,6 +55,12 @@ def mask_bits(masks: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.nda
     return bits
 
 
+def check_spacing(spacing: Sequence[float]) -> None:
+    """Raise InputError unless the sides of a voxel are three lengths."""
+    if len(spacing) != 3 or not all(s > 0 and np.isfinite(s) for s in spacing):
+        raise InputError(f"spacing {spacing} is not three lengths in mm above 0.")
+
+
 def sagittal(array: np.ndarray) -> np.ndarray:
     """Slices of a volume (X, Y, Z) as they are seen: (X, Z downwards, Y from front to back)."""
     return array.transpose(0, 2, 1)[:, ::-1, ::-1]

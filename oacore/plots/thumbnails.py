@@ -17,7 +17,7 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 from PIL import Image
 
-from oacore.data.volumes import LABELS, grid_gap, read_canonical
+from oacore.data.volumes import LABELS, grid_gap, read_canonical, read_labels
 from oacore.errors import InputError
 from oacore.plots.page import Html
 from oacore.plots.sheets import TILE, encoded, grey_levels, sagittal, tiles
@@ -75,7 +75,7 @@ def sagittal_slices(cases: pd.DataFrame, longest: int = 128) -> np.ndarray:
         volume, affine = read_canonical(image)
         at = volume.shape[0] // 2
         if not pd.isna(mask):
-            labels, own = read_canonical(mask)
+            labels, own = read_labels(mask)
             if gap := grid_gap((volume.shape, affine), (labels.shape, own)):
                 raise InputError(f"{mask}: does not share its image's grid ({gap}); fetch both")
             voxels = (labels == _MEDIAL).sum(axis=(1, 2))

@@ -7,6 +7,7 @@
 // `data` holds the cases. With `colours` their masks are areas, not outlines; `together`, too, all
 // cases are seen side by side, in one plane.
 const FIELDS = ["backbone", "supervision", "head", "method"];
+const GROSS = 3;  // grades between an answer and the knee from which on it is called a gross failure
 const START = {opacity: 60, top: 4, window: 100, level: 50};
 const size = bytes => (bytes / 1e6).toFixed(bytes < 95e3 ? 2 : 1) + " MB";
 const percent = p => p === null ? "" : Math.round(100 * p) + "%";
@@ -48,6 +49,24 @@ function slicer(root, data, home) {
     if (p && p.prob_kl) found.push(`KL ${best(p)} (${percent(p.prob_kl[best(p)])})`);
     if (p && p.prob_oa !== null) found.push(`OA with ${percent(p.prob_oa)}`);
     return map ? named(map) + (found.length ? `, predicts ${found.join(" and ")}` : "") : "";
+  }
+  function verdict(which) {  // a model's answer beside the grade, before a picture is loaded
+    const c = kase(), p = predicted(mapOf(which)), grade = c.kl_true === null ? c.kl : c.kl_true;
+    if (!p || grade === null) return "";
+    const model = `${words(p.backbone)} ${words(p.supervision)}`, oa = grade >= 2;
+    if (!p.prob_kl) return (p.prob_oa > 0.5) === oa ? `${model} answers rightly: ${oa ? "OA" : "no OA"}.`
+      : `${model} is wrong: it says ${oa ? "no OA" : "OA"}.`;
+    const off = Math.abs(best(p) - grade), far = `${off} grade${off > 1 ? "s" : ""}`;
+    return `${model} answers KL ${best(p)}: ` + (!off ? "the right grade."
+      : `${far} too ${best(p) > grade ? "high" : "low"}${off < GROSS ? "." : ", a gross failure."}`);
+  }
+  function verdicts() {
+    const c = kase(), shown = (state.mode === "one" ? [0] : [0, 1]).map(verdict);
+    const found = [...new Set(shown)].filter(Boolean);
+    if (!found.length) return "";
+    const label = c.kl === null ? "" : `is labelled KL ${c.kl}`;
+    const truth = c.kl_true === null ? "" : `was drawn as KL ${c.kl_true}`;
+    return [`${c.label} ${[label, truth].filter(Boolean).join(" and ")}.`, ...found].join(" ");
   }
   function sentence(axes) {
     const c = kase();
@@ -121,13 +140,14 @@ function slicer(root, data, home) {
     state.live = true;
     refresh();
   }
+  const opener = () => kase().maps.find(m => m.supervision === "dual") || kase().maps[0] || {id: ""};
   function choose(which, id) {
     state.models[which] = kase().maps.some(m => m.id === id) ? id : "";
     if (state.models[which]) return;
     const first = kase().maps.find(m => m.id === state.models[0]);
     const other = which && first && kase().maps.find(m =>
       m.id !== first.id && m.head === first.head && m.method === first.method);
-    state.models[which] = ((other || kase().maps[which]) || kase().maps[0] || {id: ""}).id;
+    state.models[which] = (other || which && kase().maps[which] || opener()).id;
   }
   function show(place) {  // a case that is described: keeps the models that it has, too
     state.kase = place;
@@ -264,7 +284,7 @@ function slicer(root, data, home) {
     }, {passive: false});
   }
   const {panel} = controls({root, data, home, state, fresh, kase, mapOf, mm, panes, sliders, words,
-    predicted, nearest, start, refresh, maps, hash, open, find, all});
+    predicted, verdicts, nearest, start, refresh, maps, hash, open, find, all});
   if (home.follow) addEventListener("hashchange", follow);
   const sized = new ResizeObserver(() => {
     root.classList.toggle("oas-narrow", root.clientWidth < 560);

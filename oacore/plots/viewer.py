@@ -17,7 +17,7 @@ import numpy as np
 from oacore.errors import InputError
 from oacore.names import PLANES
 from oacore.plots.page import Html
-from oacore.plots.sheets import grey_levels, mask_bits, packed
+from oacore.plots.sheets import check_spacing, grey_levels, mask_bits, packed
 from oacore.plots.style import OKABE_ITO
 
 _QUALITY = 72  # JPEG's, of images that travel in a page
@@ -115,8 +115,7 @@ def slice_viewer(
             f"slice_viewer: masks are given for {sorted(masks)} but the volumes are "
             f"{sorted(volume)}: name each set of masks after its volume."
         )
-    if len(spacing) != 3 or not all(s > 0 and np.isfinite(s) for s in spacing):
-        raise InputError(f"slice_viewer: spacing {spacing} is not three lengths in mm above 0.")
+    check_spacing(spacing)
     labels = list(dict.fromkeys(name for some in masks.values() for name in some))
     if len(labels) > len(OKABE_ITO):
         raise InputError(

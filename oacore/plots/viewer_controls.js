@@ -1,6 +1,6 @@
 // The viewer's panel: menus, buttons, sliders, table. It is written anew at every choice.
 function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, sliders, words, predicted,
-  nearest, start, refresh, maps, hash, open, find, all}) {
+  verdicts, nearest, start, refresh, maps, hash, open, find, all}) {
   const stage = find(".oas-stage"), grades = [0, 1, 2, 3, 4];
   function menus() {
     const c = kase(), two = state.mode !== "one";
@@ -58,7 +58,9 @@ function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, slide
     });
   }
   function table() {
-    const c = kase(), two = state.mode !== "one";
+    const c = kase(), two = state.mode !== "one", verdict = verdicts();
+    find(".oas-verdict").textContent = verdict;
+    find(".oas-verdict").hidden = !verdict;
     const row = (head, cells) =>
       element("tr", {}, element("th", {scope: "row", textContent: head}), ...cells);
     const cell = (p, chosen) => {

@@ -1,18 +1,19 @@
 """Training: one loop for every backbone, supervision and device.
 
 The objective and optimiser are the paper's (section 3.4): equation (3) by AdamW, without
-schedule, augmentation or early stopping, and the last epoch is what counts, so that nothing
-is ever selected on the test split.
+augmentation or early stopping. The last epoch is what counts, so that a run selects nothing on
+any split; settings are chosen beforehand on other knees (``profiles.yml`` says on which).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import math
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,67 +27,36 @@ from tqdm import tqdm
 
 from oacore.data.cache import Volumes
 from oacore.errors import InputError
-from oacore.files import replace, write
+from oacore.files import replace, saving, write
 from oacore.fingerprint import fingerprint
-from oacore.hierarchy import oa_from_kl, prob_oa_from_kl
 from oacore.models.heads import HierarchicalNet, build_model, channels_last
-from oacore.profile import Recipe
-from oacore.provenance import provenance
-from oacore.training.losses import hierarchical_loss
+from oacore.profile import SCHEDULES, STATISTICS
+from oacore.provenance import numerics, provenance
+from oacore.seals import SEAL, seal
+from oacore.training.batches import epoch_batches, graded_batches, in_order, volume_reader
+from oacore.training.config import RunConfig
+from oacore.training.convolutions import secure_convolutions
+from oacore.training.device import choose_accelerator, choose_precision, require_devices
+from oacore.training.grades import told
+from oacore.training.losses import LossSums, hierarchical_loss
+from oacore.training.normalisation import re_estimate
+from oacore.training.prediction import predict
+from oacore.training.resuming import CHECKPOINT, is_finished, prepare
+
+#: Training knees, spread over the split, whose loss in evaluation mode is taken in each epoch.
+EVALUATED = 64
+#: What a finished run is sealed with, besides its record.
+FILES = (
+    *("config.json", "history.csv", "weights.safetensors", "features.npz"),
+    *("predictions.csv", "predictions_other.csv"),
+)
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """All that a run's result follows from, besides the volumes."""
-
-    backbone: str
-    supervision: str
-    seed: int
-    epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float
-    precision: str = "32-true"
-    heads: str = "parallel"
-    encoder: dict[str, Any] = field(default_factory=dict)
-
-
-def run_config(recipe: Recipe, supervision: str, seed: int) -> RunConfig:
-    """One run of a recipe."""
-    return RunConfig(
-        backbone=recipe.backbone,
-        supervision=supervision,
-        seed=seed,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        precision=recipe.precision,
-        heads=recipe.heads,
-        encoder=recipe.encoder,
-    )
-
-
-def epoch_batches(
-    n: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
-) -> list[np.ndarray]:
-    """Rows of each batch of an epoch, reshuffled by seed and epoch.
-
-    Since the order follows from its arguments alone, a resumed run sees the batches that an
-    uninterrupted one would have seen. With several processes each batch is split between them.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(n)
-    batches = [order[i : i + batch_size] for i in range(0, n, batch_size)]
-    # A last batch too small to share out would leave a process without work.
-    batches = [batch for batch in batches if len(batch) >= world]
-    return [batch[rank::world] for batch in batches]
-
-
-def load_batch(volumes: Volumes, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Volumes of some rows as a (batch, 1, D, H, W) float32 tensor."""
-    batch = torch.from_numpy(np.stack([volumes.images[row] for row in rows]))
-    batch = batch.to(device).float().unsqueeze(1)
-    return batch.contiguous(memory_format=torch.channels_last_3d)
+def learning_rate(config: RunConfig, epoch: int) -> float:
+    """Rate of an epoch, the first is 0: the same in all, or half a cosine from the first down."""
+    if config.schedule == "constant":
+        return config.lr
+    return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
 
 
 def train(
@@ -106,81 +76,160 @@ def train(
         Graded cases of both splits, see :func:`.cohort.graded`.
     volumes : Volumes
     folder : path-like
-        Gets ``config.json``, ``history.csv``, ``weights.safetensors``, ``predictions.csv``,
-        ``features.npz`` and, last of all, ``done.json``.
-    accelerator, devices
-        As Lightning Fabric takes them: "cpu", "cuda", "auto"; a number of devices.
+        Gets
+
+        - ``config.json``, the settings;
+        - ``history.csv``, for each epoch its rate, its losses in training (`loss`, and one for
+          each head), the same in evaluation mode on `EVALUATED` training knees
+          (`loss_evaluated` and so on), and its seconds;
+        - ``weights.safetensors``, with the statistics that the settings ask for;
+        - ``predictions.csv`` and ``features.npz``, of that model (:func:`.prediction.predict`);
+        - ``predictions_other.csv``, of the same weights with the other statistics;
+        - ``seal.json``, what these files are (:mod:`oacore.seals`);
+        - last of all ``done.json``, the settings and where the run comes from.
+
+        A finished run that is damaged is trained again, a damaged checkpoint is not gone on
+        from; either is said.
+    accelerator : {"auto", "cpu", "cuda"}
+        See :func:`.device.choose_accelerator`.
+    devices : int
 
     Returns
     -------
     Path
         The folder.
+
+    Warns
+    -----
+    UserWarning
+        If an interrupted run goes on under other numerics (threads, instruction set, versions,
+        device). It ends near where it would have ended, as another seed does, not at the same bits.
+        And if it is begun anew, since its settings, code, precision, kernel or number of devices
+        are others now.
     """
     folder = Path(folder)
-    checkpoint = folder / "checkpoint.pt"
+    checkpoint = folder / CHECKPOINT
+    _require_known(config)
+    require_devices(accelerator, devices)
+    cases = told(cases, config.grades, config.seed)
     settings = {**asdict(config), "volumes": volumes.key, "labels": _digest_of_labels(cases)}
-    if _finished(folder, settings):
+    if is_finished(folder, settings):
         checkpoint.unlink(missing_ok=True)  # left by a kill after the last file was written
         return folder
 
     bare = build_model(
         config.backbone, config.supervision, config.seed, config.encoder, config.heads
     )
+    accelerator = choose_accelerator(accelerator)
     precision = choose_precision(config, accelerator)
     fabric = _launch(config, accelerator, devices, precision)
-    identity = {**settings, **_circumstances(config, bare, fabric.device, precision)}
-    if fabric.is_global_zero and not _same(folder / "config.json", identity):
-        _clear(folder)
-        write(folder / "config.json", json.dumps(identity, indent=1))
+    identity = {**settings, **_circumstances(config, bare, fabric, precision)}
+    if fabric.is_global_zero:
+        prepare(folder, identity, config.epochs)
     fabric.barrier()
 
     channels_last(bare)
-    if precision == "bf16-mixed" and fabric.device.type == "cpu":
-        _refuse_thin_volumes(bare)
+    training = cases[cases["split"] == "train"].reset_index(drop=True)
+    around = _secured(fabric, bare, precision, config, len(training), volumes)
     optimizer = torch.optim.AdamW(
         bare.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
     model, optimizer = fabric.setup(bare, optimizer)
 
-    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "history": []}
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "identity": identity}
+    state |= {"history": [], "stretches": []}
     if checkpoint.exists():
         fabric.load(checkpoint, state, weights_only=True)
-    training = cases[cases["split"] == "train"]
+    _note_numerics(state, {**numerics(fabric.device), "without oneDNN": around}, folder)
+    read = volume_reader(volumes, fabric.device)
     name = f"{config.backbone} {config.supervision} seed {config.seed}"
     epochs = range(len(state["history"]), config.epochs)
     bar = tqdm(epochs, name, config.epochs, initial=epochs.start, disable=not fabric.is_global_zero)
     for epoch in bar:
         start = time.perf_counter()
-        fabric.seed_everything(config.seed * 100_003 + epoch, verbose=False)  # dropout, if any
-        batches = load_epoch(fabric, config, training, volumes, epoch)
-        losses = train_epoch(fabric, model, optimizer, batches)
-        _require_finite(losses["loss"], config, epoch)
+        _seed_dropout(fabric, config, epoch)
+        rate = learning_rate(config, epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        batches = epoch_batches(
+            len(training), config.batch_size, config.seed, epoch,
+            fabric.global_rank, fabric.world_size,
+        )  # fmt: skip
+        given = graded_batches(training, volumes, read, batches)
+        losses = train_epoch(fabric, model, optimizer, given)
+        _require_finite(losses["loss"], config, precision, epoch)
+        rows = evaluated_rows(len(training))
+        given = graded_batches(training, volumes, read, in_order(rows, config.batch_size))
+        losses |= {
+            f"{name}_evaluated": loss for name, loss in evaluate(fabric, bare, given).items()
+        }
         seconds = time.perf_counter() - start
-        state["history"].append({"epoch": epoch + 1, **losses, "seconds": seconds})
+        state["history"].append({"epoch": epoch + 1, "lr": rate, **losses, "seconds": seconds})
         bar.set_postfix(loss=f"{losses['loss']:.3f}")
         part = folder / "checkpoint.part"
-        fabric.save(part, state)
+        with saving(part):
+            fabric.save(part, state)
         if fabric.is_global_zero:
             replace(part, checkpoint)
         fabric.barrier()
 
     if fabric.is_global_zero:
-        predictions, features = predict(fabric, bare, config, cases, volumes)
+        asked = cases, volumes, read, config.batch_size
+        by_statistics = {"running": (_weights(bare), *predict(fabric, bare, *asked))}
+        order = epoch_batches(len(training), config.batch_size, config.seed, config.epochs, 0, 1)
+        world = fabric.world_size  # each device normalised its own part of a batch
+        parts = [batch[rank::world] for batch in order for rank in range(world)]
+        given = graded_batches(training, volumes, read, parts)
+        _seed_dropout(fabric, config, config.epochs)
+        re_estimate(fabric, bare, (x for x, _ in given))
+        by_statistics["re-estimated"] = (_weights(bare), *predict(fabric, bare, *asked))
         pd.DataFrame(state["history"]).to_csv(folder / "history.csv", index=False)
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in bare.state_dict().items()},
-            folder / "weights.safetensors",
-        )
-        predictions.to_csv(folder / "predictions.csv", index=False)
-        arrays: dict[str, Any] = {"case_id": predictions["case_id"], **features}
-        np.savez(folder / "features.npz", **arrays)
-        write(
-            folder / "done.json",
-            json.dumps({**identity, "provenance": provenance(fabric.device)}, indent=1),
-        )
+        said = {key: getattr(config, key) for key in ("backbone", "supervision", "seed")}
+        for statistics, (weights, predictions, features) in by_statistics.items():
+            for column, value in reversed({**said, "statistics": statistics}.items()):
+                predictions.insert(0, column, value)
+            if statistics != config.statistics:
+                predictions.to_csv(folder / "predictions_other.csv", index=False)
+                continue
+            with saving(folder / "weights.safetensors"):
+                save_file(weights, folder / "weights.safetensors")
+            predictions.to_csv(folder / "predictions.csv", index=False)
+            arrays: dict[str, Any] = {"case_id": predictions["case_id"], **features}
+            np.savez(folder / "features.npz", **arrays)
+        origin = {"stretches": state["stretches"], "provenance": provenance(fabric.device)}
+        record = json.dumps({**identity, **origin}, indent=1)
+        seal(folder / SEAL, [folder / name for name in FILES], {"done.json": record})
+        write(folder / "done.json", record)
         checkpoint.unlink(missing_ok=True)
     fabric.barrier()
     return folder
+
+
+def evaluated_rows(n: int) -> np.ndarray:
+    """Rows of the training split, at most `EVALUATED` and evenly spread, that are evaluated."""
+    return np.unique(np.linspace(0, n - 1, min(n, EVALUATED)).round().astype(int))
+
+
+@torch.no_grad()
+def evaluate(
+    fabric: Fabric, model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+) -> dict[str, float]:
+    """Mean losses over batches in evaluation mode: with running statistics, without dropout.
+
+    Returns
+    -------
+    dict
+        As :func:`train_epoch` gives.
+    """
+    model.eval()
+    sums = LossSums(fabric)
+    for x, kl in batches:
+        with fabric.autocast():
+            logits = model(x.to(next(model.parameters()).dtype))
+        answers = {head: logit.float() for head, logit in logits.items()}
+        loss, parts = hierarchical_loss(answers, kl)
+        sums.record(loss, parts, len(kl))
+    return sums.means()
 
 
 def train_epoch(
@@ -196,7 +245,7 @@ def train_epoch(
     fabric, model, optimizer
         As Fabric sets them up.
     batches : iterable of (Tensor, Tensor)
-        As :func:`load_epoch` yields them.
+        As :func:`.batches.graded_batches` yields them.
 
     Returns
     -------
@@ -215,124 +264,6 @@ def train_epoch(
     return sums.means()
 
 
-def load_epoch(
-    fabric: Fabric, config: RunConfig, training: pd.DataFrame, volumes: Volumes, epoch: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Volumes (batch, 1, D, H, W) and grades (batch,) of this device's share of each batch."""
-    rows = volumes.rows(training["case_id"])
-    kl = torch.tensor(training["kl"].to_numpy(np.int64), device=fabric.device)
-    for batch in epoch_batches(
-        len(rows), config.batch_size, config.seed, epoch, fabric.global_rank, fabric.world_size
-    ):
-        yield load_batch(volumes, rows[batch], fabric.device), kl[batch]
-
-
-class LossSums:
-    """Losses of an epoch, added up where they are: reading one at each step makes a GPU wait."""
-
-    def __init__(self, fabric: Fabric) -> None:
-        self.fabric = fabric
-        self.sums: dict[str, torch.Tensor] = {}
-        self.cases = 0
-
-    def record(self, loss: torch.Tensor, parts: dict[str, torch.Tensor], cases: int) -> None:
-        """Add the mean losses of one step over so many cases."""
-        for key, value in {"loss": loss, **{f"loss_{k}": v for k, v in parts.items()}}.items():
-            before = self.sums.get(key, torch.zeros((), device=self.fabric.device))
-            self.sums[key] = before + value.detach() * cases
-        self.cases += cases
-
-    def means(self) -> dict[str, float]:
-        """Mean losses over the cases of all devices."""
-        cases = torch.tensor(float(self.cases), device=self.fabric.device)
-        reduced: Any = self.fabric.all_reduce(
-            torch.stack([*self.sums.values(), cases]), reduce_op="sum"
-        )
-        *losses, total = reduced.tolist()
-        return {key: loss / total for key, loss in zip(self.sums, losses, strict=True)}
-
-
-@torch.no_grad()
-def predict(
-    fabric: Fabric,
-    model: HierarchicalNet,
-    config: RunConfig,
-    cases: pd.DataFrame,
-    volumes: Volumes,
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Per-case predictions and features of a trained model.
-
-    Returns
-    -------
-    predictions : DataFrame
-        One row a case: backbone, supervision, seed, split, case_id, the labels kl and oa, and
-        prob_oa, pred_oa, prob_oa_from_kl, prob_kl_0 to prob_kl_4, pred_kl. Without an OA head
-        prob_oa is equation (4); without a KL head its columns are empty.
-    features : dict of ndarray of float32, each of shape (n, length)
-        In the order of the rows: what the encoder computes on the way, by its own names, and
-        "features", the last of them, which the heads read.
-    """
-    model.eval()
-    encoder: Any = model.encoder
-    dtype = next(encoder.parameters()).dtype
-    rows = volumes.rows(cases["case_id"])
-    logits: dict[str, list[torch.Tensor]] = {}
-    features: dict[str, list[torch.Tensor]] = {}
-    for start in range(0, len(rows), config.batch_size):
-        batch = load_batch(volumes, rows[start : start + config.batch_size], fabric.device)
-        with fabric.autocast():
-            named = encoder.features(batch.to(dtype))
-            answers = model.classify(next(reversed(named.values())))
-        *before, (_, z) = named.items()
-        for name, values in [*before, ("features", z)]:
-            features.setdefault(name, []).append(values.float().cpu())
-        for name, answer in answers.items():
-            logits.setdefault(name, []).append(answer.float().cpu())
-    joined = {name: torch.cat(parts).double() for name, parts in logits.items()}
-    table = _prediction_table(config, cases, joined)
-    return table, {name: torch.cat(parts).numpy() for name, parts in features.items()}
-
-
-def _prediction_table(
-    config: RunConfig, cases: pd.DataFrame, logits: dict[str, torch.Tensor]
-) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {
-            "backbone": config.backbone,
-            "supervision": config.supervision,
-            "seed": config.seed,
-            "split": cases["split"].to_numpy(),
-            "case_id": cases["case_id"].to_numpy(),
-            "kl": cases["kl"].to_numpy(np.int64),
-        }
-    )
-    table["oa"] = oa_from_kl(table["kl"])
-    prob_kl = np.full((len(table), 5), np.nan)
-    pred_kl = pd.array([pd.NA] * len(table), dtype="Int64")
-    if "kl" in logits:
-        prob_kl = logits["kl"].softmax(dim=1).numpy()  # (n, 5)
-        pred_kl = pd.array(prob_kl.argmax(axis=1), dtype="Int64")
-    from_kl = prob_oa_from_kl(prob_kl)  # (n,)
-    prob_oa = logits["oa"].sigmoid().numpy() if "oa" in logits else from_kl
-    table["prob_oa"], table["pred_oa"] = prob_oa, (prob_oa >= 0.5).astype(int)
-    table["prob_oa_from_kl"] = from_kl
-    for grade in range(5):
-        table[f"prob_kl_{grade}"] = prob_kl[:, grade]
-    table["pred_kl"] = pred_kl
-    return table
-
-
-def choose_precision(config: RunConfig, accelerator: str) -> Any:
-    """Precision of a run as Fabric names it; for "auto", bf16 where a device computes in it."""
-    if config.precision != "auto":
-        return config.precision
-    if accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
-        bf16 = torch.cuda.is_bf16_supported()
-    else:  # a CPU that lacks the instructions computes in bfloat16 too, but slower than in 32 bits
-        bf16 = torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if bf16 else "32-true"
-
-
 def _launch(config: RunConfig, accelerator: str, devices: int, precision: Any) -> Fabric:
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
@@ -344,77 +275,84 @@ def _launch(config: RunConfig, accelerator: str, devices: int, precision: Any) -
     return fabric
 
 
+def _secured(
+    fabric: Fabric,
+    model: HierarchicalNet,
+    precision: Any,
+    config: RunConfig,
+    n: int,
+    volumes: Volumes,
+) -> str:
+    """Names of layers that this processor needs computed without oneDNN, and now are."""
+    if fabric.device.type != "cpu" or precision == "64-true":  # oneDNN has no 64 bits
+        return ""
+    rank, world = fabric.global_rank, fabric.world_size
+    batches = epoch_batches(n, config.batch_size, config.seed, 0, rank, world)
+    shapes = {(len(batch), 1, *volumes.images.shape[1:]) for batch in batches if len(batch)}
+    done = secure_convolutions(model, sorted(shapes), bf16=precision == "bf16-mixed")
+    return ", ".join(done)
+
+
 def _circumstances(
-    config: RunConfig, model: HierarchicalNet, device: torch.device, precision: str
-) -> dict[str, str]:
+    config: RunConfig, model: HierarchicalNet, fabric: Fabric, precision: str
+) -> dict[str, Any]:
     """What an unfinished run must share with this one, besides its settings, to be gone on with."""
     kernel = getattr(model.encoder, "kernel", None)  # an encoder with more than one names it
     return {
         "precision used": precision,
-        "kernel": kernel(device) if kernel else "torch",
+        "kernel": kernel(fabric.device) if kernel else "torch",
+        "devices": fabric.world_size,
         "code": fingerprint(__name__, f"oacore.models.{config.backbone}"),
     }
 
 
-def _require_finite(loss: float, config: RunConfig, epoch: int) -> None:
+def _note_numerics(state: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Record under what numerics a run goes on, and warn where they are not those before."""
+    stretches, begin = state["stretches"], len(state["history"]) + 1
+    if stretches and stretches[-1]["numerics"] == now:
+        return
+    if stretches:
+        before = stretches[-1]["numerics"]
+        changes = [
+            f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
+        ]
+        warnings.warn(
+            f"{folder}: goes on from epoch {begin} under other numerics ({', '.join(changes)}); it "
+            "will end near where it would have ended, not at the same bits, and its record says so",
+            stacklevel=3,
+        )
+    stretches.append({"from epoch": begin, "numerics": now})
+
+
+def _seed_dropout(fabric: Fabric, config: RunConfig, epoch: int) -> None:
+    """Seed what a pass leaves to chance, so that a resumed run draws as an uninterrupted one."""
+    seed = np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]
+    fabric.seed_everything(int(seed), verbose=False)
+
+
+def _weights(model: HierarchicalNet) -> dict[str, torch.Tensor]:
+    """A copy of a model's weights and statistics, on the CPU."""
+    return {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
+
+
+def _require_known(config: RunConfig) -> None:
+    if not 0 <= config.seed < 2**63:
+        raise InputError(f"seed is {config.seed}; give a whole number from 0 to {2**63 - 1}")
+    for name, known in (("schedule", SCHEDULES), ("statistics", STATISTICS)):
+        if (value := getattr(config, name)) not in known:
+            raise InputError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
+
+
+def _require_finite(loss: float, config: RunConfig, precision: Any, epoch: int) -> None:
     if not np.isfinite(loss):
+        or_32 = "" if precision == "32-true" else " or train in 32-true"
         raise FloatingPointError(
             f"the loss of {config.backbone} {config.supervision} became {loss} in epoch "
-            f"{epoch + 1}; lower the learning rate ({config.lr}) or train in 32-true"
+            f"{epoch + 1}; lower the learning rate ({config.lr}){or_32}"
         )
-
-
-def _refuse_thin_volumes(model: nn.Module) -> None:
-    """Stop where oneDNN (torch 2.13) leaves gradients unwritten: bf16, thinner than the kernel."""
-
-    def check(conv: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        sides, kernel = tuple(inputs[0].shape[2:]), conv.kernel_size
-        thin = any(side < size for side, size in zip(sides, kernel, strict=True))
-        if thin and conv.dilation == (1, 1, 1) and torch.is_autocast_enabled("cpu"):
-            raise InputError(
-                f"in bf16 on a CPU, gradients are wrong for a volume of {sides} under a "
-                f"convolution of {kernel}; train in 32-true, or give the network a larger grid"
-            )
-
-    for module in model.modules():
-        if isinstance(module, nn.Conv3d):
-            module.register_forward_pre_hook(check)
 
 
 def _digest_of_labels(cases: pd.DataFrame) -> str:
     """Digest of what the loop reads from the table of cases."""
     text = cases[["case_id", "split", "kl"]].to_csv(index=False)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _finished(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether a folder holds the finished run of these settings; one of others is an error."""
-    if not (folder / "done.json").exists():
-        return False
-    if not _same(folder / "done.json", settings):
-        raise InputError(
-            f"{folder}: holds a finished run with other settings, labels or volumes; "
-            "choose another folder, or remove this one"
-        )
-    return True
-
-
-def _same(file: Path, settings: dict[str, Any]) -> bool:
-    """Whether a run's record was written for these settings."""
-    if not file.exists():
-        return False
-    try:
-        recorded = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}: is damaged ({error}); remove {file.parent}") from error
-    return {key: recorded.get(key) for key in settings} == json.loads(json.dumps(settings))
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an unfinished run with other settings left; touch no other folder."""
-    left = list(folder.iterdir()) if folder.exists() else []
-    if left and not (folder / "config.json").exists():
-        raise InputError(f"{folder}: is not empty and holds no run; choose a new folder")
-    if left:
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)

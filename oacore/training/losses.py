@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 
 from oacore.hierarchy import FIRST_OA_GRADE
 
@@ -42,3 +45,28 @@ def hierarchical_loss(
     weights = weights or {}
     total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
     return total, parts
+
+
+class LossSums:
+    """Losses of an epoch, added up where they are: reading one at each step makes a GPU wait."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.sums: dict[str, torch.Tensor] = {}
+        self.cases = 0
+
+    def record(self, loss: torch.Tensor, parts: dict[str, torch.Tensor], cases: int) -> None:
+        """Add the mean losses of one step over so many cases."""
+        for key, value in {"loss": loss, **{f"loss_{k}": v for k, v in parts.items()}}.items():
+            before = self.sums.get(key, torch.zeros((), device=self.fabric.device))
+            self.sums[key] = before + value.detach() * cases
+        self.cases += cases
+
+    def means(self) -> dict[str, float]:
+        """Mean losses over the cases of all devices."""
+        cases = torch.tensor(float(self.cases), device=self.fabric.device)
+        reduced: Any = self.fabric.all_reduce(
+            torch.stack([*self.sums.values(), cases]), reduce_op="sum"
+        )
+        *losses, total = reduced.tolist()
+        return {key: loss / total for key, loss in zip(self.sums, losses, strict=True)}

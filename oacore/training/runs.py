@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
-from safetensors.torch import load_file
 from torch import nn
 
 from oacore.data.cache import Volumes, cached_volumes
 from oacore.data.cohort import graded, read_cohort
+from oacore.errors import InputError
 from oacore.models.heads import HierarchicalNet, build_model
+from oacore.models.weights import load_strictly, read_tensors
 from oacore.profile import Recipe, load_profile
-from oacore.training.loop import predict, run_config, train
-from oacore.training.records import run_folder, run_record
+from oacore.training.batches import volume_reader
+from oacore.training.config import run_config
+from oacore.training.device import choose_accelerator
+from oacore.training.loop import train
+from oacore.training.prediction import predict
+from oacore.training.records import intact, require_grades, run_folder, run_record
 
 
 @dataclass(frozen=True)
@@ -93,15 +100,58 @@ def load_trained(folder: str | Path) -> HierarchicalNet:
     Raises
     ------
     InputError
-        If the folder holds no finished run.
+        If the folder holds no finished run, or a damaged one.
     """
-    folder = Path(folder)
-    run = run_record(folder)
-    # Files that an encoder was started from need not be there any more.
-    encoder = {k: v for k, v in run["encoder"].items() if k not in ("weights", "weights2d")}
-    net = build_model(run["backbone"], run["supervision"], run["seed"], encoder, run["heads"])
-    net.load_state_dict(load_file(folder / "weights.safetensors"))
+    folder, run = intact(folder, "weights.safetensors"), run_record(folder)
+    net = build_like(run, run["seed"])
+    path = folder / "weights.safetensors"
+    state = read_tensors(path, "the weights of a finished run")
+    load_strictly(net, state, path, "remove the run's folder and train it again")
     return net.eval()
+
+
+def build_like(record: Mapping[str, Any], seed: int) -> HierarchicalNet:
+    """A network that is built as a run's was, with the initial weights of a seed.
+
+    Files that the run's encoder was started from need not be there any more, and are not used.
+
+    Parameters
+    ----------
+    record : mapping
+        Of the run, see :func:`.records.run_record`.
+    seed : int
+    """
+    encoder = {k: v for k, v in record["encoder"].items() if k not in ("weights", "weights2d")}
+    return build_model(record["backbone"], record["supervision"], seed, encoder, record["heads"])
+
+
+def load_trained_on(folder: str | Path, volumes: Volumes) -> tuple[HierarchicalNet, dict[str, Any]]:
+    """The model of a finished run and its record, once it is sure which knees it has seen.
+
+    Parameters
+    ----------
+    folder : path-like
+        As :func:`.records.run_folder` gives it.
+    volumes : Volumes
+        Those that it should have been trained on.
+
+    Returns
+    -------
+    HierarchicalNet
+        As :func:`load_trained` gives it.
+    dict
+        As :func:`.records.run_record` gives it.
+
+    Raises
+    ------
+    InputError
+        If the run is not finished, was trained on other volumes or on permuted grades.
+    """
+    record = run_record(folder)
+    require_grades(Path(folder), record, "as read")
+    if record["volumes"] != volumes.key:
+        raise InputError(f"{folder}: was trained on other volumes; give the cohort that it is of")
+    return load_trained(folder), record
 
 
 def untrained_features(
@@ -134,8 +184,10 @@ def untrained_features(
     -----
     Batch normalisation has its initial statistics, mean 0 and variance 1: it has seen no knee.
     """
-    config = run_config(recipe, "dual", seed)  # the heads are not asked
     model = build_model(recipe.backbone, "dual", seed, recipe.encoder, recipe.heads)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision="32-true")
-    _, features = predict(fabric, model.to(fabric.device), config, cases, volumes)
+    kind = choose_accelerator(accelerator)
+    fabric = Fabric(accelerator=kind, devices=1, precision="32-true")
+    read = volume_reader(volumes, fabric.device)
+    given = cases, volumes, read, recipe.batch_size
+    _, features = predict(fabric, model.to(fabric.device), *given)
     return features["features"]

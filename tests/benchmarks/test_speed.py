@@ -18,6 +18,7 @@ from oacore.instruments.evidence.performance import read_benchmarks
 from oacore.instruments.phantom.knee import draw_knee
 from oacore.instruments.phantom.subjects import sample_subjects
 from oacore.models.scan.selective import sequential_scan
+from oacore.training.batches import resident_reader
 
 CPU = torch.device("cpu")
 TINY = Setting(
@@ -268,7 +269,7 @@ def test_the_cohort_on_the_device_repeats_the_volumes():
     cohort = paper.resident(images, 8, CPU, ())
     assert cohort.dtype == torch.float16
     assert torch.equal(cohort, torch.cat([images, images, images[:2]]))
-    batch = paper.resident_batch(cohort, np.array([4, 2]))
+    batch = resident_reader(cohort)(np.array([4, 2]))
     assert batch.shape == (2, 1, 2, 2, 2) and batch.dtype == torch.float32
     assert torch.equal(batch[:, 0].half(), images[[1, 2]])
 

@@ -37,6 +37,26 @@ def test_a_sound_cohort_has_no_fault(cohort):
     assert not {"subject", "where"} & set(report.cases)
 
 
+def test_a_page_counts_findings_and_names_no_file_row_or_case(cohort):
+    rows = table(GRADES, 73001)
+    rows["SubjectID"] = 1
+    for end, name in (("Tr", "MARKSTRAY_Jane_Doe"), ("Ts", "oaizib_099")):
+        write_volume(cohort / f"images{end}/{name}.nii.gz", np.ones(SHAPE, np.int16))
+    (cohort / "labelsTr/oaizib_002.nii.gz").unlink()
+    (cohort / "imagesTr/oaizib_004_0000.nii.gz").write_bytes(b"not an image")
+    write_tables(cohort, table(GRADES, 1).assign(SubjectID=[1, 2, 3, 4, 5]), rows)
+    report = check_cohort(cohort)
+    whole, page = report.text(), report.text(names=False)
+    named = ["MARKSTRAY", "oaizib_", " row 2", "73001", "subInfo_", str(cohort), "case 7"]
+    assert all(name in whole for name in named)
+    assert not [name for name in named if name in page]
+    kinds = report.faults["what"].value_counts()
+    assert len(kinds) >= 5
+    for what, count in kinds.items():
+        assert (f"{what} ({count} times)" if count > 1 else what) in " ".join(page.split())
+    assert page.splitlines()[-1] == whole.splitlines()[-1]
+
+
 def test_counts_stand_beside_the_papers(tmp_path):
     write_cohort(tmp_path, train=(0, 1, 4, 2, 3, 3, np.nan), test=GRADES)
     rows = {

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 from oacore.data import cohort
-from oacore.data.cohort import graded, is_phantom, read_cohort, read_tables, require_trainable
+from oacore.data.cohort import (
+    graded,
+    is_phantom,
+    named_subset,
+    read_cohort,
+    read_tables,
+    require_trainable,
+)
 from oacore.errors import InputError
 from tests.helpers import GRADES, SHAPE, table, write_cohort, write_tables
 
@@ -21,7 +28,7 @@ def test_every_form_of_the_layout_is_read(tmp_path, end, tables, kind):
     write_cohort(tmp_path, end=end, tables=tables, kind=kind)
     cases = read_cohort(tmp_path)
     assert list(cases) == [
-        "case_id", "split", "kl", "oa", "sex", "age", "bmi", "side", "image", "mask",
+        "case_id", "split", "kl", "oa", "sex", "age", "bmi", "side", "subset", "image", "mask",
     ]  # fmt: skip
     assert cases["case_id"].tolist() == list(range(1, 11))
     assert cases["split"].tolist() == ["train"] * 5 + ["test"] * 5
@@ -53,6 +60,17 @@ def test_missing_grades_bmi_and_masks_are_kept_as_missing(tmp_path):
     assert np.isnan(cases["bmi"][2])
     assert cases["mask"][3] is None
     assert graded(cases)["case_id"].tolist() == [1, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_the_named_subset_is_what_the_table_marks_and_all_test_cases_where_it_marks_none(tmp_path):
+    train, test = write_cohort(tmp_path)
+    all_of_them = read_cohort(tmp_path)
+    assert not all_of_them["subset"].any()
+    assert named_subset(all_of_them)["case_id"].tolist() == [6, 7, 8, 9, 10]
+    train.loc[0, "Subset"] = "few"
+    test.loc[[1, 3], "Subset"] = "few"
+    write_tables(tmp_path, train, test)
+    assert named_subset(read_cohort(tmp_path))["case_id"].tolist() == [7, 9]
 
 
 def test_an_image_may_be_missing_only_without_a_grade(tmp_path):
@@ -109,6 +127,55 @@ def test_a_bad_cell_is_named_by_file_and_row(tmp_path, column, value, found, cur
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}/subInfo_test{kind} row 4: {column} is not ")
     assert found.removesuffix(".0") in message and cure in message
+
+
+@pytest.mark.parametrize("kind", [".xlsx", ".csv"])
+@pytest.mark.parametrize("column", ["KLGrade", "Age", "BMI"])
+@pytest.mark.parametrize("word", ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "NA", "nan", "NULL", "-"])
+def test_what_a_spreadsheet_shows_is_no_empty_cell(tmp_path, word, column, kind):
+    train = table(GRADES, 1).astype({column: object})
+    train.loc[2, column] = word
+    write_tables(tmp_path, train, table(GRADES, 6), kind)
+    named = rf"subInfo_train{re.escape(kind)} row 4: {column} .*found {re.escape(word)}\).*empty"
+    with pytest.raises(InputError, match=named):
+        read_tables(tmp_path)
+
+
+def test_words_for_nothing_in_the_optional_columns(tmp_path):
+    train, test = table(GRADES, 1).astype({"SubjectID": object}), table(GRADES, 6)
+    train.loc[1, "SubjectID"] = "#N/A"  # decides nothing
+    write_tables(tmp_path, train, test)
+    assert not read_tables(tmp_path)["subset"].any()
+    test["Subset"] = ["few", "NA", "", "", ""]
+    write_tables(tmp_path, train, test)
+    with pytest.raises(InputError, match=r"test\.xlsx row 3: Subset holds no value .found NA"):
+        read_tables(tmp_path)
+
+
+def test_codes_with_words_a_doubled_column_and_other_separators_are_one_line_each(tmp_path):
+    train, test = table(GRADES, 1), table(GRADES, 6)
+    coded = train.astype({"KLGrade": object}).assign(KLGrade=[f"{k}: {k}" for k in GRADES])
+    write_tables(tmp_path, coded, test)
+    with pytest.raises(
+        InputError, match=r"row 2: KLGrade is a code and its words .found 0: 0.*num"
+    ):
+        read_tables(tmp_path)
+    for kind in (".csv", ".xlsx"):
+        folder = tmp_path / kind[1:]
+        write_tables(folder, train.assign(more=1).rename(columns={"more": "KLGrade"}), test, kind)
+        with pytest.raises(InputError, match=rf"train{kind}: column KLGrade is there twice; keep"):
+            read_tables(folder)
+    path = tmp_path / "csv/subInfo_train.csv"
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        train.to_csv(path, index=False, sep=sign)
+        with pytest.raises(InputError, match=rf"train\.csv: .*separated by {name}; save it as CSV"):
+            read_tables(tmp_path / "csv")
+    padded = train.to_csv(index=False).replace("\n", ",,\n") + ",,,,,,,,,,\n"
+    path.write_text(padded)
+    assert read_tables(tmp_path / "csv")["kl"].tolist() == [*GRADES, *GRADES]
+    path.write_text(train.to_csv(index=False)[:-12])  # cut off
+    with pytest.raises(InputError, match=r"row 6 has \d cells under 9 columns"):
+        read_tables(tmp_path / "csv")
 
 
 def test_an_id_may_come_once(tmp_path):

@@ -14,7 +14,9 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
+from oacore.data import archive
 from oacore.data import download as fetch
+from oacore.data.sources import released_archives
 from oacore.errors import InputError
 from tests.server import CDN, SHA
 
@@ -30,7 +32,7 @@ def zipped(members):
 
 
 @pytest.fixture
-def hub(server):
+def hub(server, monkeypatch):
     noise = np.random.default_rng(0)
     server.members = {
         "imagesTr/oaizib_001_0000.nii.gz": noise.bytes(3000),
@@ -48,6 +50,7 @@ def hub(server):
         "README.md": b"not wanted",
     }
     server.list_hub()
+    monkeypatch.setattr(fetch, "released_archives", lambda: server.released)
     return server
 
 
@@ -120,10 +123,14 @@ def test_killed_in_a_download_it_resumes_where_it_stopped(hub, tmp_path):
     hub.list_hub()
     hub.stall_after["imagesTr.zip"] = 22 * 2**20
     call = (
-        "import sys; from oacore.data.download import fetch_oaizib_cm; "
-        "fetch_oaizib_cm(sys.argv[1], accept_licence=True, endpoint=sys.argv[2])"
+        "import sys; import pandas as pd; from oacore.data import download; "
+        "released = pd.read_csv(sys.argv[3], index_col=0); "
+        "download.released_archives = lambda: released; "
+        "download.fetch_oaizib_cm(sys.argv[1], accept_licence=True, endpoint=sys.argv[2])"
     )
-    process = subprocess.Popen([sys.executable, "-c", call, tmp_path, hub.url])
+    released = tmp_path.with_name("released.csv")
+    hub.released.to_csv(released)
+    process = subprocess.Popen([sys.executable, "-c", call, tmp_path, hub.url, released])
     part = tmp_path / "imagesTr.zip.part"
     try:
         assert hub.stalled.wait(60)
@@ -160,7 +167,7 @@ def test_interrupted_unpacking_is_made_whole(hub, tmp_path, monkeypatch):
     assert len(requested(hub, "info.zip")) == 1
 
 
-@pytest.mark.parametrize("name", ["imagesTr.zip", "subInfo_test.csv"])
+@pytest.mark.parametrize("name", ["imagesTr.zip", "info.zip"])
 def test_a_damaged_file_is_not_kept(hub, tmp_path, name):
     hub.files[name] = hub.files[name][:-1] + b"?"
     with pytest.raises(InputError, match=f"{name} arrived damaged"):
@@ -179,11 +186,116 @@ def test_nothing_is_unpacked_outside_the_folder(hub, tmp_path, name):
 
 
 def test_a_listing_cannot_write_outside_either(hub, tmp_path):
-    hub.files["../outside.csv"] = b"x"
+    hub.files["../outside.zip"] = zipped({"a": b"x"})
     hub.list_hub()
     with pytest.raises(InputError, match="outside"):
         fetch.fetch_oaizib_cm(tmp_path / "folder", accept_licence=True, endpoint=hub.url)
-    assert not (tmp_path / "outside.csv").exists()
+    assert not (tmp_path / "outside.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([("imagesTr/a", b"1"), ("imagesTr/a/b", b"2")], "imagesTr/a as a file and as a folder"),
+        ([("imagesTr/a/b/c", b"1"), ("imagesTr/a", b"2")], "imagesTr/a as a file and as a folder"),
+        ([("imagesTr/a", b"1"), ("imagesTr/a", b"2")], "imagesTr/a more than once"),
+        ([("a/b", b"1"), ("a", b"2")], "imagesTr/a as a file and as a folder"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_are_in_each_others_way_are_refused(hub, tmp_path, members, said):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as opened:
+        for name, data in members:
+            opened.writestr(name, data)
+    hub.files["imagesTr.zip"] = made.getvalue()
+    hub.list_hub()
+    for _ in range(2):  # never "run it again: it goes on"
+        with pytest.raises(InputError, match=f"{said}.*remove it"):
+            fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert not (tmp_path / "imagesTr").exists()
+
+
+@pytest.mark.parametrize("way", ["imagesTr", "imagesTr/oaizib_001_0000.nii.gz/x"])
+def test_what_is_in_the_way_on_the_disk_is_named(hub, tmp_path, way):
+    (tmp_path / way).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / way).touch()
+    named = tmp_path / way.removesuffix("/x")
+    with pytest.raises(InputError, match=f"{named} is in the way .*rename or remove it"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    shutil.rmtree(tmp_path / "imagesTr") if named.is_dir() else named.unlink()
+    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert_complete(hub, tmp_path)
+
+
+def test_an_archive_that_grows_too_much_is_refused(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "ALLOWANCE", 10**6)
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("info/zeros.csv", bytes(2 * 10**6))
+    hub.files["info.zip"] = bomb.getvalue()
+    hub.list_hub()
+    with pytest.raises(InputError, match=r"info\.zip would take 0\.0 GB unpacked"):
+        fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert not (tmp_path / "info").exists()
+    monkeypatch.setattr(archive, "ALLOWANCE", 2 * 10**6)
+    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    assert (tmp_path / "info/zeros.csv").stat().st_size == 2 * 10**6
+
+
+# What was released
+
+
+def test_the_release_is_named_by_size_and_digest():
+    released = released_archives()
+    assert set(released.index) == {
+        *("imagesTr.zip", "labelsTr.zip", "imagesTs.zip", "labelsTs.zip"),
+        *("info.zip", "template_atlas.zip"),
+    }
+    assert released["md5"].str.fullmatch("[0-9a-f]{32}").all() and released["md5"].is_unique
+    assert f"about {released['bytes'].sum() // 10**8 / 10} GB" in fetch.LICENCE
+
+
+def test_what_is_not_as_released_is_named_and_kept(hub, tmp_path, capsys):
+    released = hub.released
+    fetch.fetch_oaizib_cm(tmp_path / "first", accept_licence=True, endpoint=hub.url)
+    said = [line for line in capsys.readouterr().out.splitlines() if "arrived as" in line]
+    assert len(said) == 1 and said[0].startswith("subInfo_test.csv: ")  # in no list
+    hub.files["labelsTr.zip"] = zipped({"oaizib_001.nii.gz": b"other labels"})
+    hub.list_hub()
+    hub.released = released
+    fetch.fetch_oaizib_cm(tmp_path / "second", accept_licence=True, endpoint=hub.url)
+    assert "labelsTr.zip: arrived as the Hub lists it, not as in the release" in (
+        capsys.readouterr().out
+    )
+    record = json.loads((tmp_path / "second" / fetch.RECORD).read_text())["files"]
+    assert {name for name, entry in record.items() if entry["as_released"]} == {
+        "imagesTr.zip", "info.zip",
+    }  # fmt: skip
+    assert (tmp_path / "second/labelsTr/oaizib_001.nii.gz").read_bytes() == b"other labels"
+
+
+def test_a_listing_that_changed_after_the_first_fetch_is_refused(hub, tmp_path):
+    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True, endpoint=hub.url)
+    record = json.loads((tmp_path / fetch.RECORD).read_text())
+    record["files"]["info.zip"]["digest"] = "sha256:" + 64 * "0"
+    (tmp_path / fetch.RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"info\.zip was fetched as sha256:0000.* listed as"):
+        fetch.fetch_oaizib_cm(tmp_path, endpoint=hub.url)
+
+
+def test_no_hub_is_asked_in_the_open_or_with_a_token(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    for endpoint in ("http://huggingface.co", "http://10.0.0.1:80", "huggingface.co", "ftp://h",
+                     "http://localhost.example.org", "https://"):  # fmt: skip
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(InputError, match=f"HF_ENDPOINT={endpoint}: .*https://"):
+            fetch.fetch_oaizib_cm(tmp_path / "new", accept_licence=True)
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    fetch.fetch_oaizib_cm(tmp_path, accept_licence=True)
+    assert_complete(hub, tmp_path)
+    assert set(hub.tokens) == {None}
 
 
 def test_an_archive_that_is_none_is_named(hub, tmp_path):
@@ -195,7 +307,7 @@ def test_an_archive_that_is_none_is_named(hub, tmp_path):
 
 def test_a_full_disk_is_noticed_before_the_download(hub, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    peak = sum(len(hub.files[name]) for name in hub.files if name != "README.md")
+    peak = sum(hub.released["bytes"])
     peak += len(hub.files["imagesTr.zip"])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, peak))
     with pytest.raises(InputError, match="GB are free"):

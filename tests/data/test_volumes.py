@@ -10,11 +10,21 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from monai.transforms import Resize
+from torch.nn.functional import adaptive_avg_pool3d, interpolate
 
 import oacore.data.cache as cache_module
 from oacore.data.cache import cached_volumes, cartilage_volumes
-from oacore.data.volumes import preprocess, read_canonical, resize, view, z_score
+from oacore.data.volumes import (
+    RELEASED_GRID,
+    as_shown,
+    preprocess,
+    read_canonical,
+    resize,
+    view,
+    z_score,
+)
 from oacore.errors import InputError
 
 SHAPE = (6, 10, 8)
@@ -52,11 +62,94 @@ def test_z_score_leaves_zero_mean_and_unit_deviation():
     assert scored.std() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["area", "trilinear"])
-def test_resize_equals_monai(mode):
+@pytest.mark.parametrize(
+    ("mode", "grid"), [("area", (4, 10, 16)), ("trilinear", (4, 10, 16)), ("trilinear", (5, 9, 8))]
+)
+def test_resize_equals_monai(mode, grid):
     array = np.random.default_rng(0).normal(size=(12, 20, 16)).astype(np.float32)
-    expected = Resize((5, 9, 8), mode=mode)(array[None])[0].numpy()
-    assert resize(array, (5, 9, 8), mode) == pytest.approx(expected, abs=1e-6)
+    expected = Resize(grid, mode=mode)(array[None])[0].numpy()
+    assert resize(array, grid, mode) == pytest.approx(expected, abs=1e-6)
+
+
+def test_area_by_whole_factors_is_pytorchs_adaptive_mean():
+    array = np.random.default_rng(0).normal(size=(12, 20, 18)).astype(np.float32)
+    for grid in ((4, 10, 18), (12, 5, 6), (3, 4, 2), (1, 1, 1)):
+        expected = adaptive_avg_pool3d(torch.from_numpy(array)[None], grid)[0].numpy()
+        assert resize(array, grid, "area") == pytest.approx(expected, abs=1e-6)
+
+
+# Reductions by 1.25, 1.5, 2.5 and other factors that are not whole.
+@pytest.mark.parametrize("grid", [(32, 64, 64), (32, 32, 32), (24, 24, 24), (17, 41, 77)])
+def test_area_moves_nothing_and_keeps_the_mean(grid):
+    shape = (40, 96, 80)
+    for axis, (old, new) in enumerate(zip(shape, grid, strict=True)):
+        along = [1, 1, 1]
+        along[axis] = -1
+        ramp = np.broadcast_to(np.arange(old, dtype=np.float32).reshape(along), shape)
+        centres = (np.arange(new) + 0.5) * old / new - 0.5  # of new voxels, in old ones
+        found = np.moveaxis(resize(ramp, grid, "area"), axis, 0).reshape(new, -1)
+        assert np.ptp(found, axis=1).max() < 1e-4
+        off = found[:, 0] - centres
+        # A voxel that is cut in two counts on both sides as if its middle were there: at most an
+        # eighth of it over the factor, once to the left and once to the right.
+        assert np.abs(off).max() <= 0.125 * new / old + 1e-4 and abs(off.mean()) < 1e-4
+        assert old % new or np.abs(off).max() < 1e-4
+    noise = np.random.default_rng(0).normal(3, 1, size=shape).astype(np.float32)
+    assert resize(noise, grid, "area").mean(dtype=float) == pytest.approx(
+        noise.mean(dtype=float), abs=1e-5
+    )
+    assert resize(np.ones(shape, np.float32), grid, "area") == pytest.approx(1, abs=1e-6)
+
+
+def test_area_counts_a_voxel_for_the_part_of_it_that_is_covered():
+    array = np.array([0, 0, 0, 6, 0, 12], dtype=np.float32).reshape(6, 1, 1)
+    # New voxels span 0 to 1.5, 1.5 to 3, 3 to 4.5 and 4.5 to 6.
+    assert resize(array, (4, 1, 1), "area").ravel() == pytest.approx([0, 0, 4, 8])
+    assert resize(array.astype(np.int16), (4, 1, 1), "area").dtype == np.int16
+
+
+@pytest.mark.parametrize("resample", ["area", "trilinear", "as released"])
+@pytest.mark.parametrize("grid", [(32, 64, 64), (32, 32, 32), (20, 32, 48)])
+def test_image_and_mask_agree_to_half_a_voxel(tmp_path, resample, grid):
+    shape = (40, 96, 96)
+    for axis in range(3):
+        place = np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)])
+        edge = shape[axis] // 2 + 3
+        solid = np.broadcast_to(place >= edge, shape)
+        for name in ("image", "mask"):
+            nib.Nifti1Image(solid.astype(np.uint8), np.eye(4)).to_filename(tmp_path / f"{name}.nii")
+        image, mask, _, _ = preprocess(
+            str(tmp_path / "image.nii"), str(tmp_path / "mask.nii"), grid, resample
+        )
+        # Where each goes from outside to inside, in new voxels from the edge of the volume; a
+        # mean half way between the two values is a border in the middle of a voxel.
+        inside, low, high = image.astype(float), float(image.min()), float(image.max())
+        filled = ((inside - low) / (high - low)).mean(axis=tuple({0, 1, 2} - {axis}))
+        labelled = mask.mean(axis=tuple({0, 1, 2} - {axis}))
+        borders = [grid[axis] - part.sum() for part in (filled, labelled)]
+        assert abs(borders[0] - borders[1]) <= 0.5 + 1e-3
+        exact = 1e-2 if resample == "area" else 0.5  # 16 bits; PyTorch's own area is off by more
+        assert borders[0] == pytest.approx(edge * grid[axis] / shape[axis], abs=exact)
+
+
+def test_as_released_is_two_trilinear_steps_and_two_z_scores():
+    array = np.random.default_rng(0).integers(0, 400, (40, 384, 96)).astype(np.int16)
+    x = torch.from_numpy(array.astype(np.float32))[None, None]
+    first = interpolate((x - x.mean()) / x.std(correction=0), RELEASED_GRID, mode="trilinear")
+    first = (first - first.mean()) / first.std(correction=0)
+    for grid in ((128, 128, 128), RELEASED_GRID):  # M3T's, and that of the other two
+        expected = interpolate(first, grid, mode="trilinear")[0, 0].numpy()
+        found = as_shown(array, grid, "as released")
+        assert np.abs(found - expected).max() < 1e-5
+        once = as_shown(array, grid, "trilinear")
+        assert np.abs(found - once).mean() > 0.1
+    assert RELEASED_GRID == (160, 256, 256)
+
+
+def test_one_step_to_a_third_reads_every_third_voxel_alone():
+    noise = np.random.default_rng(0).normal(size=(8, 96, 96)).astype(np.float32)
+    found = resize(noise, (8, 32, 32), "trilinear")
+    assert found == pytest.approx(noise[:, 1::3, 1::3], abs=1e-6)
 
 
 def test_cache_holds_what_preprocessing_gives(cases, tmp_path):
@@ -104,10 +197,11 @@ def test_changed_content_or_settings_are_another_cache(cases, tmp_path):
     cache = tmp_path / "cache"
     keys = [cached_volumes(cases, (3, 5, 4), "area", cache).key]
     keys.append(cached_volumes(cases, (3, 5, 4), "trilinear", cache).key)
+    keys.append(cached_volumes(cases, (3, 5, 4), "as released", cache).key)
     keys.append(cached_volumes(cases, (6, 5, 4), "area", cache).key)
     write_case(tmp_path, 7, np.random.default_rng(9))
     keys.append(cached_volumes(cases, (3, 5, 4), "area", cache).key)
-    assert len(set(keys)) == 4
+    assert len(set(keys)) == 5
 
 
 def test_changed_code_is_another_cache(cases, tmp_path, monkeypatch):
@@ -122,7 +216,7 @@ def test_fingerprints_follow_the_file_not_its_spelling(cases, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     for column in ("image", "mask"):
         cases[column] = [os.path.relpath(path) for path in cases[column]]
-    monkeypatch.setattr(cache_module.hashlib, "file_digest", lambda *a: pytest.fail("read again"))
+    monkeypatch.setattr(cache_module, "_digest", lambda *a: pytest.fail("read again"))
     assert cached_volumes(cases, (3, 5, 4), "area", tmp_path / "cache").key == first.key
 
 
@@ -186,7 +280,7 @@ def test_a_full_disk_is_one_clear_error(cases, tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.full(SHAPE, 7.0), "constant"),
+        (np.full(SHAPE, 7.0), r"every voxel is 7\.0, so it shows no knee"),
         (np.full(SHAPE, np.nan), "not finite"),
         (np.zeros((*SHAPE, 2)), "one 3D volume"),
     ],
@@ -212,7 +306,7 @@ def test_an_affine_without_orientation_is_refused(tmp_path):
     image = nib.Nifti1Image(np.ones(SHAPE, np.float32), None)
     image.header.set_sform(np.diag([0, 1, 1, 1]), code=1)
     image.to_filename(tmp_path / "flat.nii.gz")
-    with pytest.raises(InputError, match="no orientation"):
+    with pytest.raises(InputError, match="gives an axis no direction"):
         read_canonical(tmp_path / "flat.nii.gz")
 
 

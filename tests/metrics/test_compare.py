@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from oacore.errors import InputError
@@ -12,6 +13,8 @@ from oacore.metrics.compare import (
     compare_effects,
     compare_supervisions,
     contradictions,
+    effects_by_statistics,
+    truth_minus_label,
 )
 from oacore.metrics.scores import METRICS, table1
 from oacore.metrics.seeds import compare_by_seed, mean_over_seeds, seed_and_knee_interval
@@ -57,6 +60,25 @@ def test_differences_are_dual_minus_the_single_of_the_same_task(predictions):
     assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
 
 
+def test_effects_by_statistics_are_those_of_each_set_of_answers(predictions):
+    other = pd.concat(
+        [make_predictions(name, 10 + i) for i, name in enumerate(["single_kl", "dual"])]
+    )
+    both = pd.concat(
+        [predictions.assign(statistics="re-estimated"), other.assign(statistics="running")]
+    )
+    alone = make_predictions("dual", 20).assign(statistics="running", model="alone")
+    both = pd.concat([both.assign(model="resnet3d"), alone])
+    table = effects_by_statistics(both, n_resamples=200, seed=0)
+    assert set(table["model"]) == {"resnet3d"} and len(table) == 6
+    for statistics, rows in table.groupby("statistics"):
+        part = both[(both["statistics"] == statistics) & (both["model"] == "resnet3d")]
+        single, dual = (part[part["supervision"] == name] for name in ("single_kl", "dual"))
+        f1 = [f1_score(m["kl"], m["pred_kl"].astype(int), average="macro") for m in (single, dual)]
+        value = rows.set_index("metric").loc["kl_f1", "value"]
+        assert value == pytest.approx(f1[1] - f1[0], abs=1e-12)
+
+
 def test_a_missing_supervision_is_named(predictions):
     with pytest.raises(InputError, match="no predictions of single_kl"):
         compare_supervisions(predictions.query("supervision != 'single_kl'"), seed=0)
@@ -79,6 +101,24 @@ def test_scores_against_the_truth_use_the_true_grade(predictions):
     assert table.loc[("true grade", "dual"), "oa_auc"] == pytest.approx(auc)
     expected = accuracy_score(dual["kl"], dual["pred_kl"].astype(int))
     assert table.loc[("label as read", "dual"), "kl_acc"] == pytest.approx(expected)
+
+
+def test_truth_minus_label_is_the_difference_of_the_two_tables_with_its_own_interval():
+    runs = pd.concat([over_seeds("single_oa", (0, 1)), over_seeds("dual", (0, 1), start=5)])
+    rng = np.random.default_rng(1)
+    kl = np.arange(60) % 5
+    true_kl = pd.Series(np.where(rng.random(60) < 0.3, (kl + 1) % 5, kl), index=np.arange(60))
+    found = truth_minus_label(runs, true_kl, n_resamples=300, seed=0)
+    assert len(found) == 3 + 6 and found["seeds"].eq(2).all()
+    means = against_truth(runs, true_kl).groupby(["supervision", "scored against"])
+    means = means[list(METRICS)].mean()
+    for row in found.itertuples():
+        of_model = means.loc[row.supervision][row.metric]
+        expected = of_model["true grade"] - of_model["label as read"]
+        assert row.value == pytest.approx(expected, abs=1e-12)
+        assert row.low <= row.value <= row.high
+    same = truth_minus_label(runs, pd.Series(kl, index=np.arange(60)), n_resamples=50, seed=0)
+    assert (same[["value", "low", "high"]] == 0).all(axis=None)
 
 
 # Several seeds
@@ -127,23 +167,31 @@ def test_the_interval_over_seeds_and_knees_is_that_of_a_plain_loop():
     reference = over_seeds("single_kl", (0, 1, 2))
     other = over_seeds("dual", (2, 0, 1), start=50).sample(frac=1, random_state=0)
     table = seed_and_knee_interval(reference, other, n_resamples=15, seed=3).set_index("metric")
-    rng = np.random.default_rng(3)
-    knees, seeds = rng.integers(0, 60, (15, 60)), rng.integers(0, 3, (15, 3))
-    loop = plain_loop(reference, other, knees)
-    drawn = [of_draw[chosen].mean(axis=0) for of_draw, chosen in zip(loop, seeds, strict=True)]
-    found = table[["low", "high"]].to_numpy()
-    np.testing.assert_allclose(found, limits(drawn), atol=1e-12)
+    knees = np.random.default_rng(3).integers(0, 60, (15, 60))
+    loop = plain_loop(reference, other, knees)  # (draws, seeds, metrics)
     found = table[["knees_low", "knees_high"]].to_numpy()
     np.testing.assert_allclose(found, limits(loop.mean(axis=1)), atol=1e-12)
+    own = plain_loop(reference, other, [np.arange(60)])[0]
+    for place, metric in enumerate(table.index):
+        covariances = np.cov(loop[:, :, place].T)
+        pairs = covariances[np.triu_indices(3, 1)].mean()
+        spread = own[:, place].var(ddof=1)
+        variance = spread / 3 + max(pairs, 0)
+        assert table.loc[metric, "se"] == pytest.approx(np.sqrt(variance))
+        freedom = variance**2 / ((spread / 3) ** 2 / 2)
+        half = student.ppf(0.975, freedom) * np.sqrt(variance)
+        found = table.loc[metric, ["low", "high"]].astype(float)
+        np.testing.assert_allclose(found, own[:, place].mean() + np.array([-half, half]))
     sample = plain_loop(reference, other, [np.arange(60)])[0].mean(axis=0)
     np.testing.assert_allclose(table["value"], sample, atol=1e-12)
-    assert (table["n_seeds"] == 3).all() and list(table.index) == list(METRICS)
+    assert (table["seeds"] == 3).all() and (table["knees"] == 60).all()
+    assert list(table.index) == list(METRICS)
 
 
 def test_an_undefined_resample_is_left_out_of_the_interval_over_seeds():
-    reference, other = over_seeds("single_kl", (0, 1), n=10), over_seeds("dual", (0, 1), 9, n=10)
+    reference, other = over_seeds("single_kl", (0, 1), n=25), over_seeds("dual", (0, 1), 9, n=25)
     table = seed_and_knee_interval(reference, other, n_resamples=300, seed=0).set_index("metric")
-    knees = np.random.default_rng(0).integers(0, 10, (300, 10))
+    knees = np.random.default_rng(0).integers(0, 25, (300, 25))
     lacking = sum(len(set(drawn % 5)) < 5 for drawn in knees)
     assert table.loc["kl_auc", "n_undefined"] == lacking > 0
     assert np.isfinite(table.loc["kl_auc", ["low", "high"]].astype(float)).all()
@@ -155,19 +203,19 @@ def test_seeds_that_agree_add_nothing_and_seeds_that_differ_widen_the_interval()
     same = [pd.concat([model.assign(seed=s) for s in (0, 1)]) for model in (one, two)]
     alike = seed_and_knee_interval(*same, n_resamples=200, seed=0)
     alone = seed_and_knee_interval(one, two, n_resamples=200, seed=0)
-    for table in (alike, alone):
-        assert (table["low"] == table["knees_low"]).all()
-        assert (table["high"] == table["knees_high"]).all()
-    assert list(alone["n_seeds"]) == [1] * 3 and list(alike["n_seeds"]) == [2] * 3
+    assert (alone["low"] == alone["knees_low"]).all() and alone["p_value"].isna().all()
+    np.testing.assert_allclose(alike["se"], alone["se"])
+    assert (alike["df"] > 1e6).all()
+    assert list(alone["seeds"]) == [1] * 3 and list(alike["seeds"]) == [2] * 3
 
-    # Two seeds, one always right and one always wrong: whatever the knees, two draws of two give
-    # a difference of 0, 1/2 or 1.
+    # Two seeds, one always right and one always wrong: all that varies is the seed.
     right, wrong = (one.assign(seed=s, pred_oa=abs(one["oa"] - s)) for s in (0, 1))
     other = pd.concat([right, wrong.assign(pred_oa=wrong["oa"])])
     table = seed_and_knee_interval(pd.concat([right, wrong]), other, n_resamples=200, seed=0)
     row = table.set_index("metric").loc["oa_acc"]
     assert row["knees_low"] == row["knees_high"] == row["value"] == 0.5
-    assert (row["low"], row["high"]) == (0, 1)
+    half = student.ppf(0.975, 1) * 0.5
+    assert (row["low"], row["high"]) == pytest.approx((0.5 - half, 0.5 + half))
 
 
 def test_supervisions_over_seeds_keep_each_metric_with_its_task(predictions):
@@ -176,7 +224,7 @@ def test_supervisions_over_seeds_keep_each_metric_with_its_task(predictions):
     both = pd.concat([predictions, second])
     by_seed = compare_supervisions(both, n_resamples=50, seed=0)
     table = compare_supervisions(both, n_resamples=50, seed=0, over_seeds=True)
-    assert list(table["metric"]) == list(METRICS) and (table["n_seeds"] == 2).all()
+    assert list(table["metric"]) == list(METRICS) and (table["seeds"] == 2).all()
     means = by_seed.groupby("metric")["value"].mean()
     np.testing.assert_allclose(table["value"], means[list(METRICS)], atol=1e-12)
     single = by_seed[(by_seed["seed"] == 1) & (by_seed["metric"] == "kl_f1")]["value"].item()
@@ -201,7 +249,11 @@ def test_backbones_are_compared_on_the_seeds_that_both_have():
     one, two = (by_scikit_learn(t[t["seed"] == 2]) for t in (first, second))
     assert row["value"] == pytest.approx(one[3] - two[3])
     pooled = compare_backbones(pd.concat([first, second]), n_resamples=50, seed=0, over_seeds=True)
-    assert set(pooled["reference"]) == {"resnet3d"} and (pooled["n_seeds"] == 2).all()
+    assert set(pooled["reference"]) == {"resnet3d"} and (pooled["seeds"] == 2).all()
+    # A seed that takes no part may be of other knees, which do not count.
+    lone = over_seeds("dual", (7,), "resnet3d", n=80)
+    table = seed_and_knee_interval(pd.concat([first, lone]), second, n_resamples=50, seed=0)
+    assert (table["knees"] == 60).all()
 
 
 def test_backbones_that_cannot_be_compared_are_refused():
@@ -250,6 +302,7 @@ def test_equal_effects_differ_by_nothing_but_their_seeds():
     both = pd.concat([several, several.assign(backbone="m3t")])
     table = compare_effects(both, n_resamples=50, seed=0)
     assert (table["value"] == 0).all() and (table["low"] < table["high"]).all()
+    assert (table["p_value"] == 1).all() and (table["p_adjusted"] == 1).all()
 
 
 def test_effects_on_different_knees_are_not_compared():

@@ -50,6 +50,69 @@ def test_independent_failures_are_as_many_as_expected():
     assert row["none right"] == pytest.approx(row["none right, if independent"], rel=0.05)
 
 
+def none_right_by_chance(right, n=400, seed=0):
+    """Knees of each grade that all models fail, in n deals: (n, grades).
+
+    A deal gives each model's answers anew to the knees of the grade, so that failures of several
+    models are independent.
+    """
+    rng = np.random.default_rng(seed)
+    counts = []
+    for _, part in right.groupby(level="kl"):
+        deals = rng.permuted(np.repeat(part.to_numpy(bool)[None], n, axis=0), axis=1)
+        counts.append((~deals.any(axis=2)).sum(axis=1))
+    return np.array(counts).T
+
+
+def simulated(hard, n=30, n_models=5, seed=0):
+    """Models that fail knees of grade g at the rate g / 12, and `hard` of each all together."""
+    rng = np.random.default_rng(seed)
+    grade = np.repeat(range(5), n)
+    right = rng.random((grade.size, n_models)) > grade[:, None] / 12
+    right[np.tile(np.arange(n), 5) < hard] = False
+    index = pd.MultiIndex.from_arrays([grade, np.arange(grade.size)], names=["kl", "case_id"])
+    return pd.DataFrame(right, index=index)
+
+
+@pytest.mark.parametrize("hard", [0, 4])
+def test_what_independence_gives_is_the_mean_of_deals_within_each_grade(hard):
+    right = simulated(hard)
+    found = failures.failed_together(right)
+    chance = none_right_by_chance(right)
+    # A mean of 400 counts, each of which varies by less than its square root.
+    room = 4 * np.sqrt(chance.mean(axis=0).clip(0.02) / len(chance))
+    expected = found["none right, if independent"].to_numpy()
+    assert (np.abs(chance.mean(axis=0) - expected) < room).all()
+
+
+def test_knees_that_are_hard_for_all_stand_out_of_the_deals_and_others_do_not():
+    hard, even = (failures.failed_together(simulated(n))["none right"] for n in (4, 0))
+    often = (none_right_by_chance(simulated(4)) >= hard.to_numpy()).mean(axis=0)
+    assert (often < 0.01).all()
+    often = (none_right_by_chance(simulated(0)) >= even.to_numpy()).mean(axis=0)
+    assert (often > 0.05).all()
+
+
+def test_a_grade_that_models_never_give_shows_nothing_by_itself():
+    # Four of five fail every knee of the grade, so that the fifth alone decides, by construction.
+    right = simulated(0)
+    right.iloc[:30, :4] = False
+    row = failures.failed_together(right).loc[0]
+    assert row["none right"] == pytest.approx(row["none right, if independent"])
+
+
+def test_the_published_models_fail_together_more_often_than_deals_do(shared):
+    right = failures.right_by_case(read_published(shared / "real/published_predictions"), "kl")
+    found, chance = failures.failed_together(right), none_right_by_chance(right)
+    expected = found["none right, if independent"]
+    assert found["none right"].sum() == 16 and expected.sum() == pytest.approx(9.6, abs=0.1)
+    assert found["none right"].tolist()[:2] == [3, 7] and expected[1] == pytest.approx(7)
+    assert expected[0] == pytest.approx(0.21, abs=0.01)
+    assert chance.mean(axis=0) == pytest.approx(expected.to_numpy(), abs=0.35)
+    assert (chance.sum(axis=1) >= 16).mean() < 0.01
+    assert (chance[:, 0] >= 3).mean() < 0.02 and (chance[:, 1] >= 7).all()
+
+
 def test_pairs_agree_as_scikit_learn_says():
     table = three()
     pairs = failures.pairwise_agreement(table, "kl")

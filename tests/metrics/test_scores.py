@@ -1,5 +1,6 @@
 """Table 1's metrics against scikit-learn, their intervals against SciPy."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -126,10 +127,12 @@ def test_interval_equals_scipys_percentile_bootstrap(metric):
     expected = bootstrap(
         (np.arange(60),), delta, n_resamples=300, method="percentile", vectorized=False,
         rng=np.random.default_rng(3),
-    ).confidence_interval  # fmt: skip
-    assert_allclose([got["low"], got["high"]], expected, rtol=0, atol=1e-9)
+    )  # fmt: skip
+    limits = expected.confidence_interval
+    assert_allclose([got["low"], got["high"]], limits, rtol=0, atol=1e-9)
+    assert_allclose(got["se"], expected.standard_error, rtol=1e-9)
     assert_allclose(got["value"], delta(np.arange(60)), rtol=0, atol=1e-12)
-    assert got["n_undefined"] == 0
+    assert (got["n_undefined"], got["knees"]) == (0, 60)
 
 
 def test_rows_pair_by_case_id_whatever_their_order():
@@ -143,15 +146,17 @@ def test_rows_pair_by_case_id_whatever_their_order():
     assert (itself[["value", "low", "high"]] == 0).all(axis=None)
 
 
-def test_undefined_resamples_are_left_out_and_counted():
-    kl = [0, 1, 2, 3, 4, 0, 1, 2, 3, 0]  # grade 4 once: absent from about a third
-    reference, other = model(0, n=10, kl=kl), model(1, n=10, kl=kl)
-    got = metrics.paired_bootstrap(reference, other, n_resamples=400, seed=0)
+@pytest.mark.parametrize(("most", "silent"), [(5, False), (1, True)])
+def test_undefined_resamples_are_counted_and_left_out_or_end_it(most, silent):
+    kl = [0, 1, 2, 3] * 5 + [4] * most  # grade 4 once: absent from about a third
+    reference, other = (model(seed, n=len(kl), kl=kl) for seed in (0, 1))
+    got = metrics.paired_bootstrap(reference, other, n_resamples=900, seed=0)
     got = got.set_index("metric")
-    drawn = resample_counts(10, 400, seed=0)
+    drawn = resample_counts(len(kl), 900, seed=0)
     lacking = sum(bool(set(range(5)) - set(np.repeat(kl, row.astype(int)))) for row in drawn)
-    assert got.loc["kl_auc", "n_undefined"] == lacking > 100
-    assert np.isfinite(got.loc["kl_auc", ["low", "high"]].astype(float)).all()
+    assert got.loc["kl_auc", "n_undefined"] == lacking > (200 if silent else 0)
+    said = got.loc["kl_auc", ["low", "high", "bca_low", "bca_high", "p_value", "se"]].astype(float)
+    assert np.isnan(said).all() == np.isnan(said).any() == silent
     assert got.loc["kl_f1", "n_undefined"] == 0
 
 
@@ -176,7 +181,7 @@ def test_single_oa_is_compared_on_oa_alone():
         (lambda t: t.assign(prob_oa=t["prob_oa"].where(t.index != 1)), "prob_oa .* 406"),
         (lambda t: t.assign(prob_kl_2=1.5), "prob_kl_2 is not a probability"),
         (lambda t: t.assign(kl=t["kl"].where(t.index != 0, 7)), "kl is not one of .* 405"),
-        (lambda t: pd.concat([t, t.iloc[:1]]), "second row for case_id 405"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "second row of this case in case_id 405"),
         (lambda t: pd.concat([t, t.assign(seed=9)]), "2 models"),
         (lambda t: t.assign(split=["train"] + ["test"] * 59), "mix the splits"),
         (lambda t: t.drop(columns="pred_oa"), "lack the columns pred_oa"),
@@ -204,6 +209,34 @@ def test_auc_is_scikit_learns_whatever_the_ties_and_precision(digits, precision)
             else:
                 expected = roc_auc_score(label[cases], score[cases])
                 assert_allclose(value, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("digits", [1, 3, 12])
+def test_auc_of_many_cases_is_scikit_learns_with_weights_and_every_pair_compared(digits):
+    rng = np.random.default_rng(digits)
+    n = 3000
+    label, score = rng.random(n) < 0.2, rng.normal(size=n).round(digits)
+    counts = resample_counts(n, 60, rng)  # more than are in hand at once
+    got = metrics.auc(counts, label, score)
+    for row, value in zip(counts[::10], got[::10], strict=True):
+        expected = roc_auc_score(label, score, sample_weight=row)
+        assert_allclose(value, expected, rtol=0, atol=1e-12)
+    above = score[label][:, None] - score[~label][None, :]
+    kernel = (above > 0) + 0.5 * (above == 0)
+    positives, negatives = counts[:, label], counts[:, ~label]
+    wins = ((positives @ kernel) * negatives).sum(axis=1)
+    assert_array_equal(got, wins / (positives.sum(axis=1) * negatives.sum(axis=1)))
+
+
+def test_auc_needs_little_beyond_its_counts():
+    rng = np.random.default_rng(0)
+    n = 6000
+    label, score, counts = rng.random(n) < 0.5, rng.random(n), resample_counts(n, 40, rng)
+    tracemalloc.start()
+    metrics.auc(counts, label, score)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**20  # all 9 million pairs would take 72 MB as numbers
 
 
 def test_scores_tie_in_their_own_precision():
@@ -287,7 +320,7 @@ def test_bca_interval_and_p_value_of_a_difference(metric):
 
 
 def test_models_that_answer_alike_differ_by_nothing():
-    table = model(0, n=20)
+    table = model(0, n=60)
     itself = metrics.paired_bootstrap(table, table, n_resamples=50, seed=0)
     limits = ["value", "low", "high", "bca_low", "bca_high"]
     assert (itself[limits] == 0).all(axis=None) and (itself["p_value"] == 1).all()

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from oacore.metrics import significance as s
 
@@ -37,11 +40,60 @@ def test_many_discordant_pairs_are_chi_square_with_correction(b, c):
     assert_allclose(got.p_value, stats.chi2.sf(statistic, 1), rtol=1e-12)
 
 
+def test_mid_p_counts_half_of_what_is_as_uneven():
+    """Every sequence of tosses of a fair coin, one by one."""
+    for n in range(1, 13):
+        heads = np.array([bin(tosses).count("1") for tosses in range(2**n)])
+        apart = np.abs(heads - n / 2)
+        for b in range(n + 1):
+            seen = abs(b - n / 2)
+            expected = (apart > seen).mean() + (apart == seen).mean() / 2
+            got = s.mcnemar(*right_and_wrong(4, b, n - b, 2))
+            assert_allclose(got.mid_p, expected, rtol=1e-12)
+            assert got.mid_p < got.p_value  # always below the exact one
+    assert s.mcnemar(*right_and_wrong(4, 0, 0, 2)).mid_p == 1
+
+
+@pytest.mark.parametrize(("b", "c"), [(3, 9), (0, 5), (14, 7), (30, 12)])
+def test_mid_p_is_statsmodels_exact_test_less_half_of_the_split_seen(b, c):
+    table = [[5, b], [c, 5]]
+    exact = contingency_tables.mcnemar(table, exact=True).pvalue
+    assert_allclose(s.mcnemar_mid_p(b, c), exact - stats.binom.pmf(b, b + c, 0.5), rtol=1e-9)
+
+
+def test_mid_p_keeps_to_its_level_better_than_the_exact_test():
+    """Chance of p <= .05 among 98 cases, of which equally good models share out some."""
+
+    def called(test):
+        """By the number of discordant pairs."""
+        return [
+            sum(p for b, p in enumerate(stats.binom.pmf(np.arange(n + 1), n, 0.5))
+                if test(b, n - b) <= 0.05)
+            for n in range(99)
+        ]  # fmt: skip
+
+    def exact(b, c):
+        return stats.binomtest(b, b + c).pvalue if b + c else 1
+
+    level_of_mid, level_of_exact = called(s.mcnemar_mid_p), called(exact)
+    for share in (0.1, 0.2, 0.3, 0.4):
+        pairs = stats.binom.pmf(np.arange(99), 98, share)
+        assert pairs @ level_of_exact < 0.035 < 0.041 <= round(pairs @ level_of_mid, 3) <= 0.05
+
+
 def test_mcnemar_looks_at_both_sides_and_not_at_concordant_pairs():
     first, second = right_and_wrong(50, 9, 2, 0)
     assert s.mcnemar(first, second).p_value == s.mcnemar(second, first).p_value
     assert s.mcnemar(first, second).only_first == s.mcnemar(second, first).only_second == 9
     assert s.mcnemar(*right_and_wrong(1, 9, 2, 80)).p_value == s.mcnemar(first, second).p_value
+
+
+def test_mcnemar_is_that_of_statsmodels():
+    for b in range(0, 40, 3):
+        for c in range(0, 40, 4):
+            got = s.mcnemar(*right_and_wrong(17, b, c, 6))
+            theirs = mcnemar([[17, b], [c, 6]], exact=b + c < 25, correction=True)
+            assert_allclose(got.p_value, theirs.pvalue, rtol=1e-12)
 
 
 # ---- DeLong
@@ -140,7 +192,7 @@ def test_delong_of_single_precision():
         ([0, 1, 2, 3, 4, 5, 6], 2 * 2 / 8),  # a 0 counts on both sides
         ([-1, 1], 1),  # 4 / 3
         ([0, 0, 0], 1),
-        ([np.nan, 1, 2, 3], 2 / 4),
+        ([np.nan, *[1] * 999], 2 / 1000),
     ],
 )
 def test_bootstrap_p(delta, p):
@@ -152,6 +204,25 @@ def test_nothing_defined_nothing_said():
     assert np.isnan(s.bootstrap_p(none))
     assert np.isnan(s.percentile_interval(none)).all()
     assert np.isnan(s.bca_interval(0.5, none, none)).all()
+    assert np.isnan(s.bootstrap_se(none)) and np.isnan(s.bootstrap_se([0.3, np.nan]))
+
+
+def test_too_many_undefined_resamples_say_nothing():
+    resampled = np.random.default_rng(0).normal(size=1000)
+    at_limit = int(1000 * s.UNDEFINED_LIMIT)
+    for undefined, silent in ((at_limit, False), (at_limit + 1, True)):
+        resampled[:undefined] = np.nan
+        found = [s.bootstrap_p(resampled), s.bootstrap_se(resampled)]
+        found += [*s.percentile_interval(resampled), *s.bca_interval(0.0, resampled, range(5))]
+        assert np.isnan(found).all() == np.isnan(found).any() == silent
+
+
+def test_the_standard_error_is_scipys_of_the_defined_resamples():
+    rng = np.random.default_rng(0)
+    scipys = stats.bootstrap((rng.normal(size=25),), np.mean, n_resamples=300, random_state=rng)
+    resampled = scipys.bootstrap_distribution
+    assert_allclose(s.bootstrap_se(resampled), scipys.standard_error, rtol=1e-12)
+    assert s.bootstrap_se([*resampled, np.nan]) == s.bootstrap_se(resampled)
 
 
 def statistic(x, axis=-1):
@@ -188,7 +259,7 @@ def test_bca_counts_ties_with_the_estimate_by_half_as_scipy_does():
 
 def test_bca_of_what_has_no_spread_or_one_side():
     assert s.bca_interval(0.25, np.full(9, 0.25), np.full(4, 0.25)) == (0.25, 0.25)
-    assert s.bca_interval(0.25, [0.25, np.nan, 0.25], [np.nan] * 4) == (0.25, 0.25)
+    assert s.bca_interval(0.25, [*[0.25] * 999, np.nan], [np.nan] * 4) == (0.25, 0.25)
     assert np.isnan(s.bca_interval(0.0, [1, 2, 3], [0, 1, 2])).all()
     # Leaving a case out changes nothing: a is 0, and z0 alone shifts.
     resampled = np.random.default_rng(0).normal(size=999)
@@ -231,6 +302,16 @@ def test_benjamini_hochberg_by_its_definition(p):
         limit = ranked[max(passing) - 1] if passing else -1
         # Away from equality, which rounding decides.
         assert_array_equal(got <= rate + 1e-12, p <= limit + 1e-12)
+
+
+@pytest.mark.parametrize(("adjust", "method"), [(s.holm, "holm"),
+                                                (s.benjamini_hochberg, "fdr_bh")])  # fmt: skip
+def test_families_are_adjusted_as_statsmodels_does(adjust, method):
+    rng = np.random.default_rng(6)
+    for size in (1, 2, 18, 45, 200):
+        for digits in (1, 2, 9):  # from many ties to none
+            p = rng.beta(0.4, 1, size).round(digits)
+            assert_allclose(adjust(p), multipletests(p, method=method)[1], rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("adjust", [s.holm, s.benjamini_hochberg])

@@ -95,8 +95,55 @@ def test_a_file_that_is_no_weight_file_is_refused(tmp_path):
     torch.save({"state_dict": nn.Linear}, tmp_path / "code.pth")  # a pickled class
     with pytest.raises(InputError, match="code.pth"):
         load_med3d(encoder, tmp_path / "code.pth")
+    torch.save({1: torch.ones(2)}, tmp_path / "unnamed.pth")
+    with pytest.raises(InputError, match="holds no dictionary of tensors"):
+        load_med3d(encoder, tmp_path / "unnamed.pth")
 
 
 def test_unknown_depth_names_the_known_ones():
     with pytest.raises(InputError, match="10, 18, 34, 50"):
         ResNet3D(101)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        *(
+            lambda state, p=prefix: {f"{p}{k}": v for k, v in state.items()}
+            for prefix in (
+                "_orig_mod.", "module.", "module.module.", "model.", "encoder.",
+                "_orig_mod.module.", "module.encoder.",
+            )
+        ),
+        lambda state: {"model": state, "epoch": 3},
+        lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}},
+        lambda state: {**state, "fc.weight": torch.zeros(2, 32), "fc.bias": torch.zeros(2)},
+        lambda state: {f"model.{k}": v for k, v in state.items()} | {"fc.bias": torch.zeros(2)},
+    ],
+)  # fmt: skip
+def test_a_wrapped_file_is_read_as_what_is_in_it(tmp_path, wrapped):
+    state = ResNet3D(10, width=4).state_dict()
+    torch.save(wrapped(state), tmp_path / "w.pth")
+    loaded = ResNet3D(10, width=4, weights=tmp_path / "w.pth").state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_refusals_name_the_tensor_and_never_advise_to_run_code(tmp_path):
+    state, file = ResNet3D(10, width=4).state_dict(), tmp_path / "w.pth"
+    encoder = ResNet3D(10, width=4)
+    for bad in (float("nan"), float("inf")):
+        spoilt = {k: v.clone() for k, v in state.items()}
+        spoilt["layer2.0.conv1.weight"].view(-1)[5] = bad
+        torch.save(spoilt, file)
+        with pytest.raises(InputError, match=r"w.pth: layer2.0.conv1.weight has values"):
+            load_med3d(encoder, file)
+    torch.save({**state, "decoder.weight": torch.zeros(2)}, file)
+    with pytest.raises(InputError, match=r"unknown \['decoder.weight'\].*take them out"):
+        load_med3d(encoder, file)
+    torch.save({"state_dict": nn.Linear}, file)
+    with pytest.raises(InputError, match="code in it could run") as caught:
+        load_med3d(encoder, file)
+    assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="is a folder"):
+        load_med3d(encoder, tmp_path)

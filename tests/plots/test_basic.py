@@ -10,6 +10,8 @@ from oacore.instruments.phantom import figures as figures_knee
 from oacore.instruments.published import figures as figures_published
 from oacore.instruments.published.predictions import read_published
 from oacore.plots import basic as figures
+from oacore.plots import normalisation
+from oacore.profile import STATISTICS
 
 TRAIN, TEST = (82, 46, 86, 111, 58), (21, 12, 22, 28, 15)
 
@@ -42,7 +44,8 @@ def history():
         for e in (1, 2, 3)
     ]
     table = pd.DataFrame(rows)
-    return table.assign(loss=table[["loss_oa", "loss_kl"]].sum(axis=1))
+    after = {f"{head}_evaluated": 2 * table[head] for head in ("loss_oa", "loss_kl")}
+    return table.assign(loss=table[["loss_oa", "loss_kl"]].sum(axis=1), **after)
 
 
 def predictions(seed=0):
@@ -106,6 +109,11 @@ ALL = {
     "ages": lambda: figures.ages(cohort()),
     "cartilage_volumes": lambda: figures.cartilage_volumes(volumes()),
     "learning_curves": lambda: figures.learning_curves(history()),
+    "same_weights": lambda: normalisation.same_weights(
+        pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5], "loss_evaluated": [2.0, 1.5]}),
+        pd.concat([predictions().dropna().assign(statistics=name) for name in STATISTICS]),
+        0.5,
+    ),
     "confusion kl": lambda: figures.confusion(predictions(), "kl"),
     "confusion oa": lambda: figures.confusion(predictions(), "oa"),
     "probability_by_grade": lambda: figures.probability_by_grade(predictions()),
@@ -154,8 +162,18 @@ def test_boxes_hold_every_knee_with_its_grade(figure, value, title):
 
 def test_learning_curves_draw_each_head_that_exists():
     fig = figures.learning_curves(history())
-    panel = {(line.name, line.yaxis) for line in fig.data}
-    assert panel == {("Single-OA", "y"), ("Single-KL", "y2"), ("Dual", "y"), ("Dual", "y2")}
+    drawn = {("Single-OA", "y"), ("Single-KL", "y2"), ("Dual", "y"), ("Dual", "y2")}
+    assert {(line.name, line.yaxis) for line in fig.data if line.line.dash is None} == drawn
+    dashed = [line for line in fig.data if line.line.dash == "dash"]
+    assert {(line.name.removesuffix(", evaluated"), line.yaxis) for line in dashed} == drawn
+    for line in dashed:  # of the same run, the loss in evaluation
+        (full,) = (
+            one for one in fig.data
+            if one.line.dash is None and one.yaxis == line.yaxis
+            and f"{one.name}, evaluated" == line.name
+            and one.hovertemplate.split(",")[0] == line.hovertemplate.split(",")[0]
+        )  # fmt: skip
+        assert np.array_equal(line.y, 2 * np.asarray(full.y))
     assert sum(bool(line.showlegend) for line in fig.data) == 3
     assert [shape.y0 for shape in fig.layout.shapes] == pytest.approx([0.6931, 1.6094], abs=1e-4)
 

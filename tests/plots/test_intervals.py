@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from oacore.errors import InputError
-from oacore.plots.intervals import backbone_pairs, interval_panels
+from oacore.plots.intervals import backbone_pairs, coverage_panels, interval_panels
 
 
 def test_panels_show_each_value_in_its_place():
@@ -74,3 +74,19 @@ def test_a_pair_of_backbones_has_a_panel():
     assert list(backbone_pairs(pairs)["panel"]) == ["M3T minus ResNet3D", "mine minus M3T"]
     titled = backbone_pairs(pairs, "effect in {backbone} minus in {reference}")
     assert titled["panel"][0] == "effect in M3T minus in ResNet3D"
+
+
+def test_coverage_is_drawn_beside_what_was_promised():
+    record = pd.DataFrame(
+        {
+            "measure": ["oa_auc", "oa_auc"], "over": ["seeds and knees", "knees alone"],
+            "seeds": [3, 1], "auc_sd": [0.05, 0.05], "nominal": 0.95, "covered": [0.94, 0.6],
+            "low": [0.9, 0.5], "high": [0.97, 0.7],
+        }
+    )  # fmt: skip
+    fig = coverage_panels(record)
+    (trace,) = fig.data
+    assert list(trace.x) == [0.6, 0.94]  # one seed first
+    assert list(fig.layout.yaxis.ticktext) == ["1 seed", "3 seeds"]
+    assert fig.layout.annotations[0].text == "AUCs of seeds, SD 0.05"
+    assert fig.layout.shapes[0].x0 == 0.95

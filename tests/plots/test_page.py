@@ -1,5 +1,6 @@
 """Outputs that work without a kernel: what is in the bytes, and which way up it is."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -63,6 +64,21 @@ def test_show_repeats_to_the_byte_and_never_repeats_an_id(shown):
     assert ids[0] != ids[1]
 
 
+def test_no_form_of_a_figure_offers_to_upload_it(shown, monkeypatch):
+    show(go.Figure(go.Bar(y=[1, 2])), "bars")
+    (bundle,) = shown
+    spec = bundle["application/vnd.plotly.v1+json"]["config"]
+    (drawn,) = re.findall(r"Plotly\.newPlot\(.*?(\{[^{}]*\})\s*\)", bundle["text/html"], re.DOTALL)
+    colab: list[dict] = []
+    monkeypatch.setattr(page_module.pio.renderers, "default", "colab")
+    monkeypatch.setattr(go.Figure, "show", lambda fig, config: colab.append(config))
+    show(go.Figure(go.Bar(y=[1, 2])), "bars")
+    for config in (spec, json.loads(drawn), *colab):
+        assert config["showSendToCloud"] is False and config["displaylogo"] is False
+        assert not config.get("plotlyServerURL") and not config.get("showLink")
+    assert len(colab) == 1 and "cloud.plotly.com" not in bundle["text/html"]
+
+
 def test_show_needs_a_text_alternative(shown):
     with pytest.raises(InputError, match="text alternative"):
         show(go.Figure(), " ")
@@ -70,10 +86,10 @@ def test_show_needs_a_text_alternative(shown):
 
 
 def test_kinds_of_evidence_differ_in_more_than_colour():
-    kinds = ["published", "radiomics", "phantom", "oaizib-cm"]
+    kinds = ["published", "radiomics", "phantom", "oaizib-cm", "printed", "recorded"]
     banners = [evidence(kind).html for kind in kinds]
     signs = [re.search(r'aria-hidden="true"[^>]*>(.)<', banner).group(1) for banner in banners]
-    assert len(set(signs)) == 4
+    assert len(set(signs)) == len(kinds)
     assert "not a clinical result" in evidence("phantom").alt
     assert all("synthetic" not in evidence(kind).alt.lower() for kind in kinds if kind != "phantom")
     with pytest.raises(InputError, match="unknown kind 'clinical'"):

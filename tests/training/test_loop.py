@@ -10,18 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 import oacore.training.loop as module
 from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
+from oacore.metrics.predictions import check_predictions
 from oacore.models.heads import build_model
 from oacore.names import BACKBONE_NAMES
 from oacore.profile import load_profile
-from oacore.training.loop import epoch_batches, run_config, train
-from oacore.training.records import read_runs, run_folder
+from oacore.training import device
+from oacore.training.batches import epoch_batches, load_batch, resident_reader
+from oacore.training.checks import evaluated_loss
+from oacore.training.config import run_config
+from oacore.training.loop import evaluated_rows, train
+from oacore.training.normalisation import re_estimate
+from oacore.training.records import read_runs, run_folder, run_records
 from oacore.training.runs import load_trained
-from tests.helpers import CONFIG, ROOT, make_cohort
+from tests.helpers import CONFIG, ROOT, make_cohort, reseal
 
 
 @pytest.fixture
@@ -48,7 +55,9 @@ def test_weights_equal_those_of_a_plain_loop(cohort, tmp_path, supervision):
     of their sums.
     """
     cases, volumes = cohort
-    config = dataclasses.replace(CONFIG, supervision=supervision, epochs=2, precision="64-true")
+    config = dataclasses.replace(
+        CONFIG, supervision=supervision, epochs=2, precision="64-true", statistics="running"
+    )
     folder = train(config, cases, volumes, tmp_path / "run", accelerator="cpu")
     model = build_model("resnet3d", supervision, 3, config.encoder)
     model = model.double().train()
@@ -74,10 +83,11 @@ def test_weights_equal_those_of_a_plain_loop(cohort, tmp_path, supervision):
 @pytest.mark.parametrize(
     ("function", "call"),
     [
-        ("load_batch", 2),  # in the first epoch
-        ("load_batch", 5),  # in the second, after a checkpoint
+        ("hierarchical_loss", 2),  # in the first epoch
+        ("hierarchical_loss", 8),  # in the second, after a checkpoint
         ("replace", 2),  # with a checkpoint written and not yet in its place
         ("predict", 1),  # after the last epoch
+        ("predict", 2),  # with statistics re-estimated
         ("provenance", 1),  # with all files but the last
     ],
 )
@@ -104,8 +114,16 @@ t.train(CONFIG, *make_cohort(), {str(killed)!r}, accelerator="cpu")
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     assert not (killed / "done.json").exists()
     train(CONFIG, cases, volumes, killed, accelerator="cpu")
-    for name in ("weights.safetensors", "predictions.csv", "features.npz"):
-        assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
+    for name in (
+        *("weights.safetensors", "predictions.csv", "predictions_other.csv", "features.npz"),
+        "done.json",
+    ):
+        found = [(folder / name).read_bytes() for folder in (whole, killed)]
+        if name == "done.json":
+            found = [json.loads(one) for one in found]
+            for one in found:
+                del one["provenance"]["finished"]
+        assert found[0] == found[1], name
     losses = [pd.read_csv(f / "history.csv").drop(columns="seconds") for f in (whole, killed)]
     pd.testing.assert_frame_equal(*losses, check_exact=True)
 
@@ -123,9 +141,12 @@ def test_an_unfinished_run_of_other_code_is_begun_anew(cohort, tmp_path, monkeyp
             train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
     assert (tmp_path / "checkpoint.pt").exists()
     seen = []
-    honest = module.load_epoch
-    monkeypatch.setattr(module, "load_epoch", lambda *a: seen.append(a[-1]) or honest(*a))
-    train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
+    honest = module.learning_rate
+    monkeypatch.setattr(module, "learning_rate", lambda *a: seen.append(a[-1]) or honest(*a))
+    with pytest.warns(
+        UserWarning, match="begun anew, since an interrupted run there had other code"
+    ):
+        train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
     assert seen == [0, 1, 2]
 
 
@@ -172,20 +193,14 @@ def test_bfloat16_follows_float32(cohort, tmp_path):
     assert not np.array_equal(losses[0], losses[1])
 
 
-def test_bfloat16_is_refused_where_its_gradients_are_wrong(cohort, tmp_path):
-    """16 voxels a side come down to 2 under kernels of 3, which oneDNN gets wrong."""
-    config = dataclasses.replace(CONFIG, precision="bf16-mixed")
-    with pytest.raises(InputError, match=r"volume of \(2, 2, 2\).*\(3, 3, 3\).*32-true"):
-        train(config, *cohort, tmp_path / "run", accelerator="cpu")
-
-
 def test_two_processes_share_each_batch(cohort, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}]
 import torch
-from oacore.training.loop import train
+from oacore.training.loop import evaluated_rows, train
+from oacore.training.normalisation import re_estimate
 from tests.helpers import CONFIG, make_cohort
 torch.set_num_threads(1)
 train(CONFIG, *make_cohort(), {str(tmp_path / "two")!r}, accelerator="cpu", devices=2)
@@ -217,6 +232,7 @@ def test_the_record_of_a_run(cohort, tmp_path):
     assert record["seed"] == 3 and record["provenance"]["versions"]["torch"]
     table = read_runs(runs)
     assert len(table) == 3 * 13
+    check_predictions(table)
     assert (table["oa"] == (table["kl"] >= 2)).all()
     dual = table[table["supervision"] == "dual"]
     prob = dual[[f"prob_kl_{k}" for k in range(5)]].to_numpy()
@@ -243,8 +259,9 @@ def test_the_record_of_a_run(cohort, tmp_path):
 
 def test_a_loss_that_explodes_stops_with_the_cure(cohort, tmp_path):
     config = dataclasses.replace(CONFIG, lr=1e30)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="lower the learning rate") as caught:
         train(config, *cohort, tmp_path / "run", accelerator="cpu")
+    assert "32-true" not in str(caught.value)  # it is that already
 
 
 def test_a_run_that_is_not_finished_is_not_loaded(tmp_path):
@@ -309,3 +326,159 @@ def test_every_backbone_trains_and_leaves_its_features(cohort, tmp_path, backbon
     assert table["prob_oa"].to_numpy() == pytest.approx(
         logits["oa"].sigmoid().detach().numpy(), abs=1e-4
     )
+
+
+def test_a_cosine_falls_from_the_rate_to_almost_nothing(cohort, tmp_path):
+    cases, volumes = cohort
+    config = dataclasses.replace(CONFIG, schedule="cosine", epochs=4)
+    folder = train(config, cases, volumes, tmp_path / "run", accelerator="cpu")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=config.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    expected = []
+    for _ in range(4):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert pd.read_csv(folder / "history.csv")["lr"].to_numpy() == pytest.approx(expected)
+    with pytest.raises(InputError, match="unknown schedule 'linear': choose one of constant"):
+        train(dataclasses.replace(config, schedule="linear"), cases, volumes, tmp_path / "other")
+
+
+def test_both_statistics_are_predicted_with_and_the_settings_say_which_counts(cohort, tmp_path):
+    cases, volumes = cohort
+    folders = {}
+    for statistics in ("running", "re-estimated"):
+        config = dataclasses.replace(CONFIG, statistics=statistics)
+        folders[statistics] = train(config, cases, volumes, tmp_path / statistics, "cpu")
+    for name, other in (("running", "re-estimated"), ("re-estimated", "running")):
+        table = pd.read_csv(folders[name] / "predictions.csv")
+        assert set(table["statistics"]) == {name}
+        swapped = pd.read_csv(folders[other] / "predictions_other.csv")
+        pd.testing.assert_frame_equal(table, swapped, check_exact=True)
+        # What is kept as weights answers what is kept as predictions.
+        model = load_trained(folders[name])
+        x = torch.from_numpy(np.asarray(volumes.images)).float()[:, None]
+        with torch.no_grad():
+            prob = model(x)["oa"].sigmoid().numpy()
+        assert table["prob_oa"].to_numpy() == pytest.approx(prob, abs=1e-5)
+    one, other = (pd.read_csv(f / "predictions.csv")["prob_oa"] for f in folders.values())
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_statistics_are_re_estimated_as_the_mean_of_each_batch(cohort, tmp_path):
+    """By hooks on each layer's input, and NumPy; weights and layers without statistics stay."""
+    cases, volumes = cohort
+    model = build_model("resnet3d", "dual", 3, CONFIG.encoder)
+    before = {name: w.clone() for name, w in model.named_parameters()}
+    seen = {}
+
+    def keep(layer, inputs):
+        values = inputs[0].detach().double().transpose(0, 1).flatten(1).numpy()
+        seen.setdefault(layer, []).append((values.mean(axis=1), values.var(axis=1, ddof=1)))
+
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm3d)]
+    hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
+    batches = [
+        torch.from_numpy(volumes.images[rows]).float()[:, None] for rows in ([0, 1, 2], [3, 4])
+    ]
+    re_estimate(Fabric(accelerator="cpu", devices=1), model, batches)
+    for hook in hooks:
+        hook.remove()
+    for layer in layers:
+        mean, variance = (np.mean(values, axis=0) for values in zip(*seen[layer], strict=True))
+        assert layer.running_mean.numpy() == pytest.approx(mean, rel=1e-4, abs=1e-6)
+        assert layer.running_var.numpy() == pytest.approx(variance, rel=1e-4)
+        assert layer.momentum == 0.1
+    for name, weights in model.named_parameters():
+        assert torch.equal(weights, before[name])
+
+
+def test_the_loss_in_evaluation_is_that_of_the_model_as_it_stands(cohort, tmp_path):
+    cases, volumes = cohort
+    config = dataclasses.replace(CONFIG, statistics="running")
+    folder = train(config, cases, volumes, tmp_path / "run", accelerator="cpu")
+    history = pd.read_csv(folder / "history.csv")
+    model, training = load_trained(folder), cases[cases["split"] == "train"]
+    x = torch.from_numpy(volumes.images[: len(training)]).float()[:, None]
+    kl = torch.tensor(training["kl"].to_numpy())
+    with torch.no_grad():
+        answers = model(x)
+    loss = torch.nn.BCEWithLogitsLoss()(answers["oa"], (kl >= 2).float())
+    loss += torch.nn.CrossEntropyLoss()(answers["kl"], kl)
+    assert history["loss_evaluated"].iloc[-1] == pytest.approx(loss.item(), rel=1e-4)
+    table = pd.read_csv(folder / "predictions.csv").query("split == 'train'")
+    assert evaluated_loss(table, "dual") == pytest.approx(loss.item(), rel=1e-4)
+    rows = evaluated_rows(1000)
+    assert len(rows) == 64 and rows[0] == 0 and rows[-1] == 999
+    assert evaluated_rows(5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_run_that_goes_on_under_other_numerics_says_so(cohort, tmp_path, monkeypatch):
+    cases, volumes = cohort
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "predict", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(dataclasses.replace(CONFIG, epochs=3), cases, volumes, tmp_path / "run", "cpu")
+    torch.set_num_threads(2)
+    try:
+        with pytest.warns(
+            UserWarning, match=r"from epoch 4 under other numerics \(threads 1 -> 2\)"
+        ):
+            folder = train(CONFIG, cases, volumes, tmp_path / "run", accelerator="cpu")
+    finally:
+        torch.set_num_threads(1)
+    stretches = json.loads((folder / "done.json").read_text())["stretches"]
+    assert [s["from epoch"] for s in stretches] == [1, 4]
+    assert [s["numerics"]["threads"] for s in stretches] == [1, 2]
+    assert stretches[0]["numerics"]["instructions"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_a_record_of_an_older_version_is_named(cohort, tmp_path):
+    folder = run_folder(tmp_path, "resnet3d", "dual", 3)
+    train(dataclasses.replace(CONFIG, epochs=1), *cohort, folder, accelerator="cpu")
+    record = json.loads((folder / "done.json").read_text())
+    assert record["devices"] == 1
+    del record["stretches"]
+    (folder / "done.json").write_text(json.dumps(record))
+    reseal(folder)
+    for read in (read_runs, run_records):
+        with pytest.raises(InputError, match=r"done.json: lacks stretches.*train it again"):
+            read(tmp_path)
+
+
+def test_seeds_of_any_size_train(cohort, tmp_path):
+    config = dataclasses.replace(CONFIG, seed=2**32, epochs=1)
+    assert (train(config, *cohort, tmp_path, accelerator="cpu") / "done.json").exists()
+
+
+def test_a_resident_cohort_gives_the_batches_of_the_cache(cohort):
+    _, volumes = cohort
+    read = resident_reader(torch.from_numpy(np.asarray(volumes.images)))
+    rows = np.array([7, 2, 2])
+    batch = load_batch(volumes, rows, torch.device("cpu"))
+    assert torch.equal(read(rows), batch)
+    assert read(rows).stride() == batch.stride() == (4096, 1, 256, 16, 1)
+    assert torch.equal(batch[:, 0], torch.from_numpy(volumes.images[rows]).float())
+
+
+def test_no_device_is_taken_that_was_not_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.choose_accelerator("auto") == "cpu"
+    with pytest.raises(InputError, match="no CUDA GPU"):
+        device.choose_accelerator("cuda")
+    with pytest.raises(InputError, match="unknown accelerator 'mps'"):
+        device.choose_accelerator("mps")
+
+    def t4(including_emulation=True):  # computes in bfloat16 by emulation only
+        return including_emulation
+
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    auto = dataclasses.replace(CONFIG, precision="auto")
+    assert device.choose_precision(auto, "cuda") == "32-true"

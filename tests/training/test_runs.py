@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from oacore.data.cache import Volumes
+from oacore.errors import InputError
 from oacore.models.heads import build_model
 from oacore.names import BACKBONE_NAMES
 from oacore.profile import load_profile
-from oacore.training.records import read_runs
+from oacore.training.records import build_run, read_runs, run_features
 from oacore.training.runs import (
     experiment,
     first_run,
@@ -59,3 +60,20 @@ def test_an_experiment_trains_what_is_missing_and_finds_its_runs(tmp_path):
     train_all(one)
     assert (first_run(one, "dual") / "done.json").stat().st_mtime_ns == written
     assert list(load_trained(first_run(one, "single_kl")).heads) == ["kl"]
+    folder = build_run(tmp_path / "build", "resnet3d", "dual", 5)
+    shuffled = one.cases.iloc[::-1]
+    features, own = run_features(folder, shuffled)
+    predicted = pd.read_csv(folder / "predictions.csv").set_index("case_id")
+    with torch.no_grad():
+        heads = load_trained(folder).classify(torch.from_numpy(features["features"]))
+    oa = heads["oa"].sigmoid().numpy()
+    assert set(own.index) == set(one.cases["case_id"]) and "case_id" not in features
+    np.testing.assert_allclose(oa, predicted.loc[own.index, "prob_oa"], atol=1e-5)
+    assert list(predicted.loc[own.index, "kl"]) == list(own["kl"])
+
+
+def test_variants_have_a_folder_of_their_own_and_what_is_not_there_is_said(tmp_path):
+    folder = build_run(tmp_path, "resnet3d-cascaded", "dual", 1)
+    assert folder == tmp_path / "variants/resnet3d-cascaded/dual/seed1"
+    with pytest.raises(InputError, match="seed1: holds no finished run; train"):
+        run_features(folder, pd.DataFrame({"case_id": [1]}))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from oacore.plots.page import show_source
 from tests.helpers import ROOT
 from workflow import api
 from workflow.build_book import chapters_and_rooms, contents
@@ -73,6 +74,13 @@ CELLS = {
 }
 
 
+def score():
+    """Score of a number."""
+
+
+score.__module__ = "oacore.metrics.scores"  # as if it were the tiny package's
+
+
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """A copy that Jupyter Book could read, of a tiny package and two chapters."""
@@ -83,9 +91,9 @@ def site(tmp_path, monkeypatch):
     for name, code in CELLS.items():
         path = tmp_path / f"notebooks/{name}.ipynb"
         path.parent.mkdir(exist_ok=True)
-        nbformat.write(
-            new_notebook(cells=[new_markdown_cell(f"# {name}"), new_code_cell(code)]), path
-        )
+        quoted = new_output("display_data", data={"text/markdown": show_source(score).data})
+        cell = new_code_cell(code, outputs=[quoted] if name == "01-one" else [])
+        nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}"), cell]), path)
     monkeypatch.setattr(api, "ROOT", tmp_path)
     api.source.cache_clear()
     yield tmp_path
@@ -142,6 +150,7 @@ def test_chapters_names_and_sources_lead_to_each_other(site):
     assert found == [
         f"../book/api/{place}"
         for place in (
+            "metrics.html#oacore.metrics.scores.score",  # below the quoted code
             "metrics.html#module-oacore.metrics.auc",
             "metrics.html#module-oacore.metrics.scores",
             "metrics.html#oacore.metrics.scores.Row",

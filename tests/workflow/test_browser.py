@@ -160,6 +160,63 @@ def test_every_page_is_whole_and_asks_no_other_host(browser, book, served, way):
     assert plots > 0, "no page has a plot"
 
 
+# Presses all that looks like a button, and what such a press brings up (a dialog's "yes").
+# Forms are not sent, which would leave the page: where they lead is told instead.
+PRESS = """async () => {
+  window.print = () => {};
+  document.addEventListener("submit", (event) => event.preventDefault());
+  const names = "button, [role=button], input[type=button], input[type=submit], .modebar-btn";
+  const seen = new Set(), pressed = [];
+  for (let more = true; more; ) {
+    more = false;
+    for (const one of document.querySelectorAll(names)) {
+      if (seen.has(one) || (one.href && !one.matches(".modebar-btn"))) continue;
+      seen.add(one);
+      more = true;
+      pressed.push(one.dataset.title || one.ariaLabel || one.title || one.textContent.trim());
+      one.click();
+      await new Promise((done) => setTimeout(done, 5));
+    }
+  }
+  localStorage.clear(); // whether the page is light or dark: other tests begin as a reader does
+  const forms = [...document.forms].map((form) => form.action);
+  return { pressed, forms };
+}"""
+
+
+def test_no_button_asks_another_host_whichever_is_pressed(browser, book, served):
+    opened: list[str] = []
+    asked: list[str] = []
+    keep = ("request", lambda r: asked.append(r.url)), ("page", lambda p: opened.append(p.url))
+    for event, listener in keep:
+        browser.on(event, listener)
+    # Whatever tries to leave is seen above and goes no further.
+    browser.route(re.compile(f"^(?!{re.escape(served)}|data:|blob:)"), lambda r: r.abort())
+    pressed: list[str] = []
+    wrong = []
+    for name in pages(book):
+        watched = Watched(browser, f"{served}/{name}", served)
+        opened.clear()
+        asked.clear()
+        plots = watched.page.locator(".plotly-graph-div").count()
+        found = watched.page.evaluate(PRESS)
+        watched.page.wait_for_timeout(300)  # for what a press does later
+        assert found["pressed"].count("Download plot as a PNG") == plots, name
+        pressed += found["pressed"]
+        foreign = [url for url in asked if not url.startswith((served, "data:", "blob:"))]
+        foreign += [form for form in found["forms"] if not form.startswith(served)]
+        wrong += [f"{name}: asked for {url[:200]}" for url in foreign]
+        wrong += [f"{name}: opened {url[:200] or 'a window'}" for url in opened]
+        for page in browser.pages[1:]:
+            page.close()
+    browser.unroute_all()
+    for event, listener in keep:
+        browser.remove_listener(event, listener)
+    assert not wrong, "\n".join(wrong)
+    assert pressed.count("Zoom in") > 10 and len(pressed) > 200
+    assert not [title for title in pressed if re.search("share|cloud|studio", title, re.I)]
+
+
 def viewer(page: "sync_api.Page", title: str) -> "sync_api.Locator":
     """The slice viewer of a page with a title, drawn."""
     found = page.get_by_role("region", name=title)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -24,13 +25,15 @@ from workflow import make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
 from workflow.graph import build_folder, chapter_code, cohort_tables, image_listing, place
+from workflow.scratch import PREFIX, scratch, short_place
 
 CHAPTERS = [page for page in contents(ROOT / "_toc.yml") if page.startswith("notebooks/")]
 
 
 def trained(profile: Profile, backbones: Collection[str]) -> int:
-    """Runs of a profile, variants among them, whose encoder is one of these."""
-    recipes = [profile.recipe(name) for name in (*profile.backbones, *profile.variants)]
+    """Runs of a profile, variants and controls among them, whose encoder is one of these."""
+    models = (*profile.backbones, *profile.variants, *profile.controls)
+    recipes = [profile.recipe(name) for name in models]
     return sum(len(r.supervisions) * len(r.seeds) for r in recipes if r.backbone in backbones)
 
 
@@ -109,7 +112,130 @@ def test_a_notebook_gets_its_parameters_and_runs_in_its_folder(folder):
     assert str(folder) not in Path("built/good.ipynb").read_text().replace(texts[1], "")
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     assert tags[1:3] == [["parameters", "remove-cell"], ["injected-parameters"]]
-    assert not list(Path("built").glob("*/*"))
+    assert not [path for path in Path("built").glob("*/*") if path.parent.name != "cache"]
+
+
+LISTENING = """
+import os
+from pathlib import Path
+own = set()
+for link in Path("/proc/self/fd").iterdir():
+    try:
+        own.add(os.readlink(link))
+    except FileNotFoundError:
+        pass  # that of this very listing
+rows = [line.split() for name in ("tcp", "tcp6", "udp", "udp6")
+        for line in Path("/proc/self/net", name).read_text().splitlines()[1:]]
+mine = [row for row in rows if f"socket:[{row[9]}]" in own]
+print(len(own) > 10, *(row[1] for row in mine))
+"""
+
+
+def test_kernels_that_start_at_one_moment_share_no_port(folder):
+    write_notebook(folder / "notebooks/port.ipynb", LISTENING)
+    command = [sys.executable, "-m", "workflow.run_notebook", "notebooks/port.ipynb"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": "/tmp"}
+    started = [
+        subprocess.Popen([*command, f"built/{n}.ipynb"], env=environment, stderr=subprocess.PIPE)
+        for n in range(4)
+    ]
+    said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, said
+    for n in range(4):
+        notebook = nbformat.read(f"built/{n}.ipynb", as_version=4)
+        found, *ports = notebook.cells[-1].outputs[0].text.split()
+        # By TCP a kernel would listen on six. The one left is IPython's own, for what forked
+        # processes print: the system chooses it at the moment that it is bound, on loopback.
+        assert found == "True" and len(ports) <= 1
+        assert all(port.startswith("0100007F:") for port in ports)
+
+
+def test_a_kernel_s_folder_is_its_user_s_alone_and_encrypted(folder):
+    seen = """
+import json, os, stat
+from pathlib import Path
+from ipykernel.kernelapp import IPKernelApp
+file = Path(IPKernelApp.instance().abs_connection_file)
+known = json.loads(file.read_text())
+print(known["transport"], "curve_secretkey" in known)
+print([oct(stat.S_IMODE(place.stat().st_mode) & 0o777) for place in (file, file.parent)])
+print(sorted(len(str(path)) < 104 for path in file.parent.glob("kernel-ipc-*")))
+print(all(os.environ[name].startswith(str(file.parent)) for name in ("IPYTHONDIR",)))
+"""
+    write_notebook(folder / "notebooks/own.ipynb", seen)
+    done = run_cli("notebooks/own.ipynb", "built/own.ipynb")
+    assert done.returncode == 0, done.stderr
+    text = nbformat.read("built/own.ipynb", as_version=4).cells[-1].outputs[0].text
+    assert text.splitlines() == [
+        "ipc True", "['0o600', '0o700']", str([True] * 5), "True"
+    ]  # fmt: skip
+
+
+def test_a_long_temporary_folder_is_passed_over_or_refused(folder, monkeypatch):
+    long = folder / ("long" * 30)
+    long.mkdir()
+    write_notebook(folder / "notebooks/good.ipynb", "print(word)")
+    monkeypatch.setenv("TMPDIR", str(long))
+    done = run_cli("notebooks/good.ipynb", "built/good.ipynb")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr(os, "access", lambda place, mode: place != "/tmp")
+    with pytest.raises(InputError, match=r"TMPDIR=.*long: too long .* 103 bytes, and /tmp cannot"):
+        short_place()
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_lives_is_not(folder, monkeypatch):
+    place = folder / "t"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    code = "from workflow.scratch import scratch\nwith scratch() as own:\n    print(own); input()"
+    words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(place)}
+    killed, living = (
+        subprocess.Popen([sys.executable, "-c", code], env=environment, **words) for _ in range(2)
+    )
+    left, used = (Path(one.stdout.readline().strip()) for one in (killed, living))
+    (left / "kernel.json").write_text("key")
+    killed.kill()
+    killed.wait()
+    elsewhere = place / f"{PREFIX}elsewhere"  # of another machine that shares the folder
+    elsewhere.mkdir()
+    (elsewhere / "lock").write_text("another.machine")
+    foreign = place / "oacore-notes"
+    foreign.mkdir()
+    with scratch() as own:
+        assert sorted(place.iterdir()) == sorted([own, used, elsewhere, foreign])
+    living.communicate("")
+    assert sorted(place.iterdir()) == sorted([elsewhere, foreign])
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "closed"])
+def test_a_home_that_cannot_be_written_to_leaves_no_word_on_a_page(folder, monkeypatch, home):
+    (folder / "closed").mkdir(mode=0o500)
+    drawn = "import matplotlib.pyplot as plt\nimport numba, nilearn, torch\nplt.plot([1, 2]);"
+    asked = "import matplotlib, os\nprint(matplotlib.get_configdir() == os.environ['MPLCONFIGDIR'])"
+    write_notebook(folder / "notebooks/drawn.ipynb", drawn, asked)
+    monkeypatch.setenv("HOME", str(folder / home))
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    done = run_cli("notebooks/drawn.ipynb", "built/drawn.ipynb")
+    assert done.returncode == 0, done.stderr
+    *_, picture, text = nbformat.read("built/drawn.ipynb", as_version=4).cells
+    assert [output.output_type for output in picture.outputs] == ["display_data"]
+    assert text.outputs[0].text == "True\n"
+
+
+def test_text_that_arrives_in_pieces_is_one_piece_on_the_page(folder):
+    pieces = (
+        "import sys, time\n"
+        "print('a', flush=True); time.sleep(.4); print('b', flush=True)\n"
+        "print('oh', file=sys.stderr, flush=True); time.sleep(.4); print('c', flush=True)\n"
+        "display(1)\nprint('d')"
+    )
+    write_notebook(folder / "notebooks/pieces.ipynb", pieces)
+    assert run_cli("notebooks/pieces.ipynb", "built/pieces.ipynb").returncode == 0
+    outputs = nbformat.read("built/pieces.ipynb", as_version=4).cells[-1].outputs
+    texts = [(one.get("name"), one.get("text")) for one in outputs]
+    assert texts == [("stdout", "a\nb\nc\n"), ("stderr", "oh\n"), (None, None), ("stdout", "d\n")]
 
 
 def test_a_failing_notebook_says_where_and_leaves_what_ran(folder):
@@ -138,7 +264,7 @@ def test_a_parameter_that_the_notebook_lacks_is_an_error(folder):
     write_notebook(folder / "notebooks/good.ipynb", "print(word)")
     with pytest.raises(InputError, match=r"good\.ipynb: has no parameter wrod; .* sets word"):
         runner.run_notebook(
-            Path("notebooks/good.ipynb"), Path("built/good.ipynb"), {"wrod": "given"}
+            Path("notebooks/good.ipynb"), Path("built/good.ipynb"), {"wrod": "given"}, folder
         )
     assert not Path("built").exists()
 
@@ -160,6 +286,19 @@ def test_cells_that_need_absent_files_are_left_out_with_a_note(folder):
     assert "fetch word" not in note.data["text/markdown"]
     assert [cell.outputs[0].text for cell in (ran.cells[3], ran.cells[5])] == ["ran\n", "given\n"]
 
+    # A no is no yes, and what is neither shows nothing either.
+    notebook.cells[1].source = "word = ''\nimages = ''"
+    notebook.cells[3].metadata["tags"] = ["needs-images"]
+    nbformat.write(notebook, path)
+    assert run_cli("notebooks/n.ipynb", "built/no.ipynb", "images=no").returncode == 0
+    [note] = nbformat.read("built/no.ipynb", as_version=4).cells[4].outputs
+    assert "IMAGES=yes" in note.data["text/markdown"]
+    refused = run_cli("notebooks/n.ipynb", "built/odd.ipynb", "images=true")
+    assert refused.returncode == 1 and not Path("built/odd.ipynb").exists()
+    assert refused.stderr.strip().startswith("images=true: unknown; give yes to show single knees")
+    assert "\n" not in refused.stderr.strip()
+    notebook.cells[1].source = "word = ''\nradiomics = ''"
+
     for tag, said in {"images": "IMAGES=yes", "masks": "masks", "lab": "JupyterLab"}.items():
         notebook.cells[3].metadata["tags"] = [f"needs-{tag}"]
         nbformat.write(notebook, path)
@@ -176,8 +315,9 @@ def test_cells_that_need_absent_files_are_left_out_with_a_note(folder):
 def test_a_cell_that_never_ends_is_named(folder, monkeypatch):
     monkeypatch.setattr(runner, "CELL_TIMEOUT", 1)
     write_notebook(folder / "notebooks/slow.ipynb", "import time\ntime.sleep(600)", "print(1)")
-    with pytest.raises(InputError, match=r"cell 3 \(import time\): took longer than 1 s"):
-        runner.run_notebook(Path("notebooks/slow.ipynb"), Path("built/slow.ipynb"), {})
+    took_longer = r"cell 3 \(import time\): took longer than 1 s"
+    with scratch() as own, pytest.raises(InputError, match=took_longer):
+        runner.run_notebook(Path("notebooks/slow.ipynb"), Path("built/slow.ipynb"), {}, own)
     assert Path("built/failed/slow.ipynb").exists()
 
 
@@ -201,8 +341,13 @@ def test_each_cohort_has_its_own_build(tmp_path, monkeypatch):
     for lab in ("one", "two"):
         (tmp_path / lab / "my knees").mkdir(parents=True)
     assert build_folder("laptop") == "build/laptop"
-    assert build_folder("laptop", "one/my knees/") == "build/laptop-my-knees"
-    link = "build/laptop-my-knees/cohort"
+    one, two = (build_folder("laptop", f"{lab}/my knees/") for lab in ("one", "two"))
+    assert one == build_folder("laptop", str(tmp_path / "one/my knees")) != two
+    # Not every shell expands this one, and make serve must find what make book made.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert build_folder("laptop", "~/one/my knees") == one
+    assert re.fullmatch(r"build/laptop-[0-9a-f]{8}", one), "no page is to say “my knees”"
+    link = f"{one}/cohort"
     for _ in range(2):
         assert place("one/my knees", link) == link
         assert Path(link).resolve() == (tmp_path / "one/my knees").resolve()
@@ -242,6 +387,7 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
         "cache": len(profile.backbones),
         "train": trained(profile, profile.backbones),
         "explain": explained(profile),
+        "faithfulness": 1,
         "notebook": len(CHAPTERS),
         "book": 1,
         "all": 1,
@@ -264,6 +410,14 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
     assert done.returncode == 0, done.stdout
     jobs = counted(done.stdout)
     assert "phantom" not in jobs
+    # The knees are real, and only a yes shows them.
+    for word, shown in {"no": False, "yes": True}.items():
+        said = snakemake(project, "-n", "-p", *words, f"images={word}").stdout
+        assert "workflow.run_notebook notebooks/03-cohort.ipynb" in said
+        assert ("images=" in said, "images=yes" in said) == (shown, shown)
+    refused = snakemake(project, "-n", *words, "images=maybe")
+    assert refused.returncode == 1 and "images=maybe: unknown; give yes" in refused.stdout
+    assert "Traceback" not in refused.stdout
     settings = yaml.safe_load((ROOT / profile / "config.yaml").read_text())
     assert settings["executor"] == "slurm"
     assert settings["set-resources"]["train"]["gpu"] == 1
@@ -292,6 +446,7 @@ def test_unusable_words_get_one_line_each(project):
         ("PROFILE=smoke", "PUBLISHED=nowhere"): "make book: PUBLISHED=",
         ("PROFILE=smoke", "REFERENCES=nowhere"): "make book: REFERENCES=",
         ("PROFILE=smoke", "COHORT=book"): "make book: ",
+        ("PROFILE=smoke", "IMAGES=maybe"): "make book: images=maybe: unknown; give yes to show",
         ("PROFILE=smoke", "PUBLISHED=book"): "lacks resnet3d_single_oa_preds.csv",
         ("PROFILE=smoke", "RADIOMICS=book"): "get them with `oacore fetch radiomics`",
     }.items():
@@ -307,7 +462,7 @@ def test_a_second_build_at_the_same_time_is_refused(project):
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = make("book", "PROFILE=smoke", root=project)
     assert done.returncode != 0
-    assert "another make book is at work in build/smoke" in done.stdout
+    assert "another make book or snakemake is at work in build/smoke" in done.stdout
 
 
 def test_a_failed_notebook_is_where_the_next_run_goes_on(project):
@@ -386,6 +541,10 @@ def test_pages_are_checked(tmp_path):
     (tmp_path / "_sources/two.ipynb").write_text(f"in {ROOT}/oacore/training/loop.py")
     with pytest.raises(InputError, match=r"_sources/two\.ipynb names a path of this machine"):
         check_pages(tmp_path, ["one", "two"])
+    for path in ("/tmp/ipykernel_12/3.py", "/tmp/tmpab12/x", "/tmp/oacore-kernel-ab12/data"):
+        (tmp_path / "_sources/two.ipynb").write_text(f"{path}:1: UserWarning: oh")
+        with pytest.raises(InputError, match=r"_sources/two\.ipynb names a path of this machine"):
+            check_pages(tmp_path, ["one", "two"])
     (tmp_path / "one.html").write_text("<p>no title</p>")
     with pytest.raises(InputError, match=r"one\.html has no title"):
         check_pages(tmp_path, ["one", "two"])
@@ -428,6 +587,28 @@ def test_a_second_build_does_nothing(smoke_build, smoke_words):
     assert (smoke_build / "html/build.json").stat().st_mtime_ns == before
 
 
+def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
+    text = (ROOT / "workflow/Snakefile").read_text()
+    blocks = {
+        name: text[text.index(f"{name} = {{") :].split("\n}\n")[0] + "\n}"
+        for name in ("NEEDS", "READS")
+    }
+    chapters = {
+        name: dict(re.findall(r'^    "(\d\d-[\w-]+)": (.*?)(?=^    "\d\d-|^})', block, re.M | re.S))
+        for name, block in blocks.items()
+    }
+    needed = {"PUBLISHED": "PUBLISHED_FILES", "RADIOMICS": "RADIOMICS_FILES",
+              "REFERENCES": "REFERENCE_FILES"}  # fmt: skip
+    given = [
+        (chapter, files)
+        for chapter, reads in chapters["READS"].items()
+        for word, files in needed.items()
+        if f"{{{word}}}" in reads
+    ]
+    assert len(given) >= 6 and ("09-published-record", "RADIOMICS_FILES") in given
+    assert all(files in chapters["NEEDS"][chapter] for chapter, files in given)
+
+
 def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     project = copy_project(tmp_path / "project")
     shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
@@ -453,6 +634,7 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     assert changed == {
         "train": trained(profile, profile.backbones),
         "explain": explained(profile),
+        "faithfulness": 1,
         "notebook": len(CHAPTERS),
     }
     changed = edit("oacore/models/m3t.py", '"""', '"""Now: ')
@@ -466,7 +648,8 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     assert changed["train"] == trained(profile, ["nnmamba"])
     assert edit("oacore/instruments/phantom/cohort.py", '"""', '"""Now: ')["phantom"] == 1
     changed = edit("oacore/instruments/phantom/measure.py", '"""', '"""Now: ')
-    assert changed == {"measure": 1, "notebook": 2}
+    # Chapters 2 and 3 import it, 7 and 8 read what is measured, 15 what 8 keeps.
+    assert changed == {"measure": 1, "notebook": 5}
     assert edit("book/glossary.md", "#", "# Now:") == {}
 
 

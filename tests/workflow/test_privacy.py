@@ -13,9 +13,17 @@ import pandas as pd
 import pytest
 
 from tests.helpers import ROOT, copy_project, make
+from workflow.graph import build_folder
 
 #: Words that stand nowhere but in the laced cohort.
-MARKS = ("MARKSUBJECT", "MARKPATH", "MARKBARCODE", "MARKHEADER")
+MARKS = ("MARKSUBJECT", "MARKPATH", "MARKBARCODE", "MARKHEADER", "MARKSTRAY", "MARKFOLDER")
+#: What its folder is called, which would run a script in a page that took it for HTML.
+FOLDER = "MARKFOLDER <img src=x onerror=alert(1)>"
+#: Its cases are numbered from here: no number of a book of the phantom begins so.
+FIRST = 73000
+CASE = re.compile(rb"(?<![\w.+/=])73\d{3}(?![\w.+/=])|oaizib_73|\brow \d+ \(case")
+#: Files in which a number that stands alone is a number of the book's.
+TEXTS = {".html", ".ipynb", ".md", ".json", ".csv", ".svg", ".tex", ".txt"}
 
 
 def plotted(page: str) -> set[float]:
@@ -30,7 +38,7 @@ def plotted(page: str) -> set[float]:
 @pytest.fixture(scope="module")
 def laced(smoke_build, tmp_path_factory):
     """The smoke cohort as if it were real, with marks wherever a person could be named."""
-    cohort = tmp_path_factory.mktemp("private") / "knees"
+    cohort = tmp_path_factory.mktemp("private") / FOLDER
     shutil.copytree(smoke_build / "cohort", cohort)
     for name in ("truth.csv", "README.txt"):
         (cohort / name).unlink()
@@ -39,6 +47,8 @@ def laced(smoke_build, tmp_path_factory):
     for path in cohort.glob("subInfo_*.xlsx"):
         table = pd.read_excel(path)
         rows = np.arange(len(table))
+        table["CMT-ID"] += FIRST
+        # The first test case is of the first training subject, and so on: findings that name cases.
         table["SubjectID"] = [f"MARKSUBJECT{row}" for row in rows]
         table["Path"] = [f"/secret/MARKPATH/{row}" for row in rows]
         table["MRBarCode"] = [f"MARKBARCODE{row}" for row in rows]
@@ -46,11 +56,15 @@ def laced(smoke_build, tmp_path_factory):
         table["Age"] = table["Age"].round() + 0.1357901 + rows * 1e-9
         table["BMI"] = table["BMI"].round() + 0.2468013 + rows * 1e-9
         table.to_excel(path, index=False)
-    for path in cohort.glob("*/*.nii.gz"):
+    for path in sorted(cohort.glob("*/*.nii.gz")):
         image = nib.load(path)
         image = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
         image.header["descrip"] = b"MARKHEADER"
         nib.save(image, path)
+        number, end = re.fullmatch(r"oaizib_(\d+)(.*)", path.name).groups()
+        path.rename(path.with_name(f"oaizib_{FIRST + int(number)}{end}"))
+    for folder, name in (("imagesTr", "MARKSTRAY_Jane_Doe"), ("labelsTs", "oaizib_73999")):
+        shutil.copy(next(cohort.glob("labelsTs/*.nii.gz")), cohort / f"{folder}/{name}.nii.gz")
     return cohort
 
 
@@ -61,7 +75,7 @@ def private_book(laced, tmp_path_factory, smoke_words):
     files = [word for word in smoke_words if word.startswith(("PUBLISHED", "RADIOMICS"))]
     done = make("book", "PROFILE=smoke", f"COHORT={laced}", "CORES=2", *files, root=project)
     assert done.returncode == 0, done.stdout[-6000:]
-    return project / "build/smoke-knees"
+    return project / build_folder("smoke", str(laced))
 
 
 def test_no_mark_and_no_place_is_in_any_byte_of_the_book(private_book, laced):
@@ -74,6 +88,8 @@ def test_no_mark_and_no_place_is_in_any_byte_of_the_book(private_book, laced):
             for mark in named:
                 assert mark not in content, (path.name, mark)
             assert not re.search(rb"\d\.(?:1357901|2468013)", content), path.name
+            if path.suffix in TEXTS:
+                assert not CASE.search(content), (path.name, CASE.search(content))
             for packed in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
                 text = zlib.decompressobj().decompress(packed) if path.suffix == ".pdf" else b""
                 assert not any(mark in text for mark in named), path.name
@@ -97,6 +113,13 @@ def test_no_mark_is_in_an_executed_notebook_or_a_kept_table(private_book):
     for path in paths:
         content = path.read_text()
         assert not any(mark in content for mark in MARKS), path
+        assert path.suffix == ".csv" or not CASE.search(content.encode()), path
+
+
+def test_findings_are_counted_where_they_would_name_knees(private_book):
+    page = (private_book / "html/notebooks/03-cohort.html").read_text()
+    for what in ("a test case of a training subject", "no row of the table uses this file"):
+        assert re.search(rf"{what}\s+\(\d+ times\)", page), what
 
 
 def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
@@ -121,6 +144,7 @@ def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
         shown = plotted(path.read_text())
         numbers += len(shown)
         assert not shown & single, path.name
+        assert not any(FIRST < number < FIRST + 1000 for number in shown), path.name
     assert numbers > 500
 
 
@@ -139,4 +163,5 @@ def test_single_knees_are_shown_where_it_was_asked_for(private_book, laced):
     pages = [*private_book.glob("html/notebooks/*.html"), *parts]
     content = b"".join(path.read_bytes() for path in pages)
     assert not any(mark.encode() in content for mark in MARKS)
+    assert not CASE.search(content), CASE.search(content)
     assert ROOT.as_posix().encode() not in content

@@ -6,11 +6,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from oacore.instruments.evidence import claims as module
+from oacore.instruments.evidence.claims import claims, margins
+from oacore.instruments.evidence.verdicts import ABSENT, ALONE, FAILS, HOLDS, OPEN
 from oacore.instruments.published.predictions import compare_table1, read_published
 from oacore.instruments.published.protocol import released_protocol
+from oacore.metrics.references import ALWAYS_OA, REFERENCE
+from oacore.metrics.scores import METRICS
+from oacore.names import METRIC_NAMES
 from oacore.results import keep
-from workflow import report
+from workflow import about, report
 
 
 @pytest.fixture
@@ -21,8 +25,8 @@ def build(tmp_path):
 
 def test_a_build_without_results_says_why_for_each_source(build):
     found = report.evidence(build, phantom=True)
-    assert len(found) == 4 * len(module.claims())
-    silent = found["verdict"] == module.ABSENT
+    assert len(found) == 4 * len(claims())
+    silent = found["verdict"] == ABSENT
     assert silent.all() and (found["because"].str.len() > 20).all()
     assert (found["label"] == "").all()
     because = found.groupby("source")["because"].unique().map("\n".join)
@@ -39,31 +43,110 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
     keep(stats, build, "09-published-record/stats")
     keep(compare_table1(predictions), build, "09-published-record/table1")
     found = report.evidence(build, phantom=True)
-    spoke = found[found["verdict"] != module.ABSENT]
+    spoke = found[found["verdict"] != ABSENT]
     assert set(spoke["source"]) == {"published"}
     assert set(spoke["label"]) == {"cell-stats", "cell-table1"}
     row = stats.query("backbone == 'resnet3d' and metric == 'kl_f1'").iloc[0]
     said = spoke[spoke["claim"].str.startswith("With ResNet3D, Dual raises")]["because"].iloc[0]
     assert f"KL macro-F1 {row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" in said
     page = report.one_by_one(found)
-    assert page.count("```{list-table}") == len(module.claims())
+    assert page.count("```{list-table}") == len(claims())
     assert "{ref}`Computed here <cell-stats>`" in page
     square = report.glance(found)
-    assert square.count("* - ") == 1 + len(module.claims())
+    assert square.count("* - ") == 1 + len(claims())
+
+
+def kept_effects(build, **columns):
+    effects = pd.DataFrame(
+        {"backbone": "resnet3d", "metric": ["kl_auc", "kl_acc", "kl_f1"], "seeds": 3, "knees": 98,
+         "over": "seeds and knees", "value": 0.2, "low": 0.1, "high": 0.3, "se": 0.04, "df": 9.0,
+         "p_value": 0.001, **columns}
+    )  # fmt: skip
+    keep(effects, build, "08-comparison/effects")
 
 
 def test_runs_speak_for_the_cohort_that_they_were_trained_on(build):
-    effects = pd.DataFrame(
-        {"backbone": "resnet3d", "metric": ["kl_auc", "kl_acc", "kl_f1"], "n_seeds": 1,
-         "value": 0.2, "low": 0.1, "high": 0.3, "p_value": 0.001}
-    )  # fmt: skip
-    keep(effects, build, "08-comparison/effects")
+    kept_effects(build)
     for phantom, own in ((True, "phantom"), (False, "oaizib-cm")):
         found = report.evidence(build, phantom)
-        spoke = found[found["verdict"] != module.ABSENT]
+        spoke = found[found["verdict"] != ABSENT]
         assert set(spoke["source"]) == {own}
-        assert set(spoke["verdict"]) == {module.HOLDS}
-        assert spoke["because"].str.contains("1 seed").all()
+        assert set(spoke["verdict"]) == {HOLDS}
+        assert spoke["because"].str.endswith("On 98 knees, 3 seeds").all()
+        # (2.262 + .883) x .04
+        assert spoke["because"].str.contains("[+0.100, +0.300], q = 0.001, 80% power from 0.126",
+                                             regex=False).all()  # fmt: skip
+
+
+def test_runs_of_one_seed_decide_nothing(build):
+    kept_effects(build, seeds=1, over=ALONE, df=float("inf"), p_value=float("nan"))
+    found = report.evidence(build, phantom=True)
+    spoke = found[found["verdict"] != ABSENT]
+    assert len(spoke) == 2 and set(spoke["verdict"]) == {OPEN}
+    assert spoke["because"].str.endswith("1 seed, and one seed gives no verdict").all()
+
+
+def test_print_refutes_a_claim_on_the_page(build):
+    audit = pd.DataFrame(
+        {"table": "section 4.2", "row": "ResNet3D", "check": ["claim-table", "average"],
+         "claim": ["axis", None], "printed": "strongest 0.748", "implied": "0.802 is larger",
+         "verdict": "inconsistent"}
+    )  # fmt: skip
+    keep(audit, build, "10-printed-tables/audit")
+    found = report.evidence(build, phantom=True)
+    spoke = found[found["verdict"] != ABSENT].set_index("printed")
+    assert spoke["verdict"].tolist() == [FAILS, OPEN]  # axis, saliency
+    assert "ResNet3D: strongest 0.748; 0.802 is larger" in spoke["because"].iloc[0]
+    assert set(spoke["label"]) == {"cell-audit"}
+
+
+def test_the_page_names_each_margin_with_its_reason():
+    said = report.margins_in_words()
+    assert said.count("\n* - ") == 1 + margins()["reason"].nunique()
+    for metric, row in margins().iterrows():
+        assert METRIC_NAMES[metric] in said and f"{row['margin']:g}" in said
+        assert row["reason"] in said
+
+
+def test_references_stand_below_the_scores_of_the_models(build):
+    scores = pd.DataFrame(
+        [
+            ["resnet3d", "dual", 0, 0.9, 0.8, 0.8, 0.7, 0.5, 0.4],
+            ["resnet3d", "dual", 1, 0.8, 0.8, 0.8, 0.7, 0.3, 0.4],
+            [REFERENCE, ALWAYS_OA, 0, 0.5, 0.66, 0.8, None, None, None],
+        ],
+        columns=["backbone", "supervision", "seed", *METRICS],
+    )
+    said = report.scores_in_words(scores)
+    model, reference = said.index("ResNet3D Dual"), said.index("always OA")
+    assert model < reference and "{ref}`computed here <cell-references>`" in said
+    assert "0.85 (seeds 0.80 to 0.90)" in said[model:reference]
+    assert said[reference:].count("–") == 3 and "0.66" in said[reference:]
+    assert report.scores_in_words(None) == "The chapter kept no scores."
+
+
+def test_a_table_has_a_width_for_each_column():
+    table = about.list_table([["a", "b"], ["1", "2"]], [30, 70])
+    assert ":widths: 30 70" in table.splitlines()
+    with pytest.raises(ValueError, match=r"rows of \[2, 3\] cells, 2 widths"):
+        about.list_table([["a", "b"], ["1", "2", "3"]], [30, 70])
+
+
+def test_doubtful_runs_are_named():
+    gaps = pd.DataFrame(
+        {
+            "model": "resnet3d", "supervision": "single_kl", "seed": [0, 1], "training": [0.3, 0.3],
+            "running": [1.3, 0.3], "re-estimated": 0.1, "statistics": "running",
+            "gap": [True, False],
+        }
+    )  # fmt: skip
+    collapsed = gaps[["model", "supervision", "seed"]].assign(
+        head="kl", answer=4, share=[0.8, 0.3], commonest=0.29, collapsed=[True, False]
+    )
+    said = report.doubts_in_words(gaps, collapsed)
+    assert said.count("\n- ") == 2 and "seed 1" not in said
+    assert "- ResNet3D, Single-KL, seed 0 has collapsed: 80% of the test knees" in said
+    assert report.doubts_in_words(None, collapsed) == "The chapter kept no check of its runs."
 
 
 def test_only_what_cannot_be_is_listed_of_the_audit():
@@ -92,7 +175,7 @@ def test_files_are_compared_with_their_released_digests(build, shared):
 def test_a_fetched_cohort_is_named_by_its_revision(build):
     record = {"dataset": "name/of-it", "revision": "abc", "licence": "CC", "files": {}}
     (build / "cohort/oaizib-cm.json").write_text(json.dumps(record))
-    assert "name/of-it, revision `abc`, under CC" in report.cohort_in_words(build, False)
+    assert "name/of-it, revision abc, under CC" in report.cohort_in_words(build, False)
 
 
 def test_every_word_of_the_checklist_is_filled_in():
@@ -101,6 +184,16 @@ def test_every_word_of_the_checklist_is_filled_in():
     for items in groups.values():
         for item in items:
             assert set(item) == {"item", "paper", "book"} and all(item.values())
+
+
+def test_a_template_gets_its_words_and_keeps_its_roles():
+    words = {"n": "3", "profile": "smoke"}
+    assert about.fill("{n} runs ({ref}`sec-a`, {doc}`/b`), {n}", words) == (
+        "3 runs ({ref}`sec-a`, {doc}`/b`), 3"
+    )
+    assert about.fill("`--profile {profile}`", words) == "`--profile smoke`"
+    with pytest.raises(KeyError, match="seeds"):
+        about.fill("{seeds}", words)
 
 
 def test_links_of_the_report_lead_to_cells_of_the_chapters():

@@ -17,7 +17,6 @@ import plotly.express as px
 import plotly.graph_objects as go
 from torch import nn
 
-from oacore.instruments.architecture.attention import TOKEN_PLANES
 from oacore.models.shapes import Shape, shapes
 from oacore.plots.style import COLOURS, OKABE_ITO, style_figure
 
@@ -26,7 +25,9 @@ FONT = 13  # px
 LINE = 17  # px, from one line of words to the next
 INK, GREY = "#1A1A1A", "#8A8A8A"
 _TENSOR, _VECTOR, _CLASS = OKABE_ITO["sky blue"], OKABE_ITO["purple"], OKABE_ITO["vermilion"]
-_PLANE = dict(zip(TOKEN_PLANES, (OKABE_ITO[c] for c in ("blue", "orange", "green")), strict=True))
+_PLANE = {
+    "coronal": OKABE_ITO["blue"], "sagittal": OKABE_ITO["orange"], "axial": OKABE_ITO["green"]
+}  # fmt: skip
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")  # as both residual networks name them
 
 
@@ -91,8 +92,8 @@ def _m3t(encoder: Any, at: dict[str, Shape]) -> go.Figure:
     words = f"<b>one 2D network</b><br><b>for all slices</b><br><br>{_conv(net.conv1)}<br>max-pool"
     text(fig, 364, 78, f"{words}<br>{counts} blocks<br>to {image} pixels,<br>their mean")
     text(fig, 543, 2, "linear, ReLU,<br>linear")
-    for i, (plane, colour) in enumerate(_PLANE.items()):
-        y = 54 + 100 * i
+    for i, plane in enumerate(encoder.planes):
+        y, colour = 54 + 100 * i, _PLANE[plane]
         arrow(fig, 174, 154, 204, y)
         for shift in (12, 6, 0, -6):
             box(fig, plane, 238 + shift, y - shift, 40, 40, colour, 0.25)
@@ -106,7 +107,7 @@ def _m3t(encoder: Any, at: dict[str, Shape]) -> go.Figure:
     _, count, width = at["tokens"]
     arrow(fig, 604, 300, 604, 350)
     text(fig, 592, 306, "in one row; plane and position embeddings are added", anchor="right")
-    _strip(fig, "tokens", size, 370, faded=False)
+    _strip(fig, "tokens", encoder.planes, size, 370, faded=False)
     text(fig, WIDTH / 2, 392, f"<b>{count} tokens × {width}</b>", "tokens")
     first = encoder.transformer[0]
     words = f"<b>{len(encoder.transformer)} transformer layers</b><br>attention among all tokens, "
@@ -116,7 +117,7 @@ def _m3t(encoder: Any, at: dict[str, Shape]) -> go.Figure:
     for x in (120, WIDTH // 2, WIDTH - 120):
         arrow(fig, x, 414, x, 440)
         arrow(fig, x, 496, x, 520)
-    _strip(fig, "transformer", size, 540, faded=True)
+    _strip(fig, "transformer", encoder.planes, size, 540, faded=True)
     arrow(fig, 31, 562, 31, 598)
     box(fig, "norm", 20 + _size(at["norm"])[0] / 2, 616, *_size(at["norm"]), _CLASS)
     text(fig, 80, 599, f"class token: <b>{width} numbers</b>,<br>to the heads", "norm", "left")
@@ -259,12 +260,14 @@ def _row(fig: go.Figure, at: dict[str, Shape], steps: Any, left: int, right: int
         end = x + wide / 2
 
 
-def _strip(fig: go.Figure, name: str, size: int, y: float, faded: bool) -> None:
+def _strip(
+    fig: go.Figure, name: str, planes: Sequence[str], size: int, y: float, faded: bool
+) -> None:
     """M3T's sequence of tokens: class, then S slices and a separator for each plane."""
     single, plane = 22, (WIDTH - 40 - 4 * 22) / 3
     parts: list[tuple[str, float, str]] = [("class", single, _CLASS)]
-    for kind, colour in _PLANE.items():
-        parts += [(f"{size} {kind}", plane, colour), ("sep", single, GREY)]
+    for kind in planes:
+        parts += [(f"{size} {kind}", plane, _PLANE[kind]), ("sep", single, GREY)]
     for i, (words, width, colour) in enumerate(parts):
         x = 20 + sum(part[1] for part in parts[:i]) + width / 2
         box(fig, name, x, y, width, 36, colour, 0.1 if faded and i else 0.4)

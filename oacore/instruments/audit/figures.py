@@ -166,26 +166,28 @@ def verdict_counts(findings: pd.DataFrame) -> go.Figure:
 
 
 def detection(rates: pd.DataFrame) -> go.Figure:
-    """Draw how often each check finds an altered digit.
+    """Draw how often each check finds an altered figure.
 
     Parameters
     ----------
     rates : DataFrame
-        Of :func:`.trial.detection_rates`.
+        Of :func:`.trial.power`; families that the same check reads are put together.
     """
-    require_columns(rates, "last digit", "any digit")
-    rates = rates.sort_values("any digit")
+    require_columns(rates, "check", "altered", "rows", "found")
+    hits = rates.assign(found=rates["found"] * rates["rows"])
+    sums = hits.groupby(["check", "altered"], sort=False)[["found", "rows"]].sum()
+    share = (sums["found"] / sums["rows"]).unstack()
+    share = share.loc[share.mean(axis=1).sort_values().index]
+    colours = ("orange", "blue", "green", "vermilion")
+    symbols = ("diamond", "circle", "square", "x")
     fig = go.Figure()
-    for which, colour, symbol in (
-        ("last digit", OKABE_ITO["orange"], "diamond"),
-        ("any digit", OKABE_ITO["blue"], "circle"),
-    ):
+    for which, colour, symbol in zip(share, colours, symbols, strict=False):
         fig.add_scatter(
-            x=rates[which], y=list(rates.index), mode="markers", name=f"{which} altered",
-            marker={"color": colour, "symbol": symbol, "size": 11},
+            x=share[which], y=list(share.index), mode="markers", name=str(which),
+            marker={"color": OKABE_ITO[colour], "symbol": symbol, "size": 11},
             hovertemplate="%{y}: %{x:.0%}<extra></extra>",
         )  # fmt: skip
-    style_figure(fig, height=150 + 26 * len(rates), xaxis_title="altered tables found")
+    style_figure(fig, height=190 + 26 * len(share), xaxis_title="altered figures found")
     return fig.update_xaxes(tickformat=".0%", range=[-0.03, 1.03])
 
 

@@ -5,14 +5,19 @@ A printed table is a CSV file whose head says what the checks of :mod:`.audit.fi
     # table: Table 1
     # source: arXiv:2605.00718, Table 1
     # knees: 21 12 22 28 15
+    # values: one run
     row,oa_auc,oa_acc,oa_f1
     ResNet3D Single-OA,0.8807,0.7959,0.8507
 
 `knees` are the test knees of KL grade 0 to 4, or the OA-negative and OA-positive ones, or the word
-unknown, which leaves the checks that count knees out. `share` is the part of the volume that a
-region fills, one or several figures. Other lines that begin with # are comments. A figure stands
-in the file with the very digits that are printed, since 0.80 says less than 0.8000; an empty field
-is a figure that is not printed.
+unknown, which leaves the checks that count knees out. `values` says what the figures are: `one
+run`, each computed once, exactly, and on just these knees (no AUC from a few thresholds, say), or
+`means` over folds, runs or resamples, all figures of a row with the same weights. Where the line is
+missing they may be anything, medians too, and next to nothing contradicts them. `share` is the part
+of the volume that a region fills, one or several figures. Other lines that begin with # are
+comments. A figure stands in the file with the very digits that are printed, since 0.80 says less
+than 0.8000; an empty field is a figure that is not printed. A typographic minus is a minus, and
+what a spreadsheet adds (commas behind a head line, quotes round it) is no part of it.
 
 No figure of a table is a number before it is an interval: what is printed as 0.7959 can be anything
 from 0.79585 to 0.79595. The arithmetic is exact (``fractions.Fraction``), so that no check depends
@@ -21,16 +26,17 @@ on how a computer stores decimals.
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 
 from oacore.errors import InputError
+from oacore.tables import plain_minus, read_commented
 
 # The tables that come with the package: the paper's, then those of arXiv:2112.09177.
 CARRIED = (
@@ -93,9 +99,13 @@ for _metric in ("oa_auc", "oa_acc", "oa_f1", "kl_auc", "kl_acc", "kl_f1"):
 #: of the difference in OA accuracy of those two.
 WORDS = ("same_as", "of", "minus", "oa_acc_test")
 TESTS = ("significant", "not significant")
+VALUES = ("one run", "means")
+#: Columns whose figures may pass 1: counts, and errors in grades. All others are shares of
+#: something, or correlations.
+_ABOVE_1 = ("grade_", "total", "oa_negative", "oa_positive")
 
 _HEAD = re.compile(r"#\s*(\w+):\s*(.*)")
-_FIGURE = re.compile(r"-?(\d+(\.\d*)?|\.\d+)")
+FIGURE = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,8 @@ class PrintedTable:
         not say, None if it says that they are unknown.
     share : tuple of str
         Of the volume that the region fills; empty if there is no region.
+    values : {"one run", "means", ""}
+        What the figures are; "" if the head does not say.
     figures : DataFrame of str
         Indexed by row, columns of `NAMES` and `WORDS`; "" for what is not printed.
     """
@@ -152,6 +164,7 @@ class PrintedTable:
     figures: pd.DataFrame = field(repr=False)
     knees: tuple[int, ...] | None = ()
     share: tuple[str, ...] = ()
+    values: str = ""
 
 
 def decimals(printed: str) -> int:
@@ -159,6 +172,7 @@ def decimals(printed: str) -> int:
     return len(printed.partition(".")[2])
 
 
+@lru_cache(4096)
 def rounded(printed: str, units: Fraction = Fraction(1, 2)) -> Interval:
     """Return what a printed figure stands for: half a unit of its last digit to either side.
 
@@ -173,6 +187,19 @@ def rounded(printed: str, units: Fraction = Fraction(1, 2)) -> Interval:
     """
     reach = units / 10 ** decimals(printed)
     return Interval(Fraction(printed) - reach, Fraction(printed) + reach)
+
+
+@lru_cache(4096)
+def loose(printed: str) -> Interval:
+    """Return what a printed figure can stand for by any usual rule.
+
+    A figure that was cut off is up to a whole unit of its last digit too near to 0 (or, if it is
+    negative, too low). One that was rounded twice, to more digits and then to fewer, is off by as
+    much as 0.5 + 0.05 + 0.005 + ... = 5/9 of a unit.
+    """
+    unit, value = Fraction(1, 10 ** decimals(printed)), Fraction(printed)
+    inwards = unit * Fraction(5, 9) if value > 0 else unit
+    return Interval(value - inwards, value + unit)
 
 
 def show(value: Fraction | float, places: int) -> str:
@@ -204,18 +231,14 @@ def read_printed(path: Path | str) -> PrintedTable:
         described above.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable text file: {error}") from error
-    head = _read_head(path, [line for line in lines if line.startswith("#")])
-    rows = list(csv.reader(line for line in lines if line.strip() and not line.startswith("#")))
+    comments, rows = read_commented(path)
+    head = _read_head(path, comments)
     if len(rows) < 2 or rows[0][0] != "row":
         raise InputError(
             f"{path}: below the head there must be a line of column names, the first of them "
             "'row', and at least one row of figures"
         )
-    names = [name.strip() for name in rows[0]]
+    names = rows[0]
     for name in names[1:]:
         if name not in NAMES and name not in WORDS or names.count(name) > 1:
             raise InputError(
@@ -223,12 +246,12 @@ def read_printed(path: Path | str) -> PrintedTable:
                 f"{', '.join((*NAMES, *WORDS))}"
             )
     for number, row in enumerate(rows[1:], start=1):
-        if len(row) != len(names) or not row[0].strip():
+        if len(row) != len(names) or not row[0]:
             raise InputError(
                 f"{path}, row {number} ({row[0]!r}): it has {len(row)} fields under {len(names)} "
                 "columns, or no name; write every field, empty ones too"
             )
-    cells = [[cell.strip() for cell in row] for row in rows[1:]]
+    cells = [[row[0], *map(plain_minus, row[1:])] for row in rows[1:]]
     figures = pd.DataFrame(cells, columns=names, dtype=str).set_index("row")
     if figures.index.has_duplicates:
         twice = figures.index[figures.index.duplicated()][0]
@@ -257,10 +280,11 @@ def _read_head(path: Path, lines: list[str]) -> dict:
         if not (match := _HEAD.fullmatch(line.strip())):
             continue
         key, value = match[1], match[2].strip()
-        if key not in ("table", "source", "knees", "share") or not value or key in head:
+        if key not in ("table", "source", "knees", "values", "share") or not value or key in head:
             raise InputError(
                 f"{path}: {line!r} is unknown, empty or stands there twice; the head knows "
-                "table, source, knees and share (a comment has no word with a colon in front)"
+                "table, source, knees, values and share (a comment has no word with a colon in "
+                "front)"
             )
         head[key] = value
     if missing := [key for key in ("table", "source") if key not in head]:
@@ -270,15 +294,22 @@ def _read_head(path: Path, lines: list[str]) -> dict:
         known["knees"] = None
     elif "knees" in head:
         words = head["knees"].split()
-        if len(words) not in (2, 5) or not all(word.isdigit() and int(word) for word in words):
+        if len(words) not in (2, 5) or not all(word.isdecimal() and int(word) for word in words):
             raise InputError(
                 f"{path}: knees {head['knees']!r} are not whole numbers above 0; give five "
                 "(KL grade 0 to 4), two (OA-negative, OA-positive), or the word unknown"
             )
         known["knees"] = tuple(int(word) for word in words)
+    known["values"] = head.get("values", "")
+    if known["values"] not in ("", *VALUES):
+        raise InputError(
+            f"{path}: values {head['values']!r}: write '# values: one run' for figures that were "
+            "computed once on the knees of the head, '# values: means' for means over folds or "
+            "runs, or leave the line out"
+        )
     shares = tuple(head.get("share", "").split())
     for share in shares:
-        if not _FIGURE.fullmatch(share) or not 0 < Fraction(share) < 1:
+        if not FIGURE.fullmatch(share) or not 0 < Fraction(share) < 1:
             raise InputError(f"{path}: share {share!r} is no part of a volume, between 0 and 1")
     return known | {"share": shares}
 
@@ -290,7 +321,16 @@ def _check_figures(path: Path, figures: pd.DataFrame) -> None:
                 good = column != "oa_acc_test" or cell in ("", *TESTS)
                 cure = f"write {' or '.join(TESTS)}, or leave it empty"
             else:
-                good = cell == "" or _FIGURE.fullmatch(cell) is not None
+                good = cell == "" or FIGURE.fullmatch(cell) is not None
                 cure = "write a decimal number as printed, a percentage as a share, or leave it out"
+                if good and cell and is_percentage(str(column), cell):
+                    good = False
+                    cure = "more than 1, so a percentage: write it as a share, 0.7959 for 79.59"
             if not good:
                 raise InputError(f"{path}, row {row!r}: {column} is {cell!r}: {cure}")
+
+
+def is_percentage(column: str, cell: str) -> bool:
+    """Whether a figure that is a share or a correlation lies above 1, rounding apart."""
+    counted = column.startswith(_ABOVE_1) or column.endswith("_rmse")
+    return not counted and rounded(cell).magnitude().low > 1

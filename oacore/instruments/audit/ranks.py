@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
-from itertools import combinations, permutations
+from itertools import permutations, product
 from math import sqrt
 
 import numpy as np
-from scipy.optimize import linprog
+from scipy.stats import rankdata
 
-from oacore.instruments.audit.counts import CONSISTENT, INCONSISTENT, UNDETERMINED, Finding
-from oacore.instruments.audit.printed import Interval, decimals, rounded, show
+from oacore.instruments.audit.printed import Interval, decimals, loose, rounded, show
+from oacore.instruments.audit.verdicts import (
+    CONSISTENT,
+    CUT_OFF,
+    INCONSISTENT,
+    NO_CORRELATION,
+    UNDETERMINED,
+    Finding,
+    Read,
+    outside,
+)
 
 
 def implied_auroc(rho: float, positive: int, negative: int) -> float:
@@ -58,39 +67,47 @@ def rho_auroc(rho: str, auroc: str, positive: int, negative: int) -> Finding:
     - undetermined if one does once each figure may be off by a whole unit of its last digit, as a
       truncated or twice rounded figure is, or one of two that were computed in two passes with
       another rounding error, so that a knee or two change places;
-    - inconsistent otherwise.
-
-    With 3 decimals and 65 and 33 knees an altered last digit of either figure is found in 71% of
-    300 simulated tables, any altered decimal in 88%.
+    - undetermined if the AUROC lies below the implied one: ties would explain that;
+    - inconsistent if it lies above: then no one set of scores, tied or not, has both.
     """
     # Squares keep the arithmetic exact: (AUROC - 1/2)^2 = rho^2 (n^2 - 1) / (12 n1 n0).
     pairs, n = positive * negative, positive + negative
     factor = Fraction(n**2 - 1, 12 * pairs)
     half = Interval(Fraction(1, 2), Fraction(1, 2))
+    unit = Fraction(1)
 
-    def meet(units: Fraction) -> bool:
-        from_rho = rounded(rho, units).magnitude()
-        from_auroc = (rounded(auroc, units) - half).magnitude()
-        return (
-            from_rho.low**2 * factor <= from_auroc.high**2
-            and from_auroc.low**2 <= from_rho.high**2 * factor
-        )
+    def squares(units: Fraction) -> tuple[Interval, Interval]:
+        """Squared distances from 1/2, of the AUROC that rho implies and of the printed one."""
+        sizes = rounded(rho, units).magnitude(), (rounded(auroc, units) - half).magnitude()
+        of_rho, of_auroc = (Interval(size.low**2, size.high**2) for size in sizes)
+        return of_rho.scaled(factor), of_auroc
 
     places = decimals(auroc) + 1
     size = rounded(rho).magnitude()
+    if size.low > 1:
+        return outside(rho, NO_CORRELATION)
     ends = [implied_auroc(float(end), positive, negative) for end in (size.low, size.high)]
-    away = (rounded(auroc) - half).magnitude()
-    gap = max(ends[0] - 0.5 - float(away.high), float(away.low) - (ends[1] - 0.5))
-    implied = f"AUROC {ends[0]:.{places}f} to {ends[1]:.{places}f}, or one minus that"
     if ends[0] > 1:
         largest = 0.5 / (implied_auroc(1, positive, negative) - 0.5)
-        return Finding(f"|rho| cannot pass {largest:.{places}f}", INCONSISTENT)
-    if meet(Fraction(1, 2)):
+        implied = f"no untied score has |rho| above {largest:.{places}f}"
+    else:
+        implied = f"AUROC {ends[0]:.{places}f} to {ends[1]:.{places}f}, or one minus that"
+    from_rho, from_auroc = squares(unit / 2)
+    if from_rho.gap(from_auroc) <= 0:
         return Finding(implied, CONSISTENT)
+    away = (rounded(auroc) - half).magnitude()
+    gap = max(ends[0] - 0.5 - float(away.high), float(away.low) - (ends[1] - 0.5))
     implied += f"; off by {gap * pairs:.1f} of {pairs} knee pairs"
-    if meet(Fraction(1)):
+    from_rho, from_auroc = squares(unit)
+    if from_rho.gap(from_auroc) <= 0:
         return Finding(f"{implied}: less than one unit of the last digits", UNDETERMINED)
-    return Finding(implied, INCONSISTENT)
+    if from_auroc.high < from_rho.low:
+        return Finding(f"{implied}, below: ties in the score would explain it", UNDETERMINED)
+    return Finding(
+        f"{implied}, above: not one score on these knees, tied or not (an AUROC of another score, "
+        "on other knees, or a mean over folds would do)",
+        INCONSISTENT,
+    )
 
 
 @cache
@@ -107,85 +124,124 @@ def attainable_rhos(n: int) -> tuple[Fraction, ...]:
     return tuple(sorted(rhos))
 
 
-def distance_rho(printed: str, n: int = 4) -> Finding:
-    """Check whether n different distances can have a printed rank correlation: `distance-rho`.
+@cache
+def tied_rhos(n: int) -> tuple[float, ...]:
+    """All values of Spearman's rho between 1 to n in order and n numbers, equal ones among them."""
+    found = set()
+    for ranks in {tuple(rankdata(numbers)) for numbers in product(range(n), repeat=n)}:
+        if len(set(ranks)) > 1:
+            found.add(round(float(np.corrcoef(range(n), ranks)[0, 1]), 12))
+    return tuple(sorted(found))
 
-    Five grades have four distances between neighbours. An altered last digit of a figure with 3
-    decimals is always found, any altered decimal in 85% of simulated cases.
+
+def distance_rho(printed: str, n: int = 4) -> Finding:
+    """Check whether n distances can have a printed rank correlation: `distance-rho`.
+
+    Five grades have four distances between neighbours. Different ones give few values; two equal
+    distances give others, which leaves the check undetermined.
     """
-    values = rounded(printed)
-    found = [rho for rho in attainable_rhos(n) if values.low <= rho <= values.high]
-    if found:
-        places = decimals(printed)
-        number = len(attainable_rhos(n))
-        return Finding(
-            f"{', '.join(show(rho, places) for rho in found)}, of {number} values over {n} "
-            "distances",
-            CONSISTENT,
-        )
+    places, number = decimals(printed), len(attainable_rhos(n))
+    for read, tail in ((rounded, ""), (loose, f"; {CUT_OFF}")):
+        values = read(printed)
+        found = [rho for rho in attainable_rhos(n) if values.low <= rho <= values.high]
+        if found:
+            said = ", ".join(show(rho, places) for rho in found)
+            verdict = UNDETERMINED if tail else CONSISTENT
+            return Finding(f"{said}, of {number} values over {n} distances{tail}", verdict)
+    tied = [rho for rho in tied_rhos(n) if values.low <= rho <= values.high]
+    if tied:
+        said = ", ".join(show(rho, places) for rho in tied)
+        return Finding(f"{said} if some distances are equal", UNDETERMINED)
+    if rounded(printed).magnitude().low > 1:
+        return outside(printed, NO_CORRELATION)
     said = ", ".join(f"{float(rho):.3g}" for rho in attainable_rhos(n))
-    return Finding(f"only {said}", INCONSISTENT)
+    return Finding(f"only {said}, or with equal distances some others", INCONSISTENT)
 
 
 def rho_kl_range(rho_oa: Interval, knees: Sequence[int]) -> tuple[float, float] | None:
-    """Least and greatest rho(PC1,KL) for a given rho(PC1,OA).
+    """Least and greatest rho(PC1,KL) of an untied score for a given rho(PC1,OA).
 
     Both follow from five numbers, the rank sums R_g of the grades: a covariance with mid-ranks is
     sum R_g m_g / n minus the product of the means, and m_g, the mid-rank of grade g, is fixed by
     the counts (and likewise for OA). The rank sums of an untied score are bounded from below, in
-    every set of grades with k knees together, by 1 + 2 + ... + k, and add up to 1 + ... + n; all
-    whole numbers within these bounds occur (Rado 1952, doi:10.1112/jlms/s1-27.1.1). Dropping
-    "whole" leaves a linear programme whose range is a little too wide, never too narrow.
+    every set of grades with k knees together, by 1 + 2 + ... + k, and add up to 1 + ... + n (Rado
+    1952, doi:10.1112/jlms/s1-27.1.1). The corners of what these bounds leave are the scores that
+    put the grades one after the other, in 120 orders. So the two correlations lie in the polygon
+    that those orders span, which is a little too wide, as rank sums are whole, never too narrow.
 
     Returns
     -------
     (float, float) or None
         None if no order of the knees has that rho(PC1,OA).
     """
-    sizes = np.asarray(knees, dtype=float)
-    n = sizes.sum()
-    of_kl = np.cumsum(sizes) - (sizes - 1) / 2  # mid-ranks
-    low, high = sizes[:2].sum(), sizes[2:].sum()
-    of_oa = np.repeat([(low + 1) / 2, low + (high + 1) / 2], [2, 3])
-    mean, spread = (n + 1) / 2, sqrt((n**2 - 1) / 12)
+    kl, oa = _corners(tuple(knees)).T
+    slack = 1e-9  # of floating point, in favour of what is printed
+    low, high = float(rho_oa.low) - slack, float(rho_oa.high) + slack
+    found = [kl[(low <= oa) & (oa <= high)]]
+    for end in (low, high):
+        before, after = np.nonzero(oa < end)[0], np.nonzero(oa > end)[0]
+        i, j = np.repeat(before, len(after)), np.tile(after, len(before))
+        found.append(kl[i] + (kl[j] - kl[i]) * (end - oa[i]) / (oa[j] - oa[i]))
+    values = np.concatenate(found)
+    return (float(values.min()), float(values.max())) if len(values) else None
 
-    def rho(mid: np.ndarray) -> tuple[np.ndarray, float]:
-        """Coefficients of the rank sums and constant of Spearman's rho."""
-        scale = n * spread * sqrt((sizes * (mid - mean) ** 2).sum() / n)
-        return mid / scale, n * mean**2 / scale
 
-    (kl, kl_zero), (oa, oa_zero) = rho(of_kl), rho(of_oa)
-    subsets = [set(s) for k in range(1, 5) for s in combinations(range(5), k)]
-    inside = np.array([[grade in s for grade in range(5)] for s in subsets], dtype=float)
-    least = inside @ sizes * (inside @ sizes + 1) / 2
-    slack = 1e-7  # of floating point, in favour of what is printed
-    bounds = {
-        "A_ub": np.vstack([-inside, oa, -oa]),
-        "b_ub": np.concatenate(
-            [-least, [float(rho_oa.high) + oa_zero + slack, -float(rho_oa.low) - oa_zero + slack]]
-        ),
-        "A_eq": np.ones((1, 5)),
-        "b_eq": [n * (n + 1) / 2],
-        "bounds": (None, None),
-    }
-    ends = [linprog(sign * kl, **bounds) for sign in (1, -1)]
-    if not all(end.success for end in ends):
-        return None
-    return ends[0].fun - kl_zero, -ends[1].fun - kl_zero
+@cache
+def _corners(knees: tuple[int, ...]) -> np.ndarray:
+    """Both correlations, of KL and of OA, for all orders of the grades: 120 x 2."""
+    kl = np.repeat(np.arange(5), knees)
+    labels = rankdata(kl), rankdata(kl >= 2)
+    found = []
+    for order in permutations(range(5)):
+        ranks = np.empty(len(kl))
+        ranks[np.concatenate([np.nonzero(kl == grade)[0] for grade in order])] = np.arange(len(kl))
+        found.append([np.corrcoef(ranks, label)[0, 1] for label in labels])
+    return np.array(found)
+
+
+def tied_rho_kl_range(rho_oa: Interval, knees: Sequence[int]) -> tuple[float, float]:
+    """Least and greatest rho(PC1,KL) of any score, tied or not, for a given rho(PC1,OA).
+
+    The matrix of the three correlations, with r between KL and OA themselves, has no negative
+    eigenvalue: rho(PC1,KL) lies within sqrt((1 - r^2) (1 - rho(PC1,OA)^2)) of r rho(PC1,OA).
+    """
+    kl = np.repeat(np.arange(5), knees)
+    r = float(np.corrcoef(rankdata(kl), rankdata(kl >= 2))[0, 1])
+    low, high = max(-1.0, float(rho_oa.low)), min(1.0, float(rho_oa.high))
+
+    def end(sign: int) -> float:
+        oa = min(max(sign * r, low), high)  # the ellipse is widest at rho(PC1,OA) = r
+        return r * oa + sign * sqrt(max(0.0, (1 - r**2) * (1 - oa**2)))
+
+    return end(-1), end(1)
 
 
 def rho_joint(rho_kl: str, rho_oa: str, knees: Sequence[int]) -> Finding:
     """Check the correlations with KL and with OA against each other: `rho-joint`.
 
     OA is KL cut in two, so a score that follows KL follows OA as well. The range of rho(PC1,KL)
-    that rho(PC1,OA) leaves open is wide: an altered decimal is found in 12% of simulated
-    tables, a last one hardly ever.
+    that rho(PC1,OA) leaves open is wide, and wider still where scores are tied: what only a tied
+    score can have is undetermined.
     """
+    places, slack = decimals(rho_kl) + 1, 1e-9
+
+    def meets(found: tuple[float, float] | None, read: Read) -> bool:
+        values = read(rho_kl)
+        return bool(found and found[0] - slack <= values.high and values.low <= found[1] + slack)
+
     found = rho_kl_range(rounded(rho_oa), knees)
-    if found is None:
-        return Finding("no order of the knees has this rho(PC1,OA)", INCONSISTENT)
-    places = decimals(rho_kl) + 1
-    implied = f"rho(PC1,KL) {found[0]:.{places}f} to {found[1]:.{places}f}"
-    values = rounded(rho_kl)
-    possible = found[0] - 1e-7 <= values.high and values.low <= found[1] + 1e-7
-    return Finding(implied, CONSISTENT if possible else INCONSISTENT)
+    implied = "no order of the knees has this rho(PC1,OA)"
+    if found:
+        implied = f"rho(PC1,KL) {found[0]:.{places}f} to {found[1]:.{places}f}"
+    if meets(found, rounded):
+        return Finding(implied, CONSISTENT)
+    if meets(rho_kl_range(loose(rho_oa), knees), loose):
+        return Finding(f"{implied}; {CUT_OFF}", UNDETERMINED)
+    for rho in (rho_oa, rho_kl):
+        if rounded(rho).magnitude().low > 1:
+            return outside(rho, NO_CORRELATION)
+    tied = tied_rho_kl_range(loose(rho_oa), knees)
+    if meets(tied, loose):
+        return Finding(f"{implied}, of an untied score: ties would explain it", UNDETERMINED)
+    ends = " to ".join(f"{end:.{places}f}" for end in tied)
+    return Finding(f"{implied}; with ties {ends}", INCONSISTENT)

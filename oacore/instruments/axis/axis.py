@@ -33,14 +33,21 @@ from sklearn.preprocessing import StandardScaler
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, oa_from_kl
 from oacore.instruments.axis.ranks import spearman
+from oacore.instruments.axis.spread import (
+    DISTANCES,
+    by_name,
+    centroid_distances,
+    less_mean,
+    variance,
+)
 from oacore.metrics.predictions import MODEL
 from oacore.metrics.resampling import draw_cases, estimates
 from oacore.metrics.scores import auc
 from oacore.names import in_order
+from oacore.training.records import finished, run_features
 
 #: The protocols, and the split on which each fits the axis.
 PROTOCOLS = {"train-fit": "train", "as printed": "test"}
-DISTANCES = tuple(f"d_{k}{k + 1}" for k in range(N_GRADES - 1))
 MEASURES = ("evr_pc1", "rho_kl", "rho_oa", "oa_auc", *DISTANCES, "rho_d_adj")
 
 
@@ -86,9 +93,11 @@ def severity_geometry(
     Returns
     -------
     DataFrame
-        `measure`, `value`, `low`, `high`, a row for each of `MEASURES`
-        (:func:`geometry_values`). Under "train-fit" also `evr_pc1_fit`, the share of the training
-        knees' variance, as PCA reports it: no test knee is in it, and it has no interval (NaN).
+        `measure`, `value`, `low`, `high`, `n_undefined`, a row for each of `MEASURES`
+        (:func:`geometry_values`). Under "train-fit" also two of the training knees, on which the
+        axis and the probe were fitted: `evr_pc1_fit`, the share of their variance, as PCA reports
+        it, and `oa_auc_fit`, the probe's AUROC. No test knee is in them, and they have no interval
+        (NaN). A paper that fits and judges on the same knees prints these two.
 
     Notes
     -----
@@ -103,6 +112,7 @@ def severity_geometry(
     values = geometry_values(features, kl, test, counts, protocol)
     if protocol == "train-fit":
         values["evr_pc1_fit"] = np.array([axis.share])
+        values["oa_auc_fit"] = np.array([_fitted_auc(axis, kl, test)])
     return estimates(values)
 
 
@@ -211,25 +221,6 @@ def pc_scores(
     return fit_axis(features, kl, test, protocol, n_components=2).scores
 
 
-def class_centroids(counts: np.ndarray, points: np.ndarray, kl: np.ndarray) -> np.ndarray:
-    """Mean point of each grade's knees in each resample.
-
-    Parameters
-    ----------
-    counts : (B, m) array
-    points : (m, n_features) array
-    kl : (m,) int array
-
-    Returns
-    -------
-    (B, 5, n_features) array
-        NaN where a resample lacks the grade.
-    """
-    weight = counts[:, None, :] * (kl == np.arange(N_GRADES)[:, None])  # (B, 5, m)
-    size = weight.sum(axis=2, keepdims=True)
-    return (weight @ points) / np.where(size > 0, size, np.nan)
-
-
 def severity_axis(
     features: np.ndarray, kl: npt.ArrayLike, test: npt.ArrayLike, fit: str
 ) -> dict[str, float]:
@@ -302,15 +293,13 @@ def read_features(
     own : DataFrame
         The n rows of `cases` in the order of `features`, indexed by case_id.
     """
-    by_case = cases.set_index("case_id")
-    paths = sorted(Path(runs).glob("*/*/seed*/features.npz"))
-    found = pd.DataFrame([path.parts[-4:-1] for path in paths], columns=MODEL)
+    paths = finished(runs)
+    found = pd.DataFrame([path.parts[-3:] for path in paths], columns=MODEL)
     found["path"] = [str(path) for path in paths]
     found["seed"] = found["seed"].str.removeprefix("seed").astype(int)
     for row in in_order(found.sort_values("seed")).to_dict("records"):
-        with np.load(row.pop("path")) as file:
-            features, own = file["features"], by_case.loc[file["case_id"]]
-        yield {str(name): value for name, value in row.items()}, features, own
+        features, own = run_features(row.pop("path"), cases)
+        yield {str(name): value for name, value in row.items()}, features["features"], own
 
 
 def _judge(
@@ -321,17 +310,13 @@ def _judge(
     points (m, d), pc1 and kl (m,), counts (B, m); slope: the sign of the probe's.
     """
     oa = oa_from_kl(kl) == 1
-    total, along = _variance(counts, points), _variance(counts, pc1[:, None])
-    centroids = class_centroids(counts, points, kl)  # (B, 5, d)
-    apart = np.linalg.norm(np.diff(centroids, axis=1), axis=2)  # (B, 4)
-    rho = spearman(np.ones_like(apart), apart, np.arange(N_GRADES - 1))
+    total, along = variance(counts, points), variance(counts, pc1[:, None])
     return {
         "evr_pc1": along / np.where(total > 0, total, np.nan),
         "rho_kl": spearman(counts, pc1, kl),
         "rho_oa": spearman(counts, pc1, oa),
         "oa_auc": np.where(along > 0, auc(counts, oa, slope * pc1), np.nan),
-        **dict(zip(DISTANCES, apart.T, strict=True)),
-        "rho_d_adj": np.where(np.isnan(apart).any(axis=1), np.nan, rho),
+        **by_name(centroid_distances(counts, points, kl)),
     }
 
 
@@ -342,9 +327,7 @@ def _own_axis(inner: np.ndarray, test: np.ndarray, weights: np.ndarray) -> np.nd
     fast for 512 features as for 32. The scores miss their mean only, which no measure needs.
     """
     share = weights / weights.sum()
-    centred = inner[test] - share @ inner[test]
-    centred -= (centred @ share)[:, None]  # inner products of knees less their mean
-    root = np.sqrt(weights)
+    centred, root = less_mean(inner[test], share), np.sqrt(weights)
     last = len(share) - 1
     value, vector = eigh(root[:, None] * centred * root, subset_by_index=[last, last])
     if value[0] <= 0:
@@ -366,11 +349,14 @@ def _slope(pc1: np.ndarray, kl: np.ndarray) -> float:
     return float(np.sign(((pc1 - pc1.mean()) * (oa - oa.mean())).sum()))
 
 
-def _variance(counts: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Total variance of m points in B resamples."""
-    share = counts / counts.sum(axis=1, keepdims=True)
-    centred = points - points.mean(axis=0)  # so that the difference below is of small numbers
-    return share @ (centred**2).sum(axis=1) - ((share @ centred) ** 2).sum(axis=1)
+def _fitted_auc(axis: Axis, kl: npt.ArrayLike, test: npt.ArrayLike) -> float:
+    """AUROC of the probe on the training knees, on which it is fitted."""
+    train = ~np.asarray(test, dtype=bool)
+    pc1, grade = axis.scores[train, 0], np.asarray(kl, dtype=int)[train]
+    if np.isnan(axis.share):
+        return np.nan
+    score = _slope(pc1, grade) * pc1
+    return float(auc(np.ones((1, len(grade))), oa_from_kl(grade) == 1, score).item())
 
 
 def _checked(

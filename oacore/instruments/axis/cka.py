@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
 from oacore.names import in_order
+
+MOST = 5000  # relabelings
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray, debiased: bool = True) -> float:
@@ -88,9 +90,81 @@ def cka_pairs(models: Sequence[tuple[Mapping[str, str | int], np.ndarray]]) -> p
     return in_order(by_kind, "backbone")
 
 
+def supervision_test(
+    models: Sequence[tuple[Mapping[str, str | int], np.ndarray]], *, seed: int
+) -> pd.DataFrame:
+    """Whether two seeds are more alike under one supervision than under two, by permutation.
+
+    If the supervision did nothing, the models of one seed, which share their first weights and the
+    order of the knees, could bear each other's labels. So the labels are dealt out anew within each
+    seed but the first, in all ways, or in 5,000 random ones where there are more.
+
+    Parameters
+    ----------
+    models : sequence of (run, features)
+        As for :func:`cka_pairs`.
+    seed : int
+        Of the random relabelings.
+
+    Returns
+    -------
+    DataFrame
+        A row a backbone: `seeds` that have all its supervisions; `value`, the mean CKA of pairs
+        that differ in the seed alone less that of pairs that differ in both; `p_value`, the share
+        of relabelings in which it is as large or larger; `ways`, how many relabelings there are,
+        so that no p-value lies below 1 / `ways`. NaN with one seed.
+    """
+    rows = []
+    for backbone in dict.fromkeys(str(run["backbone"]) for run, _ in models):
+        own = {(run["seed"], run["supervision"]): x for run, x in models
+               if run["backbone"] == backbone}  # fmt: skip
+        labels = list(dict.fromkeys(label for _, label in own))
+        seeds = [s for s in dict.fromkeys(s for s, _ in own) if all((s, k) in own for k in labels)]
+        row = {"backbone": backbone, "seeds": len(seeds), "value": np.nan, "p_value": np.nan}
+        if len(seeds) < 2 or len(labels) < 2:
+            rows.append({**row, "ways": 1})
+            continue
+        # Of each two seeds, alike[k, l]: label k under the one with label l under the other.
+        alike = {
+            (i, j): np.array([[linear_cka(own[seeds[i], k], own[seeds[j], m]) for m in labels]
+                              for k in labels])
+            for i, j in combinations(range(len(seeds)), 2)
+        }  # fmt: skip
+        values = [_same_less_other(alike, dealt) for dealt in _relabelings(labels, seeds, seed)]
+        large = np.array(values) >= values[0] - 1e-12  # the first is as the labels are
+        found = {"value": values[0], "p_value": large.mean() if np.isfinite(values[0]) else np.nan}
+        rows.append({**row, **found, "ways": len(values)})
+    return in_order(pd.DataFrame(rows), "backbone")
+
+
+def _relabelings(labels: Sequence[object], seeds: Sequence[object], seed: int) -> list[np.ndarray]:
+    """Arrays (seeds, labels) of which model bears each label; as they are first."""
+    orders = [np.array(order) for order in permutations(range(len(labels)))]
+    if len(orders) ** (len(seeds) - 1) <= MOST:
+        return [np.array([orders[0], *rest]) for rest in product(orders, repeat=len(seeds) - 1)]
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(orders), (MOST, len(seeds)))
+    drawn[0] = 0
+    return [np.array([orders[i] for i in row]) for row in drawn]
+
+
+def _same_less_other(alike: Mapping[tuple[int, int], np.ndarray], dealt: np.ndarray) -> float:
+    """Mean CKA of two seeds' models of one label less that of two labels."""
+    mean = np.mean([matrix[np.ix_(dealt[i], dealt[j])] for (i, j), matrix in alike.items()], axis=0)
+    n = len(mean)
+    same = np.trace(mean) / n
+    return float(same - (mean.sum() - np.trace(mean)) / (n * (n - 1)))
+
+
 def _inner(values: np.ndarray) -> np.ndarray:
-    """Inner products of the knees, (n, n), less the mean knee."""
+    """Inner products of the knees, (n, n), less the mean knee; all 0 where no feature varies.
+
+    A constant less its mean is not always 0, for a mean is rounded; less the first knee it is.
+    CKA does not depend on the scale, which is taken out so that no square overflows or vanishes.
+    """
     x = np.asarray(values, dtype=np.float64)
+    x = x - x[0]
+    x = x / (np.abs(x).max() or 1.0)
     x = x - x.mean(axis=0)
     return x @ x.T
 

@@ -1,7 +1,7 @@
 """Dual against single supervision in the geometry of their features, over knees and seeds.
 
-The intervals are those of :mod:`.metrics.resampling`, for the measures of :mod:`.axis.axis`: seeds
-and test knees are drawn apart, and every model is judged on the same knees.
+The intervals are those of :mod:`.metrics.crossed`, for the measures of :mod:`.axis.axis`: every
+model is judged on the same resamples of the test knees.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import pandas as pd
 
 from oacore.errors import InputError
 from oacore.instruments.axis.axis import geometry_values
-from oacore.metrics.resampling import crossed_difference, draw_cases, draw_seeds
+from oacore.metrics.crossed import crossed_difference
+from oacore.metrics.resampling import draw_cases
 from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
 
 #: A finished run, its features, and its knees, as :func:`.axis.read_features` gives them.
@@ -37,9 +38,9 @@ def compare_axes(
     -------
     DataFrame
         A row for each backbone, `reference` ("single_oa", "single_kl") and `measure` of
-        :func:`.axis.geometry_values`: the columns of :func:`.resampling.crossed_difference`,
-        `value_other` being Dual's. Backbones and supervisions in the paper's order; a pair
-        without a common seed is left out.
+        :func:`.axis.geometry_values`: the columns of :func:`.crossed.crossed_difference`,
+        `value_other` being Dual's, and `knees`. Backbones and supervisions in the paper's order; a
+        pair without a common seed is left out.
 
     Raises
     ------
@@ -59,8 +60,7 @@ def compare_axes(
         if not (own.index.equals(other.index) and own["kl"].equals(other["kl"])):
             raise InputError(f"compare_axes: {_name(run)} is of other knees; give runs of one set")
     kl, test = own["kl"].to_numpy(int), (own["split"] == "test").to_numpy()
-    rng = np.random.default_rng(seed)
-    counts = draw_cases(int(test.sum()), n_resamples, rng)
+    counts = draw_cases(int(test.sum()), n_resamples, seed)
     values = {
         (run["backbone"], run["supervision"], run["seed"]): geometry_values(
             features, kl, test, counts, protocol
@@ -76,7 +76,6 @@ def compare_axes(
             )
             if not seeds:
                 continue
-            drawn = draw_seeds(len(seeds), n_resamples, rng)  # (1 + B, S)
             for measure in values[backbone, "dual", seeds[0]]:
                 first, second = (
                     np.stack([values[backbone, k, s][measure] for s in seeds])
@@ -87,7 +86,8 @@ def compare_axes(
                         "backbone": backbone,
                         "reference": reference,
                         "measure": measure,
-                        **crossed_difference(first, second, drawn),
+                        **crossed_difference(first, second),
+                        "knees": int(test.sum()),
                     }
                 )
     if not rows:

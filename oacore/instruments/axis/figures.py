@@ -12,7 +12,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from oacore.errors import InputError
-from oacore.instruments.axis.axis import DISTANCES
+from oacore.instruments.axis.spread import DISTANCES
 from oacore.names import ANSWER_NAMES, BACKBONE_NAMES, NAMES, in_order, ordered
 from oacore.plots.intervals import interval_panels
 from oacore.plots.style import OKABE_ITO, require_columns, style_figure
@@ -24,6 +24,11 @@ AXIS_NAMES = {
     "oa_auc": "AUROC of OA",
     "evr_pc1": "share of PC1",
     "rho_d_adj": "rho(k, d)",
+}
+#: Of the training knees, on which the axis and the probe were fitted: for the table alone.
+FITTED_NAMES = {
+    "evr_pc1_fit": "share of PC1, training knees",
+    "oa_auc_fit": "AUROC of OA, training knees",
 }
 STRUCTURE_NAMES = {
     "triplets": "triplets",

@@ -1,7 +1,7 @@
 """Where the paper's text and its released code differ, and what each difference changes.
 
-The list is ``data/deviations.yml``; the functions here measure. A difference that a model can be
-trained with is a variant of a profile, which changes one setting of a backbone.
+The list is ``deviations.yml``; the functions here measure. A difference that a model can be
+trained with is a variant of a profile, which changes one setting of a backbone, or its schedule.
 """
 
 from __future__ import annotations
@@ -137,18 +137,17 @@ def variant_effects(
     Returns
     -------
     DataFrame
-        Six rows for each variant (and seed): variant, reference, changes, knees, and the columns
+        Six rows for each variant (and seed): variant, reference, changes, and the columns
         of :func:`.seeds.compare_by_seed` or :func:`.seeds.seed_and_knee_interval`;
         no row where the profile has no variant.
     """
     dual = predictions[predictions["supervision"] == "dual"]
     compare = seed_and_knee_interval if over_seeds else compare_by_seed
-    tables = [pd.DataFrame(columns=["variant", "reference", "changes", "knees", "seed"])]
+    tables = [pd.DataFrame(columns=["variant", "reference", "changes", "metric", "knees", "seed"])]
     for variant in profile.variants:
         reference, changes = reference_of(profile, variant)
         models = [dual[dual["model"] == name] for name in (reference, variant)]
         table = compare(*models, n_resamples=n_resamples, seed=seed)
-        table.insert(0, "knees", models[0]["case_id"].nunique())
         table.insert(0, "changes", ", ".join(changes))
         table.insert(0, "reference", reference)
         table.insert(0, "variant", variant)
@@ -175,8 +174,8 @@ def in_words(effects: pd.DataFrame, setting: str) -> str:
         parts = [f"{name} {said[key]}" for key, name in names.items()]
         beyond = int(((rows["low"] > 0) | (rows["high"] < 0)).sum())
         first = rows.iloc[0]
-        seeds = f"{first['n_seeds']} seeds"
-        if first["n_seeds"] == 1:
+        seeds = f"{first['seeds']} seeds"
+        if first["seeds"] == 1:
             seeds = "1 seed, so without the spread between seeds"
         also = "" if first["changes"] == setting else f" (with {first['changes']})"
         found = f"{beyond or 'none'} of {len(rows)} differences distinguishable from zero"
@@ -279,23 +278,49 @@ def axes_in_words(axes: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def grids_in_words(knees: pd.DataFrame, rescaled: float, grid: tuple[int, ...]) -> dict[str, str]:
+def start_in_words(shares: Mapping[str, float], knees: int) -> str:
+    """Say what share of M3T's untrained class token differs between knees, by variant."""
+    described, released = (shares[name] for name in ("as described", "as released"))
+    return (
+        f"Of the untrained class token's length {released:.1g} differs from knee to knee as "
+        f"released, {described:.1g} as described ({knees} knees). Once trained, the two are "
+        "compared as M3T, the network."
+    )
+
+
+def input_in_words(noise: pd.DataFrame) -> str:
+    """Say what reaches M3T of white noise in one step or two.
+
+    Parameters
+    ----------
+    noise : DataFrame
+        A voxel a row; columns "one step" and "two steps".
+    """
+    kept = noise.std()
+    r = noise["one step"].corr(noise["two steps"])
+    return (
+        f"White noise keeps {kept['one step']:.2f} of its standard deviation in one step, "
+        f"{kept['two steps']:.2f} in two, and the two volumes correlate by {r:.2f}: one step from "
+        "384 to 128 voxels reads every third and none of those between."
+    )
+
+
+def grids_in_words(knees: pd.DataFrame, grid: tuple[int, ...]) -> dict[str, str]:
     """Say what a second z-score and another resampling change.
 
     Parameters
     ----------
     knees : DataFrame
-        A row a knee: the largest change by a second z-score on one grid, two standard
-        deviations, and the difference of the two resamplings (root mean square).
-    rescaled : float
-        The largest change of a voxel by a z-score after resampling.
+        A row a knee: the largest change by a second z-score, "same grid" and "after resampling",
+        and "area - trilinear", their difference (root mean square).
     grid : tuple of int
     """
+    most = knees.max().to_dict()
     return {
-        "z_score": f"On one grid nothing ({knees.iloc[:, 0].max():.0e}); after resampling a voxel "
-        f"changes by up to {rescaled:.2f} standard deviations.",
-        "resample": f"Volumes differ by {knees.iloc[:, 3].mean():.2f} standard deviations (root "
-        f"mean square, {len(knees)} knees) on a grid of {' x '.join(map(str, grid))}.",
+        "z_score": f"On one grid nothing ({most['same grid']:.0e}); after resampling a voxel "
+        f"changes by up to {most['after resampling']:.2f} standard deviations.",
+        "resample": f"Volumes differ by {knees['area - trilinear'].mean():.2f} standard deviations "
+        f"(root mean square, {len(knees)} knees) on a grid of {' x '.join(map(str, grid))}.",
     }
 
 
@@ -346,6 +371,21 @@ def epochs_in_words(late: pd.DataFrame) -> str:
         "In the second half of this build's epochs Dual's training loss still changed by "
         f"{', '.join(changes)} nats; 50 against 100 epochs are not trained here."
     )
+
+
+def statistics_in_words(moved: pd.DataFrame) -> str:
+    """Say how far re-estimated statistics of batch normalisation move scores.
+
+    Parameters
+    ----------
+    moved : DataFrame
+        A row a run, a column a metric: score with statistics re-estimated minus with running ones.
+    """
+    parts = (
+        f"{METRIC_NAMES[name]} by {moved[name].min():+.3f} to {moved[name].max():+.3f}"
+        for name in ("oa_acc", "kl_acc")
+    )
+    return f"Re-estimated for running ones, in {len(moved)} runs: {', '.join(parts)}."
 
 
 def left_out_in_words(shares: pd.Series) -> str:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.plots.page import Html
+from oacore.results import beside_page
 
 MM = 1 / 25.4  # inches
 WIDTH = 180  # mm: both columns of a journal's page
@@ -147,6 +148,26 @@ def page_figure(svg: str | Path, address: str, alt: str) -> Html:
         "</figure>",
         alt,
     )
+
+
+def publish_figure(fig: Figure, build: str | Path, name: str, alt: str, note: str = "") -> Html:
+    """Write a figure's files beside the chapter's page, and show it with links to them.
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure
+    build : path-like
+        Folder of the build.
+    name : str
+        Chapter and figure, "15-tables-and-figures/fig1".
+    alt : str
+        What the figure shows.
+    note : str
+        What kind of evidence it is; the files say so too, the page says it elsewhere.
+    """
+    path, address = beside_page(build, name)
+    svg, _ = save_figure(fig, path.parent, path.name, f"{alt} {note}".strip())
+    return page_figure(svg, address.rpartition("/")[0], alt)
 
 
 def _literal(text: str) -> str:

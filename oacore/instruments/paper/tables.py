@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,8 @@ from oacore.instruments.axis.axis import PROTOCOLS
 from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES, written
 from oacore.plots.page import Html
 from oacore.plots.page import table as page
-from oacore.results import kept, write_csv
+from oacore.profile import Profile
+from oacore.results import beside_page, kept, write_csv
 
 OURS, PAPER = "this build", "paper"
 COLUMNS = ["backbone", "setting", "source", "measure", "value"]
@@ -54,6 +56,33 @@ def need_kept(build: str | Path, *names: str) -> list[pd.DataFrame]:
             "first (`make book` does)."
         )
     return [one for one in found.values() if one is not None]
+
+
+def recipes(profiles: Mapping[str, Profile]) -> pd.DataFrame:
+    """How large the models of several profiles are made, side by side.
+
+    Parameters
+    ----------
+    profiles : mapping of a word, such as "this build", to a profile
+
+    Returns
+    -------
+    DataFrame
+        A row for each backbone of any of them; below each word `grid`, `epochs` and
+        `runs of a model`, as text.
+    """
+    found = {
+        word: {
+            BACKBONE_NAMES[name]: {
+                "grid": " x ".join(map(str, recipe.grid)),
+                "epochs": str(recipe.epochs),
+                "runs of a model": str(len(recipe.seeds)),
+            }
+            for name, recipe in profile.backbones.items()
+        }
+        for word, profile in profiles.items()
+    }
+    return pd.concat({word: pd.DataFrame(rows).T for word, rows in found.items()}, axis=1)
 
 
 def beside_table1(scores: pd.DataFrame) -> pd.DataFrame:
@@ -94,8 +123,13 @@ def beside_table2(geometry: pd.DataFrame) -> pd.DataFrame:
 
 
 def printed_geometry() -> pd.DataFrame:
-    """Table 2 as the paper prints it, a row a model, columns as :mod:`.axis.axis` calls them."""
-    return _printed("Table 2")[list(_GEOMETRY.values())].set_axis(list(_GEOMETRY), axis=1)
+    """Table 2 as the paper prints it, a row a model, columns as :mod:`.axis.axis` calls them.
+
+    The paper fits and judges on the same knees, so that its share and its AUROC are `evr_pc1` and
+    `evr_pc1_fit`, `oa_auc` and `oa_auc_fit` in one; they stand under both names.
+    """
+    printed = _printed("Table 2")[list(_GEOMETRY.values())].set_axis(list(_GEOMETRY), axis=1)
+    return printed.assign(evr_pc1_fit=printed["evr_pc1"], oa_auc_fit=printed["oa_auc"])
 
 
 def beside_table3(overlap: pd.DataFrame, method: str, region: str) -> pd.DataFrame:
@@ -204,6 +238,27 @@ def page_table(tidy: pd.DataFrame, address: str, name: str, decimals: int = 2) -
     )
     foot = f'<div style="text-align:right;font-size:.9rem">{links}</div>'
     return Html(f'<div style="white-space:nowrap">{shown.html}</div>{foot}', shown.alt)
+
+
+def publish_table(
+    tidy: pd.DataFrame, build: str | Path, name: str, caption: str, decimals: int = 2
+) -> Html:
+    """Write a tidy table's files beside the chapter's page, and show it with links to them.
+
+    Parameters
+    ----------
+    tidy : DataFrame
+    build : path-like
+        Folder of the build.
+    name : str
+        Chapter and table, "15-tables-and-figures/table1".
+    caption : str
+        Of the LaTeX, see :func:`save_table`.
+    decimals : int
+    """
+    path, address = beside_page(build, name)
+    save_table(tidy, path.parent, path.name, caption, decimals)
+    return page_table(tidy, address.rpartition("/")[0], path.name, decimals)
 
 
 def _printed(name: str) -> pd.DataFrame:

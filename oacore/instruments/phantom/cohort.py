@@ -8,9 +8,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import shutil
+import zipfile
 from collections.abc import Sequence
 from functools import partial
 from multiprocessing import parent_process
@@ -24,7 +27,7 @@ import torch
 
 from oacore.data.cohort import PAPER_KL, SPLITS, SYNTHETIC
 from oacore.errors import InputError
-from oacore.files import in_processes, remove_parts, whole
+from oacore.files import in_processes, remove_parts, whole, write
 from oacore.fingerprint import fingerprint
 from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee
 from oacore.instruments.phantom.subjects import READER_NOISE, sample_subjects
@@ -77,8 +80,11 @@ def _identity(truth: pd.DataFrame, shape: Sequence[int], seed: int, device: str)
 
 
 def _subject_table(truth: pd.DataFrame) -> pd.DataFrame:
-    """The columns of OAIZIB-CM's subInfo tables; subject numbers are made up and look it."""
-    return pd.DataFrame(
+    """The columns of OAIZIB-CM's subInfo tables; subject numbers are made up and look it.
+
+    A test split that holds the paper's knees of each grade and more has them marked in Subset.
+    """
+    table = pd.DataFrame(
         {
             "SubjectID": 9_000_000 + truth["case_id"],
             "CMT-ID": truth["case_id"],
@@ -91,6 +97,25 @@ def _subject_table(truth: pd.DataFrame) -> pd.DataFrame:
             "BMI": truth["bmi"],
         }
     )
+    kl, most = truth["kl"], dict(enumerate(PAPER_KL["test"]))
+    first = kl.notna() & (truth.groupby("kl").cumcount() < kl.map(most).fillna(0))
+    if (truth["split"] == "test").all() and sum(most.values()) == first.sum() < kl.notna().sum():
+        table["Subset"] = first.map({True: "as many as the paper", False: None})
+    return table
+
+
+def _workbook(table: pd.DataFrame) -> bytes:
+    """A table as an Excel file that tells no time, so that equal cohorts are equal in each byte."""
+    made, dated = io.BytesIO(), io.BytesIO()
+    table.to_excel(dated, index=False)
+    with zipfile.ZipFile(dated) as parts, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in parts.namelist():
+            content = parts.read(name)
+            if name == "docProps/core.xml":  # when it was made, and by whom
+                content = re.sub(rb"\d{4}-\d\d-\d\dT[\d:.]+Z", b"1980-01-01T00:00:00Z", content)
+            # ZipInfo's own date is the first of 1980.
+            out.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return made.getvalue()
 
 
 def write_phantom(
@@ -164,9 +189,9 @@ def write_phantom(
     remove_parts(part)
     record.unlink()
     for split, rows in truth.groupby("split", sort=False):
-        _subject_table(rows).to_excel(part / f"subInfo_{split}.xlsx", index=False)
-    truth.to_csv(part / "truth.csv", index=False)
-    (part / "README.txt").write_text(README)
+        write(part / f"subInfo_{split}.xlsx", _workbook(_subject_table(rows)))
+    write(part / "truth.csv", truth.to_csv(index=False))
+    write(part / "README.txt", README)
     if folder.is_dir():
         folder.rmdir()
     os.replace(part, folder)

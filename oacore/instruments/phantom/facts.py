@@ -7,12 +7,13 @@ from importlib.resources import files
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 from sklearn.metrics import cohen_kappa_score
 
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES, oa_from_kl
+from oacore.names import interval_text
 
 FACT = ["quantity", "by", "group", "unit", "real", "real_sd", "real_low", "real_high", "source"]
 
@@ -32,7 +33,8 @@ def knee_facts() -> pd.DataFrame:
         One row a figure:
 
         - quantity: a column of :func:`.measure.measure_cohort`, of the cohort's table
-          or of a phantom's truth; "column=value" is the share of knees with that value;
+          or of a phantom's truth; "column=value" is the share of knees with that value, and
+          "age_kl_spearman" see :func:`age_trend`;
         - by, group (str): of which knees, such as "kl", "3";
         - value, sd (over knees), low, high (a range, where the source gives one), each may be
           missing; unit;
@@ -85,8 +87,10 @@ def beside_facts(
     for fact in knee_facts().to_dict("records"):
         if fact["by"] == "readings":
             found = None if truth is None else _agreement(fact["quantity"], readings)
+        elif fact["quantity"] == "age_kl_spearman":
+            found = age_trend(cases) if {"age", "kl"} <= set(cases) else None
         else:
-            found = _estimate(fact["quantity"], _group(knees, fact["by"], fact["group"]))
+            found = mean_or_share(fact["quantity"], _group(knees, fact["by"], fact["group"]))
         if found is not None:
             fact |= {"real": fact["value"]}
             fact |= {f"real_{name}": fact[name] for name in ("sd", "low", "high")}
@@ -105,8 +109,7 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """
 
     def cohort(row: pd.Series) -> str:
-        interval = "" if pd.isna(row["low"]) else f" [{row['low']:.3g}, {row['high']:.3g}]"
-        return f"{row['measured']:.3g}{interval}"
+        return interval_text(row["measured"], row["low"], row["high"], ".3g")
 
     def real(row: pd.Series) -> str:
         words = [] if pd.isna(row["real"]) else [f"{row['real']:.3g}"]
@@ -157,17 +160,44 @@ def mean_oarsi_grades(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(means.stack(0, future_stack=True)).rename_axis(columns="KL")
 
 
-def _group(knees: pd.DataFrame, by: str, group: str) -> pd.DataFrame:
-    """The knees of one group; none where the cohort does not tell."""
-    if by == "all":
-        return knees
-    if by not in knees:
-        return knees.iloc[:0]
-    return knees[knees[by].astype("string").fillna("") == group]
+def age_trend(cases: pd.DataFrame) -> dict[str, float] | None:
+    """Spearman's correlation of age and KL grade as read, over the graded knees.
+
+    Parameters
+    ----------
+    cases : DataFrame
+        Columns age, kl (may be missing).
+
+    Returns
+    -------
+    dict, or None of fewer than four knees or where one of the two has a single value
+        `measured`; `low`, `high`, its 95% interval by Fisher's transformation with the variance
+        1.06 / (n - 3) of ranks (Fieller, Hartley and Pearson 1957, doi:10.1093/biomet/44.3-4.470);
+        `n`.
+    """
+    known = cases[["age", "kl"]].dropna().astype(float)
+    if len(known) < 4 or known.nunique().min() < 2:
+        return None
+    rho = float(known["age"].corr(known["kl"], method="spearman"))
+    half = norm.ppf(0.975) * np.sqrt(1.06 / (len(known) - 3))
+    low, high = np.tanh(np.arctanh(rho) + np.array([-half, half]))
+    return {"measured": rho, "low": float(low), "high": float(high), "n": len(known)}
 
 
-def _estimate(quantity: str, knees: pd.DataFrame) -> dict[str, float] | None:
-    """Mean or share over knees with its 95% interval; None where there is nothing to average."""
+def mean_or_share(quantity: str, knees: pd.DataFrame) -> dict[str, float] | None:
+    """Mean or share over knees with its 95% interval: Student's, or Wilson's.
+
+    Parameters
+    ----------
+    quantity : str
+        A column, or a column and the level whose share is asked for ("jsn_medial=2").
+    knees : DataFrame
+
+    Returns
+    -------
+    dict, or None where there is nothing to average
+        `measured`, `low`, `high`, `n`; of a single knee's mean the limits are NaN.
+    """
     column, _, level = quantity.partition("=")
     if column not in knees or (values := knees[column].dropna()).empty:
         return None
@@ -181,6 +211,15 @@ def _estimate(quantity: str, knees: pd.DataFrame) -> dict[str, float] | None:
         half = student.ppf(0.975, n - 1) * float(values.std()) / np.sqrt(n)
         low, high = mean - half, mean + half
     return {"measured": mean, "low": low, "high": high, "n": n}
+
+
+def _group(knees: pd.DataFrame, by: str, group: str) -> pd.DataFrame:
+    """The knees of one group; none where the cohort does not tell."""
+    if by == "all":
+        return knees
+    if by not in knees:
+        return knees.iloc[:0]
+    return knees[knees[by].astype("string").fillna("") == group]
 
 
 def _agreement(quantity: str, readings: pd.DataFrame) -> dict[str, float] | None:

@@ -14,14 +14,14 @@ from oacore.plots.style import COLOURS, GRADES, OKABE_ITO, require_columns, styl
 
 
 def bone_outlines(sections: Mapping[str, Sequence[np.ndarray]], x: Any, z: Any) -> go.Figure:
-    """Outlines of bones in one plane, a line style for each shape.
+    """Outlines of bones in a frontal plane, a line style for each shape; medial is on the right.
 
     Parameters
     ----------
     sections : mapping of a shape's name to arrays (len(x), len(z))
         Signed distances of its bones in mm, 0 on the surface; at most five shapes.
     x, z : array_like
-        Places of the samples in mm.
+        Places of the samples in mm, to the lateral side and upwards.
     """
     fig = go.Figure()
     dashes = ("solid", "dot", "dash", "dashdot", "longdash")
@@ -33,8 +33,10 @@ def bone_outlines(sections: Mapping[str, Sequence[np.ndarray]], x: Any, z: Any) 
                 line={"color": colour, "dash": dash, "width": 2.5},
                 showlegend=i == 0, showscale=False, hoverinfo="name",
             )  # fmt: skip
-    style_figure(fig, height=480, xaxis_title="medial to lateral (mm)", yaxis_title="height (mm)")
-    return fig.update_yaxes(scaleanchor="x", constrain="domain").update_xaxes(constrain="domain")
+    style_figure(fig, height=480, xaxis_title="lateral to medial (mm)", yaxis_title="height (mm)")
+    fig.update_yaxes(scaleanchor="x", constrain="domain")
+    # A right knee from the front, as in coronal slices: lateral, which is high x, is on the left.
+    return fig.update_xaxes(constrain="domain", autorange="reversed")
 
 
 def beside_facts(table: pd.DataFrame, names: Mapping[str, str]) -> go.Figure:

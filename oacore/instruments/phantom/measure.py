@@ -13,6 +13,7 @@ osteophyte hardly, since centroid and spread of the bone seen from above place i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 from scipy.ndimage import correlate1d, gaussian_filter
 
-from oacore.data.volumes import grid_gap, read_canonical
+from oacore.data.volumes import grid_gap, read_canonical, read_labels, shows_nothing
 from oacore.errors import InputError
 from oacore.files import in_processes
 
@@ -50,6 +51,7 @@ EPIPHYSIS = {1: 40.0, 3: 30.0}  # mm of femur and tibia, from the joint, whose e
 SLICE = 20.0  # mm2: a slice with less bone is a spike or a stray voxel
 REACH = 4.0  # mm, standard deviation of the weights of the local quadratics
 BARE = 0.35  # mm: see `measure_knee`
+VOXEL, VOLUME = 20.0, 5.0  # mm: the longest voxel, and the shortest volume, that are measured
 SAME_SURFACE = 15.0  # mm: a column further from the median shows the notch or the bone's flank
 
 
@@ -260,7 +262,7 @@ def measure_knee(
     Raises
     ------
     InputError
-        If the shapes differ, or `side` is neither.
+        If the shapes differ, `side` is neither, or so large or small a volume holds no knee.
     """
     for name, other in (("image", image), ("lesions", lesions)):
         if other is not None and other.shape != labels.shape:
@@ -272,6 +274,13 @@ def measure_knee(
             f"a label map of shape {labels.shape}, side {side}; give 3D, right or left"
         )
     step = np.asarray(spacing, dtype=float)
+    size = np.array(labels.shape) * step
+    if step.max() > VOXEL or size.max() < VOLUME:
+        words = " x ".join(f"{side:.3g}" for side in size)
+        raise InputError(
+            f"a volume of {words} mm shows no knee that can be measured; correct its voxel sizes, "
+            "or the unit that its header names (xyzt_units)"
+        )
     if side == "left":
         labels = labels[::-1]
     masks = {label: labels == label for label in NAMES}
@@ -329,16 +338,23 @@ def measure_cohort(cases: pd.DataFrame, workers: int = 1) -> pd.DataFrame:
 
 def _measure_case(case: dict[Any, Any]) -> dict[str, Any]:
     """Read and measure one case."""
-    labels, affine = read_canonical(case["mask"])
+    labels, affine = read_labels(case["mask"])
     volumes = {}
     mask = Path(case["mask"])
     lesions = mask.parent.with_name(mask.parent.name.replace("labels", "lesions")) / mask.name
     for name, path in (("image", Path(case["image"])), ("lesions", lesions)):
         if not path.is_file():
             continue
-        volumes[name], other = read_canonical(path)
+        read = partial(read_labels, most=MARROW_LESION) if name == "lesions" else read_canonical
+        volumes[name], other = read(path)
         if gap := grid_gap((labels.shape, affine), (volumes[name].shape, other)):
             raise InputError(f"{path}: does not share its mask's grid ({gap}); fetch both again")
+    why, cure = shows_nothing(volumes["image"]) if "image" in volumes else ("", "")
+    if why:
+        raise InputError(f"{case['image']}: {why}; {cure}")
     side = case["side"] if case["side"] in ("right", "left") else "right"
-    found = measure_knee(labels.astype(np.uint8), voxel_sizes(affine), **volumes, side=side)
+    try:
+        found = measure_knee(labels, voxel_sizes(affine), **volumes, side=side)
+    except InputError as error:
+        raise InputError(f"{mask}: {error}") from error
     return {"case_id": case["case_id"], "split": case["split"], **found}

@@ -5,6 +5,7 @@ None of it is part of this package: ``oacore fetch references`` gets it (:mod:`.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 
 from oacore.data.sources import missing_files
-from oacore.data.volumes import grid_gap, read_canonical
+from oacore.data.volumes import grid_gap, read_canonical, read_labels
 from oacore.errors import InputError
+from oacore.tables import numbers, seen
 
 TEMPLATE = "CLAIR-Knee-103R_template_64x128x128.nii.gz"
 TEMPLATE_LABELS = "CLAIR-Knee-103R_segmentation_64x128x128.nii.gz"
@@ -32,6 +34,8 @@ COLUMNS = {
 }
 # Of three reading projects the one that read all knees, centrally.
 PROJECT = 15
+# What stands for a missing reading, beside an empty cell.
+MISSING = ("NA", ".", "nan")
 
 
 def read_template(
@@ -63,11 +67,11 @@ def read_template(
             f"{folder}: lacks {', '.join(lacking)}; get the files with `oacore fetch references`"
         )
     image, affine = read_canonical(Path(folder) / TEMPLATE)
-    labels, labels_affine = read_canonical(Path(folder) / TEMPLATE_LABELS)
+    labels, labels_affine = read_labels(Path(folder) / TEMPLATE_LABELS)
     if gap := grid_gap((image.shape, affine), (labels.shape, labels_affine)):
         raise InputError(f"{folder}: the template and its labels do not fit ({gap}); fetch again")
     x, y, z = (round(float(edge), 4) for edge in voxel_sizes(affine))
-    return image.astype(np.float32), labels.astype(np.uint8), (x, y, z)
+    return image.astype(np.float32), labels, (x, y, z)
 
 
 def read_grade_patterns(folder: Path | str) -> pd.DataFrame:
@@ -92,13 +96,24 @@ def read_grade_patterns(folder: Path | str) -> pd.DataFrame:
     """
     path = Path(folder) / GRADES
     try:
-        rows = pd.read_excel(path, usecols=["READPRJ", *COLUMNS])
+        # Without its filter for missing values only a spreadsheet's errors are NaN.
+        rows = pd.read_excel(path, usecols=["READPRJ", *COLUMNS], dtype=object, na_filter=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; get it with `oacore fetch references`") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: not OAI's table of readings ({error}); fetch it again"
         ) from error
-    read = rows.loc[rows["READPRJ"] == PROJECT, list(COLUMNS)].dropna().astype(int)
+    values = rows.apply(lambda cells: numbers(cells.map(lambda cell: seen(str(cell)))))
+    for column in rows:
+        blank = rows[column].map(lambda cell: seen(str(cell)) == "" or cell in MISSING)
+        wrong = (values[column] % 1 != 0) & ~blank
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise InputError(
+                f"{path}, row {row + 2}: {column} is no reading; correct it, leave the cell empty, "
+                "or get the table with `oacore fetch references`"
+            )
+    read = values.loc[values["READPRJ"] == PROJECT, list(COLUMNS)].dropna().astype(int)
     patterns = read.rename(columns=COLUMNS)
     return patterns.groupby(list(COLUMNS.values())).size().reset_index(name="count")

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import confusion_matrix
 
 from oacore.names import ANSWER_NAMES, METRIC_NAMES, SUPERVISION_NAMES
+from oacore.plots.intervals import interval_panels
 from oacore.plots.style import (
     COLOURS,
     GRADES,
@@ -45,6 +46,23 @@ def printed_vs_recomputed(table: pd.DataFrame) -> go.Figure:
     return style_figure(
         fig, height=460, xaxis_title="printed in the paper", yaxis_title="recomputed"
     )
+
+
+def beside_detectable(table: pd.DataFrame) -> go.Figure:
+    """Differences beside the band in which a true one would mostly be missed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``backbone``, ``metric``, ``value``, and ``detectable`` of :func:`.power.detectable`.
+    """
+    require_columns(table, "backbone", "metric", "value", "detectable")
+    found = table.assign(series="found", low=table["value"], high=table["value"])
+    band = table.assign(
+        series="smaller than detectable", value=0.0, low=-table["detectable"],
+        high=table["detectable"],
+    )  # fmt: skip
+    return interval_panels(pd.concat([band, found], ignore_index=True), "Dual minus single")
 
 
 def confusion_grid(predictions: pd.DataFrame, names: dict[str, str]) -> go.Figure:
@@ -102,11 +120,7 @@ def reliability(points: pd.DataFrame, names: dict[str, str]) -> go.Figure:
         Backbones in the order of the panels, with the words for them.
     """
     require_columns(points, "backbone", "supervision", "predicted", "observed", "low", "high", "n")
-    height = 110 + 330 * len(names)
-    fig = make_subplots(
-        rows=len(names), shared_xaxes=True, subplot_titles=list(names.values()),
-        vertical_spacing=60 / height,
-    )  # fmt: skip
+    fig, height = _panels(names, 330)
     for row, backbone in enumerate(names, start=1):
         fig.add_scatter(
             x=[0, 1], y=[0, 1], mode="lines", line={"color": "#555555", "dash": "dot", "width": 1},
@@ -136,6 +150,105 @@ def reliability(points: pd.DataFrame, names: dict[str, str]) -> go.Figure:
     return fig.update_yaxes(title="observed share", range=[-0.04, 1.04])
 
 
+def by_grade(table: pd.DataFrame, names: dict[str, str]) -> go.Figure:
+    """What models say of OA within each grade: mean probability, and (open) share called OA.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`.calibration.by_grade`.
+    names : dict
+        Backbones in the order of the panels, with the words for them.
+    """
+    require_columns(table, "backbone", "supervision", "kl", "of", "value", "low", "high", "n")
+    fig, height = _panels(names, 300)
+    for row, backbone in enumerate(names, start=1):
+        for i, (supervision, name) in enumerate(SUPERVISION_NAMES.items()):
+            for j, (of, part) in enumerate(table.groupby("of", sort=False)):
+                own = (part["backbone"] == backbone) & (part["supervision"] == supervision)
+                here, open_mark = part[own], "-open" if j else ""
+                fig.add_scatter(
+                    x=here["kl"] + 0.27 * (i - 1) + 0.1 * j, y=here["value"], mode="markers",
+                    name=name, legendgroup=name, showlegend=row == 1 and not j,
+                    error_y={
+                        "array": here["high"] - here["value"], "thickness": 1, "width": 2,
+                        "arrayminus": here["value"] - here["low"],
+                    },
+                    marker={
+                        "size": 8, "symbol": SYMBOLS[i] + open_mark,
+                        "color": SUPERVISION_COLOURS[supervision],
+                    },
+                    customdata=here[["kl", "low", "high", "n"]], row=row, col=1,
+                    hovertemplate=f"KL %{{customdata[0]}}, {of}: %{{y:.2f}} "
+                    "[%{customdata[1]:.2f}, %{customdata[2]:.2f}], %{customdata[3]} knees",
+                )  # fmt: skip
+    fig.add_vline(1.5, line={"color": "#555555", "dash": "dot", "width": 1})
+    style_figure(fig, height=height, margin_t=90, legend_y=1 + 30 / height)
+    fig.update_annotations(font_size=14)
+    fig.update_xaxes(tickvals=GRADES, range=[-0.5, 4.5], showticklabels=True, showgrid=False)
+    fig.update_xaxes(title="labelled grade (OA from 2)", row=len(names))
+    return fig.update_yaxes(title="says OA", range=[-0.04, 1.04])
+
+
+def decision_curves(curves: pd.DataFrame, names: dict[str, str]) -> go.Figure:
+    """Net benefit over thresholds, a panel for each backbone, with treating all and none.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        From :func:`.decisions.decision_curves`. A click on the legend shows or hides a supervision
+        with its band.
+    names : dict
+        Backbones in the order of the panels, with the words for them.
+    """
+    require_columns(curves, "backbone", "supervision", "threshold", "value", "low", "high")
+    fig, height = _panels(names, 330)
+    for row, backbone in enumerate(names, start=1):
+        own = curves[curves["backbone"] == backbone]
+        everybody = own.drop_duplicates("threshold")
+        for name, y, dash in (
+            ("treat all", everybody["treat_all"], "dash"),
+            ("treat none", 0 * everybody["n"], "dot"),
+        ):  # fmt: skip
+            fig.add_scatter(
+                x=everybody["threshold"], y=y, mode="lines", name=name, legendgroup=name,
+                showlegend=row == 1, line={"color": "#1A1A1A", "dash": dash, "width": 1.5},
+                row=row, col=1, hovertemplate=f"{name}: %{{y:.3f}}<extra></extra>",
+            )  # fmt: skip
+        for i, (supervision, name) in enumerate(SUPERVISION_NAMES.items()):
+            part, colour = own[own["supervision"] == supervision], SUPERVISION_COLOURS[supervision]
+            fig.add_scatter(
+                x=[*part["threshold"], *part["threshold"][::-1]], fill="toself", opacity=0.12,
+                y=[*part["high"], *part["low"][::-1]], line_width=0, fillcolor=colour,
+                mode="lines", legendgroup=name, showlegend=False, hoverinfo="skip", row=row, col=1,
+            )  # fmt: skip
+            fig.add_scatter(
+                x=part["threshold"], y=part["value"], mode="lines+markers", name=name,
+                legendgroup=name, showlegend=row == 1, row=row, col=1,
+                line={"color": colour, "width": 2}, marker={"size": 6, "symbol": SYMBOLS[i]},
+                customdata=part[["low", "high", "gain"]],
+                hovertemplate="from %{x:.2f}: %{y:.3f} [%{customdata[0]:.3f}, "
+                "%{customdata[1]:.3f}], %{customdata[2]:+.3f} beside all or none",
+            )  # fmt: skip
+    style_figure(fig, height=height + 50, margin_t=140, legend_y=1 + 30 / height)
+    fig.update_annotations(font_size=14)
+    least = float(curves["value"].clip(lower=-0.15).min())
+    fig.update_xaxes(range=[0, 1], showticklabels=True)
+    fig.update_xaxes(title="probability from which one acts", row=len(names))
+    top = float(curves["high"].max()) + 0.03
+    return fig.update_yaxes(title="net benefit", range=[least - 0.05, top])
+
+
+def _panels(names: dict[str, str], each: int) -> tuple[go.Figure, int]:
+    """Panels of backbones below each other, and the figure's height."""
+    height = 110 + each * len(names)
+    fig = make_subplots(
+        rows=len(names), shared_xaxes=True, subplot_titles=list(names.values()),
+        vertical_spacing=60 / height,
+    )  # fmt: skip
+    return fig, height
+
+
 def ranked_p(table: pd.DataFrame) -> go.Figure:
     """P-values from the least to the greatest, with the lines that three rules draw at 0.05.
 
@@ -145,11 +258,12 @@ def ranked_p(table: pd.DataFrame) -> go.Figure:
     Parameters
     ----------
     table : DataFrame
-        ``name``, ``p_value``, a row a test.
+        ``name``, ``p_value``, a row a test; rows without a p-value (NaN) are no tests.
     """
     require_columns(table, "name", "p_value")
     level = 0.05
-    ranked = table.sort_values("p_value", kind="stable").reset_index(drop=True)
+    tested = table.dropna(subset="p_value")
+    ranked = tested.sort_values("p_value", kind="stable").reset_index(drop=True)
     n = len(ranked)
     rank = list(range(1, n + 1))
     lines = {

@@ -17,9 +17,19 @@ import pandas as pd
 from oacore.data.sources import missing_files
 from oacore.errors import InputError
 from oacore.instruments.audit.printed import read_printed
-from oacore.metrics.predictions import COLUMNS, MODEL, PROB_KL, check_one_model
+from oacore.metrics.predictions import (
+    COLUMNS,
+    GRADED,
+    MODEL,
+    PROB_KL,
+    check_both_classes,
+    check_predictions,
+)
 from oacore.metrics.scores import METRICS, table1
 from oacore.names import SUPERVISION_NAMES
+from oacore.seals import SEAL
+from oacore.tables import TableError, is_error, is_no_value, numbers, read_cells
+from oacore.training.records import intact
 
 # The release spells nnMamba "mamba".
 BACKBONES = {"resnet3d": "resnet3d", "m3t": "m3t", "nnmamba": "mamba"}
@@ -33,7 +43,8 @@ FILES = {
 N_TEST = 98
 CURE = "get the files with `oacore fetch published`"
 
-_LABELS = ["CMT_ID", "label_kl", "label_oa"]
+#: The release's names of columns, and ours.
+_CALLED = {"CMT_ID": "case_id", "label_kl": "kl", "label_oa": "oa"}
 _PREDICTED = {
     "single_oa": ["prob_oa", "pred_oa"],
     "single_kl": ["prob_oa", "pred_oa", *PROB_KL, "pred_kl"],
@@ -62,7 +73,7 @@ def read_published(folder: Path | str) -> pd.DataFrame:
     ------
     InputError
         If a file is missing or is not what was released: columns, 98 knees, the same
-        knees and labels as in the other files, probabilities.
+        knees and labels as in the other files, answers that a model can have given.
     """
     if lacking := missing_files("published", folder):
         raise InputError(f"{str(folder)!r} lacks {', '.join(lacking)}: {CURE}")
@@ -100,11 +111,16 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there are none, a file is not in the format, or two hold the same model.
+        If there are none, a file is not in the format or not what training wrote, two hold the
+        same model, or a row is not what its model can have answered
+        (:func:`.metrics.predictions.check_predictions`).
     """
     folder = Path(folder)
     if len(missing_files("published", folder)) < len(FILES):
         return read_published(folder)  # it names the files that an incomplete folder lacks
+    for settings in folder.rglob("config.json"):
+        if (settings.parent / "done.json").exists():
+            intact(settings.parent, "predictions.csv")  # a run that lost it is not left out
     files = sorted(folder.rglob("predictions.csv")) or sorted(folder.glob("*.csv"))
     if not files:
         raise InputError(
@@ -122,6 +138,7 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
                     "folder with only one of them in it"
                 )
             found[model] = path
+    _require_alike(dict(zip(files, tables, strict=True)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -185,80 +202,95 @@ def compare_table1(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_one(path: Path, backbone: str, supervision: str) -> pd.DataFrame:
-    try:
-        raw = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable CSV file ({error}): {CURE}") from error
     heads = _PREDICTED[supervision]
-    lacking = [column for column in [*_LABELS, *heads] if column not in raw.columns]
-    if lacking:
-        raise InputError(f"{path} lacks the columns {', '.join(lacking)}: {CURE}")
+    raw = _cells(path, [*_CALLED, *heads], CURE)
     if len(raw) != N_TEST or raw["CMT_ID"].nunique() != N_TEST:
         raise InputError(
             f"{path} has {len(raw)} rows of {raw['CMT_ID'].nunique()} knees instead of {N_TEST} "
             f"test knees: {CURE}"
         )
     # img_path, a path on the authors' computer, is left behind here.
-    raw = raw[[*_LABELS, *heads]].apply(pd.to_numeric, errors="coerce")
-    _check_values(path, raw)
-    raw = raw.rename(columns={"CMT_ID": "case_id", "label_kl": "kl", "label_oa": "oa"})
+    raw = raw.apply(numbers)
+    table = raw.rename(columns=_CALLED).reindex(columns=COLUMNS)
     if supervision == "single_kl":
-        raw["prob_oa_from_kl"] = raw[PROB_KL[2:]].sum(axis=1)
-    table = raw.assign(backbone=backbone, supervision=supervision, seed=0, split="test")
-    table = table.sort_values("case_id").reset_index(drop=True).reindex(columns=COLUMNS)
-    return table.astype({"pred_kl": "Int64"})
+        table["prob_oa_from_kl"] = table[PROB_KL[2:]].sum(axis=1)
+    table = table.assign(backbone=backbone, supervision=supervision, seed=0, split="test")
+    check_predictions(table, str(path), CURE, {ours: theirs for theirs, ours in _CALLED.items()})
+    table = table.sort_values("case_id").reset_index(drop=True)
+    return table.astype({"case_id": int, "kl": int, "oa": int, "pred_oa": int, "pred_kl": "Int64"})
 
 
-def _check_values(path: Path, raw: pd.DataFrame) -> None:
-    """Reject values out of range; without this a wrong file would only give a wrong table."""
-    for column in raw.columns:
-        if column.startswith("prob"):
-            # Sums in single precision can pass 1 by a rounding.
-            wrong, what = ~raw[column].between(0, 1 + 1e-6), "a probability"
-        elif column == "CMT_ID":
-            wrong, what = ~(raw[column] % 1 == 0), "a whole number"
-        else:
-            top = 4 if column.endswith("kl") else 1
-            wrong, what = ~raw[column].isin(range(top + 1)), f"a whole number from 0 to {top}"
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise InputError(f"{path}, data row {row + 1}: {column} is not {what}: {CURE}")
-    if (raw["label_oa"] != (raw["label_kl"] >= 2)).any():
-        row = int((raw["label_oa"] != (raw["label_kl"] >= 2)).to_numpy().argmax())
-        raise InputError(f"{path}, data row {row + 1}: label_oa is not KL >= 2: {CURE}")
-    if PROB_KL[0] in raw and ((total := raw[PROB_KL].sum(axis=1)) - 1).abs().max() > 1e-5:
-        row = int((total - 1).abs().to_numpy().argmax())
+def _cells(path: Path, columns: list[str], cure: str) -> pd.DataFrame:
+    """Columns of a prediction file as text; the index counts its rows from 0, blank ones too."""
+    try:
+        cells = read_cells(path, columns)
+    except TableError as error:
+        detail = f" ({error.detail})" if error.detail else ""
+        if error.what.startswith("cannot be read"):
+            raise InputError(f"{path} is not a readable CSV file{detail}: {cure}") from error
+        raise InputError(f"{path}: {error.what}{detail}; {cure}") from error
+    cells.index -= 2
+    return cells
+
+
+def _whole_ids(cells: pd.Series) -> pd.Series:
+    """Names of cases as numbers if all are whole ones: 7, 007 and 7.0 are one case.
+
+    Digit by digit, since floats take long numbers that differ for one.
+    """
+    digits = cells.astype(str).str.extract(r"^([+-]?[0-9]{1,18})(?:\.0*)?$")[0]
+    return cells if digits.isna().any() else digits.map(int).astype("int64")
+
+
+def _require_alike(tables: dict[Path, pd.DataFrame]) -> None:
+    """Raise InputError where the case_id of some files are numbers and those of others text."""
+    numeric = {p: pd.api.types.is_numeric_dtype(t["case_id"]) for p, t in tables.items()}
+    if len(set(numeric.values())) > 1:
+        text = next(path for path, so in numeric.items() if not so)
+        other = next(path for path, so in numeric.items() if so)
+        ids = tables[text]["case_id"].astype(str)
+        odd = ids[pd.to_numeric(ids, errors="coerce").isna()]
         raise InputError(
-            f"{path}, data row {row + 1}: the KL probabilities sum to {total[row]:.4f}: {CURE}"
+            f"{text}: case_id {', '.join(odd[:1])} is text, and in {other} all case_id are "
+            "numbers; write the same knees alike in all files"
         )
 
 
 def _read_tidy(path: Path) -> pd.DataFrame:
     """Test rows of one file in the tidy format."""
     cure = "its columns must be those of the book's tidy table: " + ", ".join(COLUMNS)
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a readable CSV file ({error}); {cure}") from error
-    if lacking := [column for column in COLUMNS if column not in table.columns]:
-        raise InputError(f"{path} lacks the columns {', '.join(lacking)}; {cure}")
-    table = table.loc[table["split"] == "test", COLUMNS].reset_index()
+    if (path.parent / SEAL).exists():
+        intact(path.parent, path.name)
+    table = _cells(path, COLUMNS, cure)
+    table = table[table["split"] == "test"]  # its index still counts the file's rows
     if table.empty:
         raise InputError(f"{path} has no row whose split is test; name the split of the rows so")
-    for column in (name for name in COLUMNS if name not in _WORDS):
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        wrong = table[column].notna() & numbers.isna()
-        if not column.startswith("prob"):
-            wrong |= numbers % 1 > 0
+    for column in COLUMNS:
+        cells = table[column]
+        errors = cells.map(is_error).astype(bool)
+        # R and NumPy write a word where there is no value; a backbone may be called NA.
+        words = cells.map(is_no_value).astype(bool) & ~errors
+        if column in _WORDS:
+            wrong, what = cells.str.startswith("#"), "a name, but a spreadsheet's error"
+            empty = (cells == "") | (words & (column == "case_id"))
+            if column == "case_id" and not wrong.any():
+                wrong, what = numbers(cells) % 1 > 0, "a whole number"
+            table = table.assign(**{column: cells.mask(empty, None)})
+        else:
+            read = numbers(cells)
+            wrong = (cells != "") & read.isna() & ~(words & (column in GRADED))
+            what = "a number"
+            if not column.startswith("prob"):
+                wrong, what = wrong | (read % 1 > 0), "a whole number"
+            table = table.assign(**{column: read})
         if wrong.any():
-            what = "a number" if column.startswith("prob") else "a whole number"
-            row = table["index"][wrong.to_numpy()].iloc[0] + 1
-            raise InputError(f"{path}, data row {row}: {column} is not {what}; correct the row")
-        table[column] = numbers
-    table = table.drop(columns="index").astype({"pred_kl": "Int64"})
-    for _, model in table.groupby(MODEL, sort=False, dropna=False):
-        try:
-            check_one_model(model)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-    return table
+            row = int(cells.index[wrong][0])
+            raise InputError(
+                f"{path}, data row {row + 1}: {column} is not {what} ({cells[row]!r}); correct the "
+                "row, or leave the cell empty where there is no value"
+            )
+    table = table.astype({"pred_kl": "Int64"}).assign(case_id=_whole_ids(table["case_id"]))
+    check_predictions(table, str(path))
+    check_both_classes(table, str(path))
+    whole = ["seed", "kl", "oa", "pred_oa"]
+    return table.astype(dict.fromkeys(whole, int)).reset_index(drop=True)

@@ -21,12 +21,13 @@ from sklearn.metrics import roc_auc_score
 
 from oacore.errors import InputError
 from oacore.metrics.compare import REFERENCES, by_supervision
-from oacore.metrics.predictions import MODEL, PROB_KL, check_columns, pair
-from oacore.metrics.resampling import draw_cases, estimate
+from oacore.metrics.predictions import MODEL, PROB_KL, check_columns, each_model, pair
+from oacore.metrics.resampling import estimate, resamples_in_parts, undefined, why_silent
 from oacore.metrics.scores import METRICS, metrics_of
 from oacore.metrics.significance import (
     benjamini_hochberg,
     bootstrap_p,
+    bootstrap_se,
     delong,
     holm,
     mcnemar,
@@ -43,9 +44,13 @@ RELEASED = {
     "kl_f1": ("KL", "M-F1"),
 }
 _TESTED = ["metric", "value_reference", "value_other", "value", "low", "high", "p_value", "test"]
-COMPARED = ["backbone", *_TESTED, "q_value"]
+#: Resamples in which a metric is undefined, and in words what follows from them.
+UNDEFINED = ["n_undefined", "note"]
+COMPARED = ["backbone", *_TESTED, "q_value", *UNDEFINED]
+#: What the release does not give of a difference, and its power asks for.
+SPREAD = ["se", "knees"]
 BACKBONES_COMPARED = [
-    "supervision", "reference", "backbone", *_TESTED, "q_value", "p_holm", "p_delong",
+    "supervision", "reference", "backbone", *_TESTED, "q_value", "p_holm", "p_delong", *UNDEFINED,
 ]  # fmt: skip
 _TIE = 1e-12  # a difference that is 0 but for rounding
 
@@ -67,12 +72,17 @@ def released_protocol(
     Returns
     -------
     DataFrame
-        Columns `COMPARED`; with several training seeds `seed` comes before them. Backbones
+        Columns `COMPARED` and `SPREAD`; with several training seeds `seed` comes before them.
+        Backbones
         resnet3d, m3t and nnmamba first, others as they come. `value` is `value_other`, Dual's,
         minus `value_reference`, the single model's; `low` and `high` are its 95% percentile
         interval. `p_value` is that of `test`: "paired_bootstrap", or, for OA accuracy,
         "mcnemar_exact" or "mcnemar_chi2+continuity" (the interval is the bootstrap's there too).
         `q_value`: Benjamini and Hochberg's, and the family is all rows of the table.
+        `n_undefined`: the resamples in which the metric is undefined, as they lack a class or
+        grade. Where these are too many (:data:`.significance.UNDEFINED_LIMIT`), `low`, `high`,
+        `p_value` and `q_value` are NaN and `note` says why; it is "" elsewhere. `se` is the
+        standard deviation of the difference over the resamples, `knees` how many were judged.
         :func:`as_released` gives the columns their released names.
 
     Raises
@@ -105,7 +115,7 @@ def released_protocol(
                     own = rng if metric in RELEASED else np.random.default_rng(seed)
                     tested = _compare(single, dual, metric, n_resamples, own, released=True)
                     rows.append({"seed": model_seed, "backbone": backbone, **tested})
-    return _table(rows, COMPARED, ["seed"])
+    return _table(rows, [*COMPARED, *SPREAD], ["seed"])
 
 
 def as_released(compared: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +134,7 @@ def as_released(compared: pd.DataFrame) -> pd.DataFrame:
     table = compared.assign(metric=[name for _, name in names])
     place = list(table.columns).index("metric")
     table.insert(place, "task", [task for task, _ in names])
-    return table.rename(
+    return table.drop(columns=[*UNDEFINED, *SPREAD]).rename(
         columns={
             "value_reference": "single",
             "value_other": "dual",
@@ -192,6 +202,7 @@ def backbones_compared(
         A row for each supervision, pair of backbones and metric that both have, 45 for the nine
         published models. Columns `BACKBONES_COMPARED`, and `seed` before them with several
         training seeds: as in :func:`released_protocol`, and `p_holm` (Holm's adjusted p-value).
+        Where `note` says that nothing can be said, DeLong's test is silent too.
         The family of both, `q_value` and `p_holm`, is all rows. `p_delong` is DeLong's p-value in
         rows of OA AUC, beside the bootstrap's, and NaN in the others; it is in no family.
 
@@ -217,7 +228,7 @@ def backbones_compared(
                     rng = np.random.default_rng(seed)
                     tested = _compare(first, second, metric, n_resamples, rng)
                     tested["p_delong"] = np.nan
-                    if metric == "oa_auc":
+                    if metric == "oa_auc" and not tested["note"]:
                         oa = first["oa"].to_numpy() == 1
                         tested["p_delong"] = delong(oa, first["prob_oa"], second["prob_oa"]).p_value
                     rows.append(place | tested)
@@ -239,20 +250,27 @@ def _compare(
     released: bool = False,
 ) -> dict[str, Any]:
     """One row: two models, whose rows are paired, in one metric."""
-    counts = draw_cases(len(reference), n_resamples, rng)
-    first, second = (METRICS[metric](model, counts) for model in (reference, other))
-    difference = second - first
-    if released and metric in ("oa_auc", "kl_auc"):
-        _settle_ties(difference[1:], counts[1:], reference, other, metric)
+    models, knees = (reference, other), len(reference)
+    value, value_other = (METRICS[metric](model, np.ones((1, knees))).item() for model in models)
+    resampled = []
+    for counts in resamples_in_parts(knees, n_resamples, rng):
+        first, second = (METRICS[metric](model, counts) for model in models)
+        resampled.append(second - first)
+        if released and metric in ("oa_auc", "kl_auc"):
+            _settle_ties(resampled[-1], counts, reference, other, metric)
+    difference = np.concatenate([[value_other - value], *resampled])
+    n_undefined = undefined(difference)
     p, test = bootstrap_p(difference[1:]), "paired_bootstrap"
     if metric == "oa_acc":
         right, right_other = (model["pred_oa"] == model["oa"] for model in (reference, other))
         tested = mcnemar(right, right_other)
         p, test = tested.p_value, tested.test
     return {
-        **{"metric": metric, "value_reference": first[0], "value_other": second[0]},
+        **{"metric": metric, "value_reference": value, "value_other": value_other},
         **estimate(difference),
         **{"p_value": p, "test": test},
+        **{"n_undefined": n_undefined, "note": why_silent(n_undefined, n_resamples)},
+        **{"se": bootstrap_se(difference[1:]), "knees": knees},
     }
 
 
@@ -299,12 +317,10 @@ def _counterparts(
     reference: pd.DataFrame, other: pd.DataFrame
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]]:
     """Pairs of models of two tables, with what their rows are called."""
-    for table in (reference, other):
-        check_columns(table)
     # by (backbone, supervision, seed)
     first, second = (
-        {(str(name), str(supervision), run): rows for (name, supervision, run), rows in groups}
-        for groups in (table.groupby(MODEL, sort=False) for table in (reference, other))
+        {(str(name), str(supervision), run): rows for (name, supervision, run), rows in models}
+        for models in (each_model(table) for table in (reference, other))
     )
     pairs = []
     for model in first:
@@ -323,7 +339,9 @@ def _counterparts(
             f"no model of the first table ({have[0]}) has a counterpart in the second ({have[1]}): "
             "give tables that share backbones and seeds, or one model each"
         )
-    backbones, supervisions = (ordered(reference[name]) for name in ("backbone", "supervision"))
+    backbones, supervisions = (
+        [str(word) for word in ordered(reference[name])] for name in ("backbone", "supervision")
+    )
     pairs.sort(key=lambda p: (p[0][2], backbones.index(p[0][0]), supervisions.index(p[0][1])))
     for one, two in pairs:
         words = [a if a == b else f"{a} / {b}" for a, b in zip(one, two, strict=True)]

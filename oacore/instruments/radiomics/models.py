@@ -18,11 +18,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
 from oacore.errors import InputError
 from oacore.instruments.radiomics.table import PERSON, REGIONS, VOLUMES, feature_columns
+from oacore.metrics.crossed import crossed
 from oacore.metrics.predictions import COLUMNS, PROB_KL
-from oacore.metrics.resampling import draw_cases, draw_seeds, estimate, mean_of_drawn
+from oacore.metrics.resampling import draw_cases
 from oacore.metrics.scores import f1, table1
 from oacore.metrics.seeds import metrics_by_seed
 
@@ -202,7 +204,7 @@ def tune(train: pd.DataFrame, grid: Sequence[Settings], *, seed: int) -> pd.Data
         A row a setting, the best first: its fields, and ``score``, the mean over the folds.
     """
     rows = []
-    for settings in grid:
+    for settings in tqdm(grid, "settings"):
 
         def predict(kept: pd.DataFrame, held: pd.DataFrame, one: Settings = settings) -> Any:
             return network_predictions(kept, held, [seed], one)
@@ -225,13 +227,13 @@ def score_intervals(
     predictions : DataFrame
         Tidy predictions of one split, any number of models and seeds.
     n_resamples, seed : int
-        Of the bootstrap: each resample draws knees, and of several seeds seeds as well
-        (:mod:`.metrics.resampling`).
+        Of the bootstrap over the knees.
 
     Returns
     -------
     DataFrame
-        backbone, supervision, metric, seeds (their number), ``value``, ``low``, ``high``.
+        backbone, supervision, metric, and the columns of :func:`.crossed.crossed`, whose
+        intervals are over seeds and knees where a model has several seeds.
     """
     rows = []
     for model, runs in predictions.groupby(["backbone", "supervision"], sort=False):
@@ -240,10 +242,8 @@ def score_intervals(
         counts = draw_cases(len(of_seeds[0]), n_resamples, rng)
         values = metrics_by_seed(of_seeds, counts)  # (S, 1 + B) each
         values["oa_macro_f1"] = np.stack([_oa_macro_f1(one, counts) for one in of_seeds])
-        drawn = draw_seeds(len(of_seeds), n_resamples, rng)
         for metric, by_seed in values.items():
-            found = {"metric": metric, "seeds": len(of_seeds)}
-            found |= estimate(mean_of_drawn(by_seed, drawn))
+            found = {"metric": metric} | crossed(by_seed, within=(0, 1))
             rows.append({"backbone": model[0], "supervision": model[1], **found})
     return pd.DataFrame(rows)
 

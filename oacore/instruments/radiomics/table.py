@@ -7,7 +7,6 @@ masks that an nnU-Net drew. The files carry no licence and are no part of this p
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 
 from oacore.data.sources import missing_files
 from oacore.errors import InputError
+from oacore.tables import TableError, numbers, read_cells
 
 KNEES = {"train": 404, "test": 103}  # graded: 383 and 98
 #: roi_name in the files, and OAIZIB-CM's label of that number.
@@ -119,6 +119,8 @@ def _read_features(path: Path, knees: int) -> pd.DataFrame:
         raise InputError(f"{path} is not a readable CSV file ({error}): {CURE}") from error
     lacking = [name for name in ("case_id", "roi_name") if name not in raw]
     names = [str(name) for name in raw if str(name).startswith("original_")]
+    if twice := [name for name in ("case_id", "roi_name") if f"{name}.1" in raw]:
+        raise InputError(f"{path} has the column {twice[0]} twice: {CURE}")
     if lacking or len(names) != N_FEATURES:
         what = f"the column {lacking[0]}" if lacking else f"{N_FEATURES} features ({len(names)})"
         raise InputError(f"{path} lacks {what}: {CURE}")
@@ -147,18 +149,19 @@ def _read_features(path: Path, knees: int) -> pd.DataFrame:
 def _read_labels(path: Path) -> pd.DataFrame:
     """Grade, sex, age and BMI of one split: index case_id; a grade may be missing."""
     try:
-        raw = pd.read_excel(path, usecols=list(COLUMNS))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raw = read_cells(path, COLUMNS)
+    except TableError as error:
         raise InputError(f"{path} is not OAIZIB-CM's subject table ({error}): {CURE}") from error
-    table = raw.rename(columns=COLUMNS).apply(pd.to_numeric, errors="coerce")
-    ungraded = raw["KLGrade"].isna()
+    table, empty = raw.apply(numbers).rename(columns=COLUMNS), raw == ""
     for column, valid, what in (
         ("CMT-ID", table["case_id"] % 1 == 0, "a whole number"),
-        ("KLGrade", table["kl"].isin(range(5)) | ungraded, "a grade from 0 to 4, or empty"),
+        ("KLGrade", table["kl"].isin(range(5)) | empty["KLGrade"], "a grade from 0 to 4, or empty"),
         ("Gender", table["male"].isin([1, 2]), "1 (male) or 2 (female)"),
+        ("Age", table["age"].notna() | empty["Age"], "a number, or empty"),
+        ("BMI", table["bmi"].notna() | empty["BMI"], "a number, or empty"),
     ):
         if not valid.all():
-            row = int((~valid).to_numpy().argmax())
-            raise InputError(f"{path}, data row {row + 1}: {column} is not {what}: {CURE}")
+            row = int(raw.index[~valid][0]) - 1
+            raise InputError(f"{path}, data row {row}: {column} is not {what}: {CURE}")
     table["male"] = (table["male"] == 1).astype(int)
     return table.astype({"case_id": int}).set_index("case_id")[["kl", *PERSON]]

@@ -19,7 +19,7 @@ from monai.metrics.regression import SSIMMetric
 from scipy.ndimage import distance_transform_edt
 from scipy.stats import spearmanr
 
-from oacore.data.volumes import read_canonical, resize
+from oacore.data.volumes import read_labels, resize
 from oacore.errors import InputError
 from oacore.instruments.saliency.methods import scaled
 from oacore.models.heads import HierarchicalNet
@@ -215,5 +215,5 @@ def read_lesions(image: str | Path, grid: tuple[int, int, int]) -> np.ndarray:
     path = folder / image.name.replace("_0000.nii", ".nii")
     if folder == image.parent or not path.is_file():
         raise InputError(f"{image}: no lesions beside it; give an image of `oacore phantom`")
-    array, _ = read_canonical(path)
-    return resize(array.astype(np.uint8), grid, "nearest-exact")
+    labels, _ = read_labels(path, most=7)
+    return resize(labels, grid, "nearest-exact")

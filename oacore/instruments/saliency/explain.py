@@ -1,9 +1,11 @@
 """What a trained run looks at: saliency maps of its test knees, measured, beside their controls.
 
-Section 3.5.3 and Table 3 of arXiv:2605.00718. For every test knee and head: where the map of the
-trained network lies, where that of the same network untrained does, where the knee's own grey
-values would, and how much of it falls on the cartilage of another knee. A figure of Table 3 says
-something of training only as far as it differs from these.
+Section 3.5.3 and Table 3 of arXiv:2605.00718. For each test knee of the cohort's named subset
+(:func:`.cohort.named_subset`: all, where it names none) and head: where the map of the
+trained network lies, where that of the same network untrained does, or of its twin that was
+trained on permuted grades, where the knee's own grey values would, and how much of it falls on the
+cartilage of another knee. A figure of Table 3 says something of training only as far as it differs
+from these.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from oacore.data.cache import Volumes
+from oacore.data.cohort import named_subset
 from oacore.errors import InputError
 from oacore.files import remove_parts, whole, write
 from oacore.fingerprint import fingerprint
@@ -37,11 +41,13 @@ from oacore.instruments.saliency.controls import (
 from oacore.instruments.saliency.methods import saliency_map
 from oacore.instruments.saliency.nifti import write_map
 from oacore.instruments.saliency.overlap import REGIONS, overlap, region
-from oacore.models.heads import HierarchicalNet, build_model, channels_last
+from oacore.models.heads import HierarchicalNet, channels_last
 from oacore.results import write_csv
-from oacore.training.loop import load_batch
-from oacore.training.records import run_record
-from oacore.training.runs import load_trained
+from oacore.seals import SEAL, read_sealed, seal, sealed_text
+from oacore.training.batches import load_batch
+from oacore.training.convolutions import secure_convolutions
+from oacore.training.records import require_grades, run_record
+from oacore.training.runs import build_like, load_trained, load_trained_on
 
 #: What is measured: the method of the paper's text, the default of its released code, and one that
 #: looks at a layer instead of the voxels.
@@ -62,6 +68,12 @@ MASKS = ("own", "another knee")
 UNTRAINED = 1000
 """Added to a run's seed for the weights of its untrained twin."""
 
+FILES = ("overlap.csv", "profile.csv", "cascade.csv", "twins.csv", "maps.npz")
+"""What is left of a run that has been explained, besides its record and ``nifti/``."""
+
+TWINS_SHARE = ("backbone", "encoder", "heads", "supervision", "seed", "volumes")
+"""What a run and its twin on permuted grades have in common."""
+
 
 def explain(
     run: str | Path,
@@ -71,9 +83,12 @@ def explain(
     *,
     lesions: bool,
     methods: Sequence[str] = METHODS,
+    permuted: str | Path | None = None,
     device: str = "cpu",
 ) -> Path:
-    """Measure the saliency of one finished run on the graded test knees that have a mask.
+    """Measure the saliency of one finished run on graded test knees that have a mask.
+
+    On those of the cohort's named subset; on all where it names none.
 
     In a cohort without masks there is nothing to measure on, and maps alone are left.
 
@@ -91,7 +106,9 @@ def explain(
     lesions : bool
         Whether the cohort is a phantom, whose lesions are known.
     methods : sequence of str
-        What is measured: "gradient" on all test knees, any other on the first `SAMPLE` a grade.
+        What is measured: "gradient" on all these knees, any other on the first `SAMPLE` a grade.
+    permuted : path-like, optional
+        Folder of the run's twin on permuted grades, whose maps are measured beside its own.
     device : str
         "cpu", or "cuda".
 
@@ -100,40 +117,46 @@ def explain(
     Path
         The folder, with
 
-        - ``overlap.csv``: `case_id`, `head`, `method`, `weights` ("trained", "random", or "none"
-          for the input alone), `mask` ("own", "another knee"), `region`, and the columns of
-          :func:`.overlap.overlap`;
+        - ``overlap.csv``: `case_id`, `head`, `method`, `weights` ("trained", "random", "permuted",
+          or "none" for the input alone), `mask` ("own", "another knee"), `region`, and the columns
+          of :func:`.overlap.overlap`;
         - ``profile.csv``: `case_id`, `head`, `weights` and the columns of
           :func:`.controls.distance_profile`, of the gradient's maps;
         - ``cascade.csv``: of the knees whose maps are kept, the likeness of the gradient's map to
           that of the trained network once it lost its stages down to `stage`;
+        - ``twins.csv``: of these knees, the same likeness of the untrained network's maps and of
+          those of the twin on permuted grades, by `weights`;
         - ``maps.npz``: maps of all `methods` for `PER_GRADE` knees a grade
           (:func:`.read.read_maps`);
-        - ``nifti/``: the gradient's maps of these knees over their images as stored.
+        - ``nifti/``: the gradient's maps of these knees over their images as stored;
+        - ``seal.json``: what all these are (:mod:`oacore.seals`).
 
     Raises
     ------
     InputError
-        If the run is not finished, or was trained on other volumes.
+        If the run is not finished, was trained on other volumes or on permuted grades, or
+        `permuted` is not its twin.
     """
     run, folder = Path(run), Path(folder)
-    model, untrained = _models(run, volumes, device)
-    test = cases[cases["split"] == "test"]
+    models = _models(run, permuted, volumes, device)
+    test = named_subset(cases)
     with_mask = test["mask"].notna()
     has_masks = with_mask.sum() > 1  # another knee's mask is asked for too
     test = test[with_mask | ~has_masks].reset_index(drop=True)
-    measure = _Measure(model, untrained, test, volumes, lesions, methods, device)
-    identity = _identity(run, test, volumes, methods)
+    measure = _Measure(models, test, volumes, lesions, methods, device)
+    identity = _identity(run, permuted, test, volumes, methods)
     parts = _resumed(folder, identity)
     size = run_record(run)["batch_size"]
     starts = range(0, len(test) if has_masks else 0, size)
     for start in tqdm(starts, f"saliency of {run.parent.parent.name}"):
         part = parts / f"{start:06d}.json"
-        if not part.exists():
+        if read_sealed(part) is None:
+            if part.exists():
+                print(f"oacore: {part}: is damaged; measured again", file=sys.stderr, flush=True)
             rows = np.arange(start, min(start + size, len(test)))
             tables = {name: table.to_dict("records") for name, table in measure(rows).items()}
-            write(part, json.dumps(tables))
-    found = [json.loads(part.read_text()) for part in sorted(parts.glob("*.json"))]
+            write(part, sealed_text(tables))
+    found = [read_sealed(parts / f"{start:06d}.json") for start in starts]
     for name in ("overlap", "profile"):
         records = [record for one in found for record in one[name]]
         table = pd.DataFrame(records, columns=None if records else ["case_id"])
@@ -141,7 +164,11 @@ def explain(
     kept_rows = np.flatnonzero(test.groupby("kl").cumcount() < PER_GRADE)
     _keep_maps(measure, kept_rows, folder)
     write_csv(pd.DataFrame(_cascade(measure, kept_rows)), folder / "cascade.csv")
-    write(folder / "done.json", json.dumps(identity, indent=1))
+    write_csv(pd.DataFrame(_twins(measure, kept_rows)), folder / "twins.csv")
+    record = json.dumps(identity, indent=1)
+    files = [*(folder / name for name in FILES), *(folder / "nifti").iterdir()]
+    seal(folder / SEAL, files, {"done.json": record})
+    write(folder / "done.json", record)
     shutil.rmtree(parts)
     return folder
 
@@ -151,17 +178,17 @@ class _Measure:
 
     def __init__(
         self,
-        model: HierarchicalNet,
-        untrained: HierarchicalNet,
+        weights: dict[str, HierarchicalNet],
         test: pd.DataFrame,
         volumes: Volumes,
         lesions: bool,
         methods: Sequence[str],
         device: str,
     ) -> None:
-        self.weights = {"trained": model, "random": untrained}
+        self.weights = weights
         self.test, self.volumes = test, volumes
         self.lesions, self.methods, self.device = lesions, methods, torch.device(device)
+        self.secured: set[tuple[str, int]] = set()  # networks, and sizes of batches
         self.at = volumes.rows(test["case_id"])
         self.other = other_knees(len(test), seed=0)  # with masks, or never asked
         self.sampled = (test.groupby("kl").cumcount() < SAMPLE).to_numpy()
@@ -169,6 +196,10 @@ class _Measure:
     def maps(self, rows: np.ndarray, weights: str, head: str, method: str) -> np.ndarray:
         """Maps of some rows, (batch, D, H, W)."""
         batch = load_batch(self.volumes, self.at[rows], self.device)
+        if self.device.type == "cpu" and (weights, len(rows)) not in self.secured:
+            shape = tuple(batch.shape)
+            secure_convolutions(self.weights[weights], [shape], bf16=False, of_input=True)
+            self.secured.add((weights, len(rows)))
         return saliency_map(self.weights[weights], batch, head, method, seed=0)
 
     def labels(self, row: int) -> np.ndarray:
@@ -237,16 +268,22 @@ class _Measure:
             yield found.astype(object).where(found.notna(), None)
 
 
-def _models(run: Path, volumes: Volumes, device: str) -> tuple[HierarchicalNet, HierarchicalNet]:
-    """The trained network, and its untrained twin."""
-    model = load_trained(run)
-    done = run_record(run)
-    if done["volumes"] != volumes.key:
-        raise InputError(f"{run}: was trained on other volumes; give the cohort that it is of")
-    encoder = {k: v for k, v in done["encoder"].items() if k not in ("weights", "weights2d")}
-    seed = done["seed"] + UNTRAINED
-    untrained = build_model(done["backbone"], done["supervision"], seed, encoder, done["heads"])
-    return channels_last(model).to(device), channels_last(untrained).to(device)
+def _models(
+    run: Path, permuted: str | Path | None, volumes: Volumes, device: str
+) -> dict[str, HierarchicalNet]:
+    """The trained network, its untrained twin and, if there is one, that on permuted grades."""
+    model, done = load_trained_on(run, volumes)
+    models = {"trained": model, "random": build_like(done, done["seed"] + UNTRAINED)}
+    if permuted is not None:
+        twin = run_record(permuted)
+        require_grades(Path(permuted), twin, "permuted")
+        if differ := [key for key in TWINS_SHARE if twin[key] != done[key]]:
+            raise InputError(
+                f"{permuted}: is no twin of {run}, for they differ in {', '.join(differ)}; give "
+                "the run on permuted grades that has these in common with it"
+            )
+        models["permuted"] = load_trained(permuted)
+    return {name: channels_last(model).to(device) for name, model in models.items()}
 
 
 def _keep_maps(measure: _Measure, rows: np.ndarray, folder: Path) -> None:
@@ -279,15 +316,34 @@ def _cascade(measure: _Measure, rows: np.ndarray) -> Iterator[dict[str, Any]]:
                 yield {"case_id": case, "head": head, "order": order, "stage": stage, **alike}
 
 
+def _twins(measure: _Measure, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Likeness of other networks' gradient maps to those of the trained one, knee by knee."""
+    cases = measure._cases(rows)
+    for head in measure.weights["trained"].heads:
+        maps = {name: measure.maps(rows, name, head, "gradient") for name in measure.weights}
+        own = maps.pop("trained")
+        for name, others in maps.items():
+            for case, one, other in zip(cases, own, others, strict=True):
+                alike = map_similarity(one, other)
+                yield {"case_id": case, "head": head, "weights": name, **alike}
+
+
 def _identity(
-    run: Path, test: pd.DataFrame, volumes: Volumes, methods: Sequence[str]
+    run: Path,
+    permuted: str | Path | None,
+    test: pd.DataFrame,
+    volumes: Volumes,
+    methods: Sequence[str],
 ) -> dict[str, str]:
     """All that the measured figures follow from."""
     encoder = f"oacore.models.{run_record(run)['backbone']}"
-    weights = (run / "weights.safetensors").read_bytes()
+    weights, twin = (
+        hashlib.sha256((Path(one) / "weights.safetensors").read_bytes()).hexdigest() if one else ""
+        for one in (run, permuted)
+    )
     knees = ",".join(map(str, test["case_id"]))
     return {
-        **{"run": hashlib.sha256(weights).hexdigest(), "volumes": volumes.key},
+        **{"run": weights, "permuted": twin, "volumes": volumes.key},
         **{"code": fingerprint(__name__, encoder)},
         **{"methods": ", ".join(methods), "knees": hashlib.sha256(knees.encode()).hexdigest()},
     }
@@ -297,9 +353,9 @@ def _resumed(folder: Path, identity: dict[str, str]) -> Path:
     """Folder of what was measured before an interruption; emptied if it is of something else."""
     parts = folder / "parts"
     record = parts / "identity"
-    if parts.exists() and not (record.exists() and json.loads(record.read_text()) == identity):
+    if parts.exists() and read_sealed(record) != identity:
         shutil.rmtree(parts)
     parts.mkdir(parents=True, exist_ok=True)
     remove_parts(folder)
-    write(record, json.dumps(identity))
+    write(record, sealed_text(identity))
     return parts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,13 @@ from oacore.names import (
     in_order,
 )
 from oacore.plots.intervals import HEAD_COLOURS, for_phones
-from oacore.plots.style import SUPERVISION_COLOURS, SYMBOLS, require_columns, style_figure
+from oacore.plots.style import (
+    COLOURS,
+    SUPERVISION_COLOURS,
+    SYMBOLS,
+    require_columns,
+    style_figure,
+)
 
 #: What answers: a supervision and one of its heads.
 MODEL_NAMES = {
@@ -28,6 +35,8 @@ MODEL_NAMES = {
     + (f", {HEAD_NAMES[head]}" if supervision == "dual" else "")
     for supervision, head in ANSWER_NAMES
 }
+#: Slices side by side.
+WRAP = 3
 #: The measures of Table 3.
 MEASURE_NAMES = {
     "mass": "mass in region",
@@ -79,13 +88,13 @@ def method_panels(
     size = [round(2 * n * mm) for n, mm in zip(slices[0].shape, spacing[[2, 1]], strict=True)]
     grey = [Image.fromarray((255 * values).round().astype(np.uint8)) for values in slices]
     stacked = np.stack([np.asarray(one.resize(size[::-1])) for one in grey])
-    fig = px.imshow(stacked, facet_col=0, facet_col_wrap=4, binary_string=True)
-    for note, name in zip(
-        fig.layout.annotations, [*list(shown)[4:], *list(shown)[:4]], strict=True
-    ):
+    fig = px.imshow(stacked, facet_col=0, facet_col_wrap=WRAP, binary_string=True)
+    names = list(shown)
+    rows = [names[start : start + WRAP] for start in range(0, len(names), WRAP)]
+    for note, name in zip(fig.layout.annotations, chain(*reversed(rows)), strict=True):
         note.text = name  # plotly counts the rows from below
     fig.update_traces(hoverinfo="skip", hovertemplate=None)
-    style_figure(fig, height=480, margin={"l": 8, "r": 8, "t": 36, "b": 8})
+    style_figure(fig, height=240 * len(rows), margin={"l": 8, "r": 8, "t": 36, "b": 8})
     fig.update_annotations(font_size=13)
     fig.update_xaxes(visible=False).update_yaxes(visible=False)
     return fig.update_layout(dragmode=False)
@@ -147,3 +156,37 @@ def line_panels(table: pd.DataFrame, x: str, y: str, line: float | None = None) 
     style_figure(fig, height=height, margin_t=96, legend_y=1 + 40 / height)
     fig.update_xaxes(type="category").update_yaxes(title=y, rangemode="tozero")
     return for_phones(fig.update_xaxes(title=x, row=len(panels)))
+
+
+def game_panels(curves: pd.DataFrame, controls: Collection[str]) -> go.Figure:
+    """An answer's mean probability as voxels go and as they come, a line an order.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Table "curves" of :func:`.read.read_explained`; lines are means over its knees.
+    controls : collection of str
+        Methods that no network had a part in: dotted.
+    """
+    require_columns(curves, "method", "measure", "share", "value")
+    means = curves.groupby(["measure", "method", "share"])["value"].mean()
+    methods, games = (list(dict.fromkeys(curves[key])) for key in ("method", "measure"))
+    fig = make_subplots(
+        rows=len(games), subplot_titles=games, vertical_spacing=0.16, shared_yaxes="all"
+    )
+    for row, game in enumerate(games, start=1):
+        for at, method in enumerate(methods):
+            line, control = means[game, method], method in controls
+            fig.add_scatter(
+                x=100 * line.index, y=line, name=method, legendgroup=method, showlegend=row == 1,
+                mode="lines+markers",
+                line={
+                    "color": "#1A1A1A" if control else COLOURS[at % len(COLOURS)], "width": 2,
+                    "dash": "dot" if control else "solid",
+                },
+                marker={"size": 7, "symbol": SYMBOLS[at % len(SYMBOLS)]},
+                hovertemplate="%{x:.0f}%: %{y:.2f}", row=row, col=1,
+            )  # fmt: skip
+    style_figure(fig, height=720, margin_t=96, legend_y=1 + 40 / 720)
+    fig.update_yaxes(title="probability")
+    return for_phones(fig.update_xaxes(title="% of the voxels, most salient first", row=len(games)))

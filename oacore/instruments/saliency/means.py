@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
-from oacore.metrics.resampling import draw_cases, draw_seeds, estimate, mean_of_drawn
-from oacore.metrics.significance import benjamini_hochberg, bootstrap_p
+from oacore.metrics.crossed import crossed
+from oacore.metrics.resampling import draw_cases
+from oacore.metrics.significance import benjamini_hochberg
 
 #: What an overlap is of, besides its knee and the seed of the model.
 KEYS = (*("backbone", "supervision", "head", "method", "weights", "mask", "region", "measure"),)
 #: Columns of the value over chance, and of its interval.
-ENRICHMENT = ("enrichment", "enrichment_low", "enrichment_high")
+_ENDS = {"value": "enrichment", "low": "enrichment_low", "high": "enrichment_high"}
 
 
 def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int) -> pd.DataFrame:
@@ -25,15 +24,15 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
     overlaps : DataFrame
         Rows of :func:`.read.read_explained`, each seed with the same knees.
     n_resamples, seed : int
-        Of the bootstrap, which draws knees and, apart from that, seeds.
+        Of the bootstrap over the knees.
 
     Returns
     -------
     DataFrame
-        `KEYS`; `value`, `low`, `high`; `chance`, `ceiling`, means over the same knees;
-        `enrichment`, mean value over mean chance, with `enrichment_low`, `enrichment_high`;
-        `knees`, `seeds`. A knee is left out where the value is undefined, as the mass of a map
-        that is zero everywhere; NaN where no knee is left.
+        `KEYS`; `value`, `low`, `high` and the other columns of :func:`.crossed.crossed`;
+        `chance`, `ceiling`, means over the same knees; `enrichment`, mean value over mean chance,
+        with `enrichment_low`, `enrichment_high`; `knees`. A knee is left out where the value is
+        undefined, as the mass of a map that is zero everywhere; NaN where no knee is left.
 
     Notes
     -----
@@ -43,16 +42,22 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
     rows = []
     for keys, group in overlaps.groupby(list(KEYS), sort=False):
         value, chance, ceiling = _matrices(group, "value", "chance", "ceiling")
-        counts, drawn = _resamples(value.shape, n_resamples, seed)
-        means, by_chance = _means(value, counts, drawn), _means(chance, counts, drawn)
-        ratio = means / by_chance
+        counts = _resamples(value.shape[1], n_resamples, seed)
+        means, by_chance = _means(value, counts), _means(chance, counts)
+        highest = _means(ceiling, counts)[:, 0].mean()
+        # Without any chance of an overlap there is no enrichment.
+        over = np.divide(means, by_chance, out=np.full(means.shape, np.nan), where=by_chance > 0)
+        enrichment = crossed(over, within=(0, np.inf))
         rows.append(
             {
                 **dict(zip(KEYS, keys, strict=True)),
-                **estimate(means),
-                **{"chance": by_chance[0], "ceiling": _means(ceiling, counts, drawn)[0]},
-                **dict(zip(ENRICHMENT, estimate(ratio).values(), strict=True)),
-                **{"knees": value.shape[1], "seeds": value.shape[0]},
+                **crossed(means, within=(0, 1)),
+                **{
+                    "chance": by_chance[:, 0].mean(),
+                    "ceiling": highest,
+                },
+                **{column: enrichment[name] for name, column in _ENDS.items()},
+                "knees": value.shape[1],
             }
         )
     return pd.DataFrame(rows)
@@ -60,8 +65,7 @@ def overlap_means(overlaps: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
 
 def over_chance(means: pd.DataFrame) -> pd.DataFrame:
     """Rows of :func:`overlap_means` whose `value`, `low`, `high` are those of the enrichment."""
-    ends = zip(("value", "low", "high"), ENRICHMENT, strict=True)
-    return means.assign(**{name: means[column] for name, column in ends})
+    return means.assign(**{name: means[column] for name, column in _ENDS.items()})
 
 
 def beside_limits(means: pd.DataFrame, rows: str, columns: str = "measure") -> pd.DataFrame:
@@ -106,13 +110,13 @@ def contrast(
     measured : str
         What is compared, such as "value".
     n_resamples, seed : int
-        Of the bootstrap over knees and seeds.
+        Of the bootstrap over the knees.
 
     Returns
     -------
     DataFrame
-        The other `KEYS`; `value`, `low`, `high`, `p_value`; `knees`, `seeds`; `q_value` by
-        Benjamini and Hochberg over all rows.
+        The other `KEYS`; the columns of :func:`.crossed.crossed`; `knees`; `q_value` by Benjamini
+        and Hochberg over all rows, NaN with one seed as `p_value` is.
 
     Raises
     ------
@@ -127,19 +131,18 @@ def contrast(
             continue
         at = ["seed", "case_id"]
         joined = pair[0].merge(pair[1], on=at, suffixes=("", "_other"), validate="one_to_one")
+        if joined.empty:  # no seed in common
+            continue
         joined["difference"] = joined[measured] - joined[f"{measured}_other"]
         (difference,) = _matrices(joined, "difference")
-        means = _means(difference, *_resamples(difference.shape, n_resamples, seed))
+        means = _means(difference, _resamples(difference.shape[1], n_resamples, seed))
         rows.append(
-            {
-                **dict(zip(by, keys, strict=True)),
-                **estimate(means),
-                **{"p_value": bootstrap_p(means[1:])},
-                **{"knees": difference.shape[1], "seeds": difference.shape[0]},
-            }
+            {**dict(zip(by, keys, strict=True)), **crossed(means), "knees": difference.shape[1]}
         )
     if not rows:
-        raise InputError(f"contrast: no row has both {one!r} and {other!r} in column {column!r}")
+        raise InputError(
+            f"contrast: no row has both {one!r} and {other!r} in column {column!r} under one seed"
+        )
     table = pd.DataFrame(rows)
     return table.assign(q_value=benjamini_hochberg(table["p_value"]))
 
@@ -162,7 +165,7 @@ def profile_means(profiles: pd.DataFrame, *, n_resamples: int = 2000, seed: int)
     profiles : DataFrame
         Table "profile" of :func:`.read.read_explained`.
     n_resamples, seed : int
-        Of the bootstrap over knees and seeds.
+        Of the bootstrap over the knees.
 
     Returns
     -------
@@ -191,17 +194,15 @@ def _matrices(rows: pd.DataFrame, *columns: str) -> list[np.ndarray]:
     return [values.loc[:, known].to_numpy(dtype=float) for values in wide]
 
 
-def _resamples(shape: Sequence[int], n_resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of knees (1 + B, n) and weights of seeds (1 + B, S); the first row takes each once."""
-    rng = np.random.default_rng(seed)
-    n_seeds, n = shape
-    counts = draw_cases(n, n_resamples, rng) if n else np.ones((1 + n_resamples, 0))
-    return counts, draw_seeds(n_seeds, n_resamples, rng)
+def _resamples(n: int, n_resamples: int, seed: int) -> np.ndarray:
+    """Counts of n knees, (1 + B, n); the first row takes each once."""
+    return draw_cases(n, n_resamples, seed) if n else np.ones((1 + n_resamples, 0))
 
 
-def _means(values: np.ndarray, counts: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Mean of values (S, n) in each resample, (1 + B,); NaN without a knee."""
+def _means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean of values (S, n) of each seed in each resample, (S, 1 + B); NaN without a knee."""
     if not values.size:
-        return np.full(len(counts), np.nan)
-    of_seeds = (counts / counts.sum(axis=1, keepdims=True)) @ values.T  # (1 + B, S)
-    return mean_of_drawn(of_seeds.T, drawn)
+        return np.full((len(values), len(counts)), np.nan)
+    if values.shape[1] == 1:  # one knee says nothing of others
+        return np.column_stack([values, np.full((len(values), len(counts) - 1), np.nan)])
+    return values @ (counts / counts.sum(axis=1, keepdims=True)).T

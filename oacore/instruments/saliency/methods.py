@@ -145,11 +145,7 @@ def _only_inputs(model: nn.Module) -> Iterator[None]:
 
 def gradient(ask: Question, volumes: torch.Tensor, seed: int) -> torch.Tensor:
     """Absolute gradient of the logit (Simonyan et al. 2013, arXiv:1312.6034): the paper's."""
-    logits = ask(volumes)  # (batch,) or (batch, 5)
-    if ask.grades is not None:
-        logits = logits.gather(1, ask.grades[:, None])  # (batch, 1)
-    # In evaluation mode no volume of a batch touches another, so the sum's gradient is each's own.
-    return torch.autograd.grad(logits.sum(), volumes)[0].abs()
+    return _slope(ask, volumes).abs()
 
 
 def smoothgrad(
@@ -168,6 +164,28 @@ def smoothgrad(
             method = NoiseTunnel(Saliency(one))
             found.append(method.attribute(x, target=one.grades, abs=False, **settings))
     return torch.cat(found).abs()
+
+
+def smoothgrad_recommended(
+    ask: Question, volumes: torch.Tensor, seed: int, samples: int = 50, noise: float = 0.15
+) -> torch.Tensor:
+    """SmoothGrad as its authors advise: more copies and more noise than :func:`smoothgrad` has.
+
+    Smilkov et al. 2017 (arXiv:1706.03825, section 3.2) find 10% to 20% best of what an image's
+    values span, and little gained by more than 50 samples. `noise` is that share, of each volume's
+    own span; the standard deviation that :func:`smoothgrad` takes from the released code is some
+    hundredths of a span.
+    """
+    low, high = (
+        end(volumes.detach(), (1, 2, 3, 4), keepdim=True) for end in (torch.amin, torch.amax)
+    )
+    total = torch.zeros_like(volumes)
+    with _seeded(volumes, seed):
+        for _ in range(samples):  # each copy of all volumes in one pass, with the same noise
+            drawn = torch.randn(volumes.shape[1:], device=volumes.device)  # (1, D, H, W)
+            copies = (volumes + noise * (high - low) * drawn).detach().requires_grad_()
+            total += _slope(ask, copies)
+    return (total / samples).abs()
 
 
 def gradient_x_input(ask: Question, volumes: torch.Tensor, seed: int) -> torch.Tensor:
@@ -257,12 +275,22 @@ def occlusion(ask: Question, volumes: torch.Tensor, seed: int, parts: int = 4) -
 METHODS: dict[str, Callable[..., torch.Tensor]] = {
     "gradient": gradient,
     "smoothgrad": smoothgrad,
+    "smoothgrad recommended": smoothgrad_recommended,
     "gradient x input": gradient_x_input,
     "released": released,
     "integrated gradients": integrated_gradients,
     "grad-cam": grad_cam,
     "occlusion": occlusion,
 }
+
+
+def _slope(ask: Question, volumes: torch.Tensor) -> torch.Tensor:
+    """Gradient of the logit with its sign."""
+    logits = ask(volumes)  # (batch,) or (batch, 5)
+    if ask.grades is not None:
+        logits = logits.gather(1, ask.grades[:, None])  # (batch, 1)
+    # In evaluation mode no volume of a batch touches another, so the sum's gradient is each's own.
+    return torch.autograd.grad(logits.sum(), volumes)[0]
 
 
 def _air(volumes: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+from oacore.data.nifti import in_mm, place_like
 from oacore.data.volumes import read_canonical, resize
 from oacore.errors import InputError
 from oacore.files import write
@@ -29,7 +30,7 @@ KINDS = {"float32": np.float32, "uint8": np.uint8}
 def write_map(
     values: np.ndarray, image: str | Path, path: str | Path, kind: str = "float32"
 ) -> Path:
-    """Write a map on the voxels of its image, with the image's affine.
+    """Write a map on the voxels of its image, with the image's qform, sform and unit.
 
     The header holds the grid and nothing of the image's own, such as a name, a date or a device.
 
@@ -68,20 +69,16 @@ def write_map(
     array, _ = read_canonical(image)
     stored: Any = nib.load(image)
     full = resize(values, array.shape, "trilinear")  # canonical axes, the image's voxels
-    back = ornt_transform(axcodes2ornt("RAS"), io_orientation(stored.affine))
+    back = ornt_transform(axcodes2ornt("RAS"), io_orientation(in_mm(stored.header, stored.affine)))
     data = apply_orientation(full, back)  # axes as stored
     slope = 1.0
     if kind == "uint8":
         slope = float(data.max()) / 255 or 1.0
         data = np.rint(data / slope)
-    nifti = nib.Nifti1Image(np.ascontiguousarray(data, dtype=KINDS[kind]), stored.affine)
-    nifti.header.set_xyzt_units("mm")
+    data = np.ascontiguousarray(data, dtype=KINDS[kind])
+    # The header, with no affine beside it, so that both forms stay as the image has them.
+    nifti = nib.Nifti1Image(data, None, place_like(stored, KINDS[kind]))
     nifti.header.set_slope_inter(slope, 0)
-    # Both forms, as some viewers read the one and some the other; an affine that shears has one.
-    nifti.set_sform(stored.affine, code="scanner")
-    nifti.set_qform(stored.affine, code="scanner")
-    if not np.allclose(nifti.get_qform(), stored.affine, atol=1e-3):
-        nifti.set_qform(None, code="unknown")
     # Python's gzip would note the file's name and the time in its own header.
     write(path, gzip.compress(nifti.to_bytes(), compresslevel=6, mtime=0))
     return path

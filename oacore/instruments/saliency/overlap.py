@@ -8,7 +8,7 @@ is below zero counts as zero. Where voxels of equal saliency compete for the las
 k, nothing in the map says which get them. The release leaves it to ``np.argpartition``, whose
 choice follows the voxels' order in memory and the processor's instructions (the same NumPy chooses
 others without AVX). Here each has the same chance, and the number in the region is the mean over
-all choices, exactly; ``ties="released"`` asks NumPy instead.
+all choices, exactly.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def overlap(
     masks: Iterable[Any],
     case_id: Sequence[Any],
     measures: Sequence[str] = MEASURES,
-    ties: str = "expected",
 ) -> pd.DataFrame:
     """Overlap of each case's map with its region.
 
@@ -59,8 +58,6 @@ def overlap(
     measures : sequence of str
         "mass"; "topQ", the part of the Q% most salient voxels that lies in the region; "diceQ",
         the Dice overlap of these voxels with the region.
-    ties : {"expected", "released"}
-        What happens to voxels of equal saliency, see above.
 
     Returns
     -------
@@ -78,12 +75,10 @@ def overlap(
         mask is not of bool or of another shape, or the three do not have the same length.
     """
     percents = {name: _percent(name) for name in measures}
-    if ties not in ("expected", "released"):
-        raise InputError(f'overlap: ties is {ties!r}; give "expected" or "released"')
     rows: list[dict[str, Any]] = []
     try:
         for case, values, mask in zip(case_id, maps, masks, strict=True):
-            found = _one(np.asarray(values), np.asarray(mask), percents, ties, f"case {case}")
+            found = _one(np.asarray(values), np.asarray(mask), percents, f"case {case}")
             rows += [{"case_id": case, "measure": name, **found[name]} for name in measures]
     except ValueError as error:
         if isinstance(error, InputError):
@@ -107,7 +102,7 @@ def _percent(measure: str) -> float:
 
 
 def _one(
-    values: np.ndarray, mask: np.ndarray, percents: dict[str, float], ties: str, where: str
+    values: np.ndarray, mask: np.ndarray, percents: dict[str, float], where: str
 ) -> dict[str, dict[str, Any]]:
     """All measures of one map."""
     if mask.dtype != bool or mask.shape != values.shape or not values.size:
@@ -126,7 +121,7 @@ def _one(
     roi = inside.size
     # In floating point, as the release counts.
     counts = {q: max(math.ceil(q / 100 * n), 1) for q in percents.values() if q}
-    hits = _hits(flat, mask.reshape(-1), inside, sorted({*counts.values()}, reverse=True), ties)
+    hits = _hits(flat, inside, sorted({*counts.values()}, reverse=True))
     share = Fraction(roi, n)
     found: dict[str, dict[str, Any]] = {}
     for name, percent in percents.items():
@@ -154,21 +149,16 @@ def _one(
     return found
 
 
-def _hits(
-    flat: np.ndarray, mask: np.ndarray, inside: np.ndarray, ks: list[int], ties: str
-) -> dict[int, tuple[float, int]]:
+def _hits(flat: np.ndarray, inside: np.ndarray, ks: list[int]) -> dict[int, tuple[float, int]]:
     """How many of the k greatest of n values are in the region, and how many compete.
 
     Parameters
     ----------
     flat : ndarray of float32, shape (n,)
-    mask : ndarray of bool, shape (n,)
     inside : ndarray, shape (roi,)
-        ``flat[mask]``.
+        Those of the region.
     ks : list of int
         From the greatest to the least.
-    ties
-        See :func:`overlap`.
     """
     if not ks:
         return {}
@@ -185,8 +175,6 @@ def _hits(
         contested = above + equal > k
         if not contested:
             hit += np.count_nonzero(inside == bound)
-        elif ties == "released":
-            hit = np.count_nonzero(mask[np.argpartition(flat, -k)[-k:]])
         else:  # k - above places for `equal` voxels: the mean of a hypergeometric distribution
             hit += (k - above) * np.count_nonzero(inside == bound) / equal
         found[k] = float(hit), int(equal) if contested else 0

@@ -13,6 +13,8 @@ from oacore.errors import InputError
 from oacore.instruments.saliency.controls import agreement
 from oacore.instruments.saliency.methods import METHODS, saliency_map
 from oacore.profile import Recipe
+from oacore.seals import SEAL, require
+from oacore.training.records import finished
 from oacore.training.runs import load_trained
 
 
@@ -29,11 +31,17 @@ def read_explained(explained: str | Path, table: str) -> pd.DataFrame:
     -------
     DataFrame
         `backbone`, `supervision`, `seed`, and the columns of the table.
+
+    Raises
+    ------
+    InputError
+        If there is none, or a file is not what was written.
     """
     tables = []
     for folder in explained_folders(explained):
         backbone, supervision, seed = folder.parts[-3:]
-        rows = pd.read_csv(folder / f"{table}.csv", keep_default_na=False, na_values=[""])
+        path = _intact(folder, f"{table}.csv")
+        rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
         rows.insert(0, "seed", int(seed.removeprefix("seed")))
         rows.insert(0, "supervision", supervision)
         rows.insert(0, "backbone", backbone)
@@ -49,10 +57,17 @@ def explained_folders(explained: str | Path) -> list[Path]:
     InputError
         If there is none.
     """
-    found = sorted(done.parent for done in Path(explained).glob("*/*/seed*/done.json"))
+    found = finished(explained)
     if not found:
         raise InputError(f"{explained}: no run was explained; use `make book` or `oacore explain`")
     return found
+
+
+def _intact(folder: Path, name: str) -> Path:
+    """A file of a run that was explained, once it is sure that it is what was written."""
+    cure = f"remove {folder} and explain the run again (`make book`, or `oacore explain`)"
+    require(folder / SEAL, "done.json", name, cure=cure)
+    return folder / name
 
 
 def read_maps(folder: str | Path) -> dict[tuple[int, str, str], np.ndarray]:
@@ -62,8 +77,13 @@ def read_maps(folder: str | Path) -> dict[tuple[int, str, str], np.ndarray]:
     -------
     dict of (case_id, head, method) to ndarray of float32, shape (D, H, W)
         On the network's grid, in [0, 1], to three figures.
+
+    Raises
+    ------
+    InputError
+        If they are not what was written.
     """
-    with np.load(Path(folder) / "maps.npz") as file:
+    with np.load(_intact(Path(folder), "maps.npz")) as file:
         return {
             (int(case), *name.split("/")): one.astype(np.float32)
             for name in file.files

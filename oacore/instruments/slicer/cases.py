@@ -15,7 +15,7 @@ from oacore.errors import InputError
 from oacore.instruments.saliency.controls import LESIONS, read_lesions
 from oacore.instruments.saliency.read import explained_folders, read_maps
 from oacore.instruments.slicer.slicer import pack_case
-from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
+from oacore.names import in_order
 
 LONGEST = 192
 """Voxels along an axis of a packed image, at the most; a finer one would not fit a case."""
@@ -67,10 +67,11 @@ def pack_cases(
         if number == f"seed{seed}":
             for (knee, head, method), values in read_maps(run).items():
                 maps[knee, backbone, supervision, head, method] = values
-    order = [*BACKBONE_NAMES, "dual", *SUPERVISION_NAMES, "oa", "kl"]  # Dual comes first
-    maps = dict(sorted(maps.items(), key=lambda one: [order.index(word) for word in one[0][1:4]]))
     if not maps:
         raise InputError(f"{explained}: no run of seed {seed} was explained; choose another seed")
+    columns = ["knee", "backbone", "supervision", "head", "method"]
+    keys = in_order(pd.DataFrame(list(maps), columns=columns), *columns[1:4])
+    maps = {key: maps[key] for key in keys.itertuples(index=False, name=None)}
     shown = cases[cases["case_id"].isin({case for case, *_ in maps})]
     shown = shown[shown.groupby("kl").cumcount() < per_grade].sort_values("kl", kind="stable")
     answers = predictions[predictions["seed"] == seed]

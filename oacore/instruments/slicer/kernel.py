@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +13,17 @@ import pandas as pd
 import torch
 from nibabel.affines import voxel_sizes
 
-from oacore.data.volumes import LABELS, grid_gap, preprocess, read_canonical
+from oacore.data.volumes import LABELS, grid_gap, preprocess, read_canonical, read_labels
 from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.saliency.controls import BONES, LESIONS, read_lesions
 from oacore.instruments.saliency.methods import METHODS, saliency_map
+from oacore.models.heads import by_voxel
+from oacore.names import ordered
 from oacore.plots.sheets import grey_levels, mask_bits
 from oacore.profile import Recipe, load_profile
+from oacore.training.convolutions import secure_convolutions
+from oacore.training.records import finished, require_grades, run_record, run_table
 from oacore.training.runs import load_trained
 
 #: What a run's record and the recipe that it was trained by have in common.
@@ -51,7 +54,7 @@ class Knee:
 
 
 def finished_runs(runs: str | Path, profile: str, seed: int) -> list[Run]:
-    """Finished runs of one seed, backbones in the profile's order.
+    """Finished runs of one seed, in the order of :mod:`oacore.names`, variants last.
 
     Raises
     ------
@@ -59,19 +62,21 @@ def finished_runs(runs: str | Path, profile: str, seed: int) -> list[Run]:
         If there is none, or one was trained by other settings than the profile's.
     """
     settings, found = load_profile(profile), []
-    for done in Path(runs).glob(f"*/*/seed{seed}/done.json"):
-        model, supervision = done.parents[2].name, done.parents[1].name
-        recipe, record = settings.recipe(model), json.loads(done.read_text())
+    for folder in (one for one in finished(runs) if one.name == f"seed{seed}"):
+        model, supervision = folder.parts[-3:-1]
+        recipe, record = settings.recipe(model), run_record(folder)
+        require_grades(folder, record, "as read")
         if differ := [key for key in TRAINED_BY if record[key] != getattr(recipe, key)]:
             raise InputError(
-                f"{done.parent}: was not trained by profile {profile} ({', '.join(differ)} "
+                f"{folder}: was not trained by profile {profile} ({', '.join(differ)} "
                 "differ); name the profile that it was trained by"
             )
-        predictions = pd.read_csv(done.parent / "predictions.csv").set_index("case_id")
-        found.append(Run(done.parent, model, supervision, recipe, predictions))
+        predictions = run_table(folder).set_index("case_id")
+        found.append(Run(folder, model, supervision, recipe, predictions))
     if not found:
         raise InputError(f"{runs}: holds no finished run of seed {seed}; train with `make book`")
-    models, supervisions = [*settings.backbones, *settings.variants], list(SUPERVISIONS)
+    models = ordered([*settings.backbones, *settings.variants])
+    supervisions = ordered(SUPERVISIONS)
     found.sort(key=lambda run: (models.index(run.model), supervisions.index(run.supervision)))
     return found
 
@@ -95,7 +100,7 @@ def read_knee(case: pd.Series, phantom: bool) -> Knee:
         raise InputError(f"{case['image']}: holds values that are not finite; fetch it again")
     masks: dict[str, np.ndarray] = {}
     if not pd.isna(case["mask"]):
-        labels, mask_affine = read_canonical(case["mask"])
+        labels, mask_affine = read_labels(case["mask"])
         if gap := grid_gap((array.shape, affine), (labels.shape, mask_affine)):
             raise InputError(f"{case['mask']}: does not share its image's grid ({gap})")
         masks["cartilage"] = np.isin(labels, CARTILAGE)
@@ -149,8 +154,9 @@ def compute_map(
     model, total, done = load_trained(run.folder), passes(head, method, run.recipe.grid), 0
     report(done, total)
     small, *_ = preprocess(image, None, run.recipe.grid, run.recipe.resample)  # float16, as cached
-    volumes = torch.from_numpy(small)[None, None].float()
-    volumes = volumes.contiguous(memory_format=torch.channels_last_3d)  # as in training
+    volumes = by_voxel(torch.from_numpy(small)[None, None].float())  # as in training
+
+    secure_convolutions(model, [tuple(volumes.shape)], bf16=False, of_input=True)
 
     def count(*_: object) -> None:
         nonlocal done

@@ -26,7 +26,7 @@ from oacore.files import write
 from oacore.instruments.slicer.parts import TOPS, name_of, pack_maps, part_of
 from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
 from oacore.plots.page import Html
-from oacore.plots.sheets import encoded, grey_levels, mask_bits, unpack
+from oacore.plots.sheets import check_spacing, encoded, grey_levels, mask_bits, unpack
 from oacore.plots.viewer import viewer_element
 
 CASE_LIMIT = 2_000_000
@@ -112,8 +112,7 @@ def pack_case(
             f"pack_case: label {label!r} is empty or looks like an identifier or a path: give a "
             "public name such as 'Case 3'."
         )
-    if len(spacing) != 3 or not all(s > 0 and np.isfinite(s) for s in spacing):
-        raise InputError(f"pack_case: spacing {spacing} is not three lengths in mm above 0.")
+    check_spacing(spacing)
     grey = grey_levels(image, window)  # uint8 (X, Y, Z)
     bits = mask_bits(masks, grey.shape)  # uint8 (X, Y, Z), a bit for each mask
     box = _knee_box(grey, bits)

@@ -3,20 +3,28 @@
 import re
 from itertools import combinations
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from oacore.data.cache import Volumes
 from oacore.instruments.architecture.attention import (
     attention_weights,
     class_attention,
+    mean_class_attention,
+    queries_keys_values,
+    token_sequence,
     token_table,
 )
 from oacore.instruments.architecture.drawings import FONT, LINE, WIDTH, architecture, lines
+from oacore.instruments.architecture.memory import influence, kept_per_token
 from oacore.models.heads import encoder_class
 from oacore.models.m3t import M3T
 from oacore.models.nnmamba import NNMamba
 from oacore.models.resnet3d import ResNet3D
+from oacore.models.scan.selective import selective_scan, sequential_scan
 from oacore.models.shapes import shapes
 from oacore.profile import load_profile
 
@@ -85,7 +93,7 @@ def test_m3t_tells_the_shapes_of_a_real_pass():
     assert "3 transformer layers" in words and "2 heads; then 16 → 32 → 16" in words
     assert "2 × [conv 5³" in words and "2+2+2+2 blocks" in words and "1×1 pixels" in words
     strip = [box for box in fig.layout.shapes if box.name == "tokens"]
-    kinds = token_table(20)["kind"]
+    kinds = token_table(20, encoder.planes)["kind"]
     assert len(strip) == (kinds != kinds.shift()).sum()
 
 
@@ -184,7 +192,7 @@ def test_an_encoder_without_a_drawing_of_its_own_is_a_row_of_its_children():
 
 
 def test_lines_are_told_apart_by_more_than_colour():
-    table = token_table(3).dropna().assign(worth=[1.0, 2, 3] * 3)
+    table = token_table(3, ("coronal", "sagittal", "axial")).dropna().assign(worth=[1.0, 2, 3] * 3)
     fig = lines(table, "slice", "worth", "kind", slice="slice", worth="attention")
     assert [line.name for line in fig.data] == ["coronal", "sagittal", "axial"]
     assert len({line.line.dash for line in fig.data}) == 3
@@ -200,20 +208,18 @@ def m3t(variant="as described", size=16):
     return M3T(size, **TINY_M3T, variant=variant).double().eval()
 
 
-def test_tokens_are_named_after_the_slices_that_move_them():
-    encoder = m3t()
+@pytest.mark.parametrize("variant", ["as described", "as released"])
+def test_tokens_are_named_after_the_slices_that_move_them(variant):
+    encoder = m3t(variant)
     encoder.stem = nn.Conv3d(1, 2, 1, dtype=torch.float64)  # sees one voxel
-    table = token_table(16)
+    table = token_table(16, encoder.planes)
     assert len(table) == encoder.tokens.position.shape[0]
     before = torch.randn(1, 1, 16, 16, 16, dtype=torch.float64)
     for place in ((3, 7, 12), (0, 15, 8)):
         after = before.clone()
         after[0, 0, *place] += 1
         with torch.no_grad():
-            z, w = (
-                encoder.tokens(encoder.project(encoder.slices(encoder.stem(x))))
-                for x in (before, after)
-            )
+            z, w = (token_sequence(encoder, x) for x in (before, after))
         moved = table[((z - w).abs().amax(dim=2) > 1e-9)[0].numpy()]
         expected = {"sagittal": place[0], "coronal": place[1], "axial": place[2]}
         assert dict(zip(moved["kind"], moved["slice"], strict=True)) == expected
@@ -244,7 +250,7 @@ def test_class_attention_is_torchs_own():
     assert rows.shape == (3, 2, 2, 52)
     torch.testing.assert_close(rows.sum(-1), torch.ones(3, 2, 2, dtype=torch.float64))
     with torch.no_grad():
-        z = encoder.tokens(encoder.project(encoder.slices(encoder.stem(x))))
+        z = token_sequence(encoder, x)
         for row, layer in zip(rows, encoder.transformer, strict=True):
             torchs = nn.MultiheadAttention(16, 2, batch_first=True, dtype=torch.float64)
             torchs.in_proj_weight.copy_(layer.qkv.weight)
@@ -254,3 +260,69 @@ def test_class_attention_is_torchs_own():
             torch.testing.assert_close(row, weights[:, :, 0], rtol=1e-9, atol=1e-12)
             z = layer(z)
     assert not any(layer._forward_pre_hooks for layer in encoder.transformer)
+
+
+def test_the_transformer_makes_the_features_of_the_token_sequence():
+    encoder = m3t()
+    x = torch.randn(2, 1, 16, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        z = token_sequence(encoder, x)
+        assert z.shape == (2, 52, 16)
+        torch.testing.assert_close(encoder.norm(encoder.transformer(z)[:, 0]), encoder(x))
+
+
+def test_queries_keys_and_values_give_torchs_attention():
+    layer = m3t().transformer[1]
+    z = torch.randn(3, 11, 16, dtype=torch.float64)
+    q, k, v = queries_keys_values(layer, z)
+    assert q.shape == (3, 2, 11, 8)
+    mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+    output = layer.out(mixed.transpose(1, 2).reshape(3, 11, 16))
+    torch.testing.assert_close(output, layer.attention(z))
+
+
+def test_the_mean_attention_is_over_the_knees_asked_for():
+    encoder = m3t().float()
+    images = np.random.default_rng(0).normal(size=(6, 16, 16, 16)).astype(np.float16)
+    volumes = Volumes(np.arange(10, 16), images, np.zeros(images.shape, np.uint8),
+                      np.ones((6, 3), np.float32), np.zeros((6, 5)), "")  # fmt: skip
+    ids = pd.Series([15, 10, 12, 13, 11])  # more than are read at a time
+    found = mean_class_attention(encoder, volumes, ids)
+    chosen = torch.from_numpy(images[[5, 0, 2, 3, 1]]).float()[:, None]
+    torch.testing.assert_close(found, class_attention(encoder, chosen).mean(dim=(1, 2)))
+
+
+# ---- what a scan keeps, and how far it reaches
+
+
+def test_what_is_kept_is_counted_once_a_tensor():
+    product = kept_per_token(lambda u, delta, A, B, C, z: u * z, inner=3, states=2, length=10)
+    assert product == 2 * 3 * 4  # u and z, three channels of 32 bits
+    square = kept_per_token(lambda u, delta, A, B, C, z: u * u, inner=3, states=2, length=10)
+    assert square == 3 * 4
+
+
+def test_the_plain_loop_keeps_all_states_and_selective_scan_does_not():
+    inner, states = 4, 8
+    loop = kept_per_token(sequential_scan, inner, states, 64)
+    ours = kept_per_token(selective_scan, inner, states, 64)
+    assert loop > 4 * inner * states > ours
+
+
+def test_influence_is_the_jacobians_of_the_last_token():
+    torch.manual_seed(0)
+    encoder = NNMamba(channels=2, hidden=4).eval()
+    x = torch.randn(1, 1, 8, 8, 8)
+    found = influence(encoder, x, length=6)
+    with torch.no_grad():
+        sequence = encoder.mamba.before(encoder.stem(x)).flatten(2)
+    squares = []
+    for start in range(0, 8 * 6, 6):
+        window = sequence[:, :, start : start + 6]
+        slopes = torch.autograd.functional.jacobian(
+            lambda part: encoder.mamba.block(part)[0, :, -1], window
+        )  # (channels, 1, channels, 6)
+        squares.append(slopes.square().sum(dim=(0, 1, 2)))
+    by_distance = torch.stack(squares).mean(dim=0).sqrt().flip(0)
+    torch.testing.assert_close(found, by_distance / by_distance[0], rtol=1e-4, atol=1e-6)
+    assert found[0] == 1 and (found > 0).all()

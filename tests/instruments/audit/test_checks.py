@@ -6,7 +6,13 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from oacore.instruments.audit import counts
 from oacore.instruments.audit import overlap as audit_overlap
@@ -38,7 +44,7 @@ def test_an_auc_is_a_count_of_pairs():
     }
     # A closed interval also has its ends: ties of rounding, which k / 4290 cannot be here.
     assert found == reachable
-    assert 0.42 < len(found) / 10001 < 0.44  # the rate in the docstring
+    assert 0.42 < len(found) / 10001 < 0.44  # the rates in the docstring
     assert counts.auc_count("0.938", 65, 33).verdict == "undetermined"
     assert counts.auc_count("1.001", 65, 33).verdict == "inconsistent"
     assert counts.auc_count("1.000", 65, 33).verdict == "undetermined"
@@ -107,6 +113,39 @@ def test_discordant_pairs_by_enumeration(first, second):
     assert counts.discordant_pairs(first, second) == sorted(seen)
 
 
+def test_mcnemar_tests_are_those_of_statsmodels_and_scipy():
+    from scipy.stats import binom
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    for b, c in product(range(30), repeat=2):
+        if b == c:
+            continue
+        p = counts.mcnemar_variants(b, c)
+        table = [[0, b], [c, 0]]
+        exact = mcnemar(table, exact=True).pvalue
+        assert p["exact"] == pytest.approx(exact)
+        assert p["mid-p"] == pytest.approx(exact - binom.pmf(min(b, c), b + c, 0.5))
+        for name, corrected in (("chi-square", False), ("corrected chi-square", True)):
+            expected = mcnemar(table, exact=False, correction=corrected).pvalue
+            assert p[name] == pytest.approx(expected)
+
+
+def test_another_mcnemar_test_is_no_contradiction():
+    # 5 knees that only one model gets right, none that only the other does: exact p = 0.0625,
+    # mid-p 0.031.
+    first, second = TwoByTwo(10, 0, 0, 10), TwoByTwo(5, 5, 0, 10)
+    finding = counts.mcnemar_range(first, second, "significant")
+    assert finding.verdict == "undetermined" and "mid-p" in finding.implied
+    # 9 against none: p = 0.004, significant by every test, but not corrected for a dozen of them.
+    second = TwoByTwo(1, 9, 0, 10)
+    finding = counts.mcnemar_range(first, second, "not significant")
+    assert finding.verdict == "undetermined" and "several tests" in finding.implied
+    assert counts.mcnemar_range(first, second, "significant").verdict == "consistent"
+    # 3 against none: p = 0.25, by no test below 0.05.
+    second = TwoByTwo(7, 3, 0, 10)
+    assert counts.mcnemar_range(first, second, "significant").verdict == "inconsistent"
+
+
 def test_mcnemar_verdicts():
     same = TwoByTwo(60, 5, 3, 30)
     worse = TwoByTwo(10, 55, 30, 3)
@@ -153,8 +192,12 @@ def test_verdicts_of_rho_and_auroc():
     assert f"{implied:.4f}" == "0.8665"
     assert audit_ranks.rho_auroc("0.600", "0.868", 65, 33).verdict == "undetermined"
     assert audit_ranks.rho_auroc("0.600", "0.869", 65, 33).verdict == "inconsistent"
-    assert audit_ranks.rho_auroc("0.600", "0.864", 65, 33).verdict == "inconsistent"
-    assert audit_ranks.rho_auroc("0.900", "1.000", 65, 33).implied == "|rho| cannot pass 0.8186"
+    below = audit_ranks.rho_auroc("0.600", "0.864", 65, 33)
+    assert below.verdict == "undetermined" and "ties in the score would explain it" in below.implied
+    beyond = audit_ranks.rho_auroc("0.900", "1.000", 65, 33)  # as a score of two values has it
+    assert beyond.verdict == "undetermined"
+    assert beyond.implied.startswith("no untied score has |rho| above 0.8186")
+    assert "mean over folds" in audit_ranks.rho_auroc("0.600", "0.869", 65, 33).implied
     off = audit_ranks.rho_auroc("0.610", "1.000", 65, 33).implied
     assert "off by 271.6 of 2145 knee pairs" in off
     # In pairs: 0.9995 is the least that rounds to 1.000, and rho at most 0.6105.
@@ -199,7 +242,35 @@ def test_ends_of_the_range_of_rho_kl_are_met():
     assert low == pytest.approx(spearmanr(worst, kl).statistic, abs=1e-4)
     assert audit_ranks.rho_kl_range(point(0.9), KNEES) is None
     assert audit_ranks.rho_joint("0.500", "0.900", KNEES).verdict == "inconsistent"
+    tied = audit_ranks.rho_joint("0.860", "0.900", KNEES)
+    assert tied.verdict == "undetermined" and "ties would explain it" in tied.implied
     assert audit_ranks.rho_joint("-0.500", "0.600", KNEES).verdict == "inconsistent"
+
+
+def test_correlations_of_tied_scores_lie_in_the_wider_range():
+    rng = np.random.default_rng(2)
+    kl = np.repeat(np.arange(5), (4, 2, 3, 5, 2))
+    outside = 0
+    for _ in range(300):
+        score = np.clip(np.round((kl + rng.normal(0, 2, 16)) / rng.choice([1, 3])), 0, 2)
+        if len(set(score)) > 1:
+            rho, value = spearmanr(score, kl >= 2).statistic, spearmanr(score, kl).statistic
+            low, high = audit_ranks.tied_rho_kl_range(point(float(rho), 1e-9), (4, 2, 3, 5, 2))
+            assert low - 1e-6 <= value <= high + 1e-6
+            untied = audit_ranks.rho_kl_range(point(float(rho), 1e-9), (4, 2, 3, 5, 2))
+            outside += untied is None or not untied[0] <= value <= untied[1]
+    assert outside  # or the wider range would not be needed
+
+
+def test_distances_that_are_equal_have_other_correlations():
+    for distances in product(range(4), repeat=4):
+        if len(set(distances)) > 1:
+            printed = f"{spearmanr(range(4), distances).statistic:.3f}"
+            untied = len(set(distances)) == 4
+            verdict = audit_ranks.distance_rho(printed).verdict
+            assert verdict == "consistent" if untied else verdict != "inconsistent"
+    assert audit_ranks.distance_rho("0.316").verdict == "undetermined"
+    assert audit_ranks.distance_rho("0.700").verdict == "inconsistent"
 
 
 def test_dice_ceiling_is_met_and_never_passed():
@@ -238,7 +309,11 @@ def test_ceilings_of_the_papers_regions():
     assert finding.verdict == "inconsistent" and "at most 0.3036" in finding.implied
     assert "0.0135 by chance" in finding.implied
     assert audit_overlap.topk_ceiling("0.8950", ["0.0089"]).verdict == "consistent"
-    assert audit_overlap.topk_ceiling("0.8960", ["0.0089"]).verdict == "inconsistent"
+    assert audit_overlap.topk_ceiling("0.8960", ["0.0089"]).verdict == "undetermined"
+    assert audit_overlap.topk_ceiling("0.9100", ["0.0089"]).verdict == "inconsistent"
+    # Of two knees, one whose region is the top 5% itself can have a Dice of 1.
+    finding = audit_overlap.dice_ceiling("0.9000", Fraction(5, 100), ["0.1000"])
+    assert finding.verdict == "consistent"
 
 
 def test_bounds_between_overlaps_hold_for_means_of_unequal_knees():
@@ -268,9 +343,30 @@ def test_verdicts_of_nested_overlaps():
         return audit_overlap.overlap_nested(*figures, ["0.0089"]).verdict
 
     assert verdict("0.2000", "0.2000", "0.1053") == "consistent"  # 2 x 0.2 / 3.8 = 0.10526
-    assert verdict("0.2000", "0.2000", "0.1051") == "inconsistent"
+    assert verdict("0.2000", "0.2000", "0.1045") == "undetermined"  # with ties
+    assert verdict("0.2000", "0.2000", "0.0100") == "inconsistent"
     assert verdict("0.9000", "0.3004", "0.1700") == "consistent"
-    assert verdict("0.9000", "0.3001", "0.1700") == "inconsistent"
+    assert verdict("0.9000", "0.2900", "0.1700") == "undetermined"
+    assert verdict("0.9000", "0.0080", "0.1700") == "inconsistent"
+
+
+def test_overlaps_with_ties_stay_above_the_wider_bounds():
+    rng = np.random.default_rng(1)
+    met = False
+    for _ in range(300):
+        region = rng.random(400) < rng.uniform(0.005, 0.2)
+        region[0] = True
+        saliency = np.maximum(rng.integers(0, 3, 400) - 1, 0) + region * rng.integers(0, 2)
+        found = []
+        for top in (4, 20, 40):  # all that tie at the threshold are called salient
+            salient = saliency >= np.sort(saliency)[-top]
+            size = salient.sum()
+            found.append((salient & region).sum() / np.array([size, (size + region.sum()) / 2]))
+        figures = f"{found[0][0]:.4f}", f"{found[1][1]:.4f}", f"{found[2][1]:.4f}"
+        verdict = audit_overlap.overlap_nested(*figures, [f"{region.mean():.4f}"]).verdict
+        assert verdict != "inconsistent", figures
+        met |= verdict == "undetermined"
+    assert met
 
 
 def test_an_average_by_its_corners():
@@ -280,10 +376,28 @@ def test_an_average_by_its_corners():
         half = Fraction(1, 2000)
         possible = ends[0] <= Fraction(printed) + half and Fraction(printed) - half <= ends[1]
         finding = audit_sums.average(parts, printed)
-        assert (finding.verdict == "inconsistent") == (not possible)
+        assert (finding.verdict == "consistent") == possible
+        assert (finding.verdict == "undetermined") == (printed == "0.791")  # cut off parts
     assert audit_sums.average(parts, "0.776").verdict == "inconsistent"
     touching = audit_sums.average(["0.1", "0.1"], "0.2")
     assert touching.verdict == "undetermined" and "both only if exactly 0.15" in touching.implied
+
+
+def test_an_average_by_other_means():
+    parts = ["0.500", "0.700", "0.900"]
+    root = (sum(float(part) ** 2 for part in parts) / 3) ** 0.5
+    assert audit_sums.average(parts, f"{root:.3f}").verdict == "inconsistent"
+    assert audit_sums.average(parts, f"{root:.3f}", roots=True).verdict == "undetermined"
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        weights, rows = rng.dirichlet(np.ones(3)), rng.random((5, 3))
+        printed = [([f"{v:.3f}" for v in row], f"{row @ weights:.3f}") for row in rows]
+        assert audit_sums.some_weights(printed)
+        beyond = f"{max(rows[0]) + 0.01:.3f}"
+        assert not audit_sums.some_weights([(printed[0][0], beyond), *printed[1:]])
+    # Two rows that no common weights satisfy: the same parts, two averages.
+    twice = [(["0.200", "0.400"], "0.250"), (["0.200", "0.400"], "0.350")]
+    assert audit_sums.some_weights(twice[:1]) and not audit_sums.some_weights(twice)
 
 
 def test_grade_sums():
@@ -293,6 +407,17 @@ def test_grade_sums():
     for name in sums:
         wrong = cells | sums | {name: "97"}
         assert audit_sums.grade_sum(wrong).verdict == "inconsistent"
+
+
+def test_percentages_of_grades_are_rounded():
+    shares = ["21.4", "12.2", "22.4", "28.6", "15.3"]  # of 98 knees: 99.9
+    cells = {f"grade_{k}": share for k, share in enumerate(shares)} | {"total": "100.0"}
+    assert audit_sums.grade_sum(cells).verdict == "consistent"
+    assert audit_sums.grade_sum(cells | {"grade_0": "23.4"}).verdict == "inconsistent"
+    cells = {f"grade_{k}": f"{float(share):.0f}" for k, share in enumerate(shares)}
+    sums = {"oa_negative": "34", "oa_positive": "66"}  # 33.7 and 66.3
+    assert audit_sums.grade_sum(cells | sums).verdict == "undetermined"
+    assert audit_sums.grade_sum(cells | sums | {"total": "98"}).verdict == "inconsistent"
 
 
 def test_repeats_and_differences():
@@ -313,7 +438,19 @@ def test_macro_f1_of_two_classes_is_at_most_the_accuracy():
             score = f1_score(label, said, average="macro", zero_division=0)
             largest = max(largest, score - accuracy_score(label, said))
     assert -0.01 < largest <= 1e-12
-    assert audit_sums.macro_f1_bound("0.70", "0.75").verdict == "inconsistent"
+    assert audit_sums.macro_f1_bound("0.70", "0.87").verdict == "inconsistent"
+    assert audit_sums.macro_f1_bound("0.70", "0.75").verdict == "undetermined"
+    largest = -1.0
+    for _ in range(2000):  # the other macro-F1, by its definition
+        label, said = rng.random((2, 20)) < rng.uniform(0.05, 0.95, (2, 1))
+        if len(set(label)) == 2:
+            p, r = (
+                score(label, said, average="macro", zero_division=0)
+                for score in (precision_score, recall_score)
+            )
+            right = accuracy_score(label, said)
+            largest = max(largest, 2 * p * r / (p + r) - 1 / (2 - right) if p + r else -1)
+    assert -0.02 < largest <= 1e-12
     assert audit_sums.macro_f1_bound("0.70", "0.71").verdict == "consistent"  # both may be 0.705
 
 
@@ -326,6 +463,63 @@ def test_rmse_and_accuracy():
         finding = audit_sums.rmse_accuracy(f"{(label == said).mean():.3f}", f"{rmse:.3f}", 4)
         assert finding.verdict == "consistent"
     assert audit_sums.rmse_accuracy("0.750", "0.500", 4).verdict == "consistent"
-    assert audit_sums.rmse_accuracy("0.750", "0.498", 4).verdict == "inconsistent"
-    assert audit_sums.rmse_accuracy("0.750", "2.003", 4).verdict == "inconsistent"
-    assert audit_sums.rmse_accuracy("0.750", "1.600", 3).verdict == "inconsistent"
+    assert audit_sums.rmse_accuracy("0.750", "0.498", 4).verdict == "undetermined"  # cut off
+    # Expected grades: nothing from below, from above half a grade's range for right ones too.
+    for rmse, largest, verdict in [
+        ("0.496", 4, "undetermined"),
+        ("2.004", 4, "undetermined"),
+        ("2.645", 4, "undetermined"),  # root of (.25 x 16 + .75 x 4) = 2.6458
+        ("2.648", 4, "inconsistent"),
+        ("1.600", 3, "undetermined"),
+        ("1.987", 3, "inconsistent"),  # 1.9843
+        ("-0.100", 4, "inconsistent"),
+    ]:
+        assert audit_sums.rmse_accuracy("0.750", rmse, largest).verdict == verdict
+    # As means: two folds without an error, two with nothing but errors of one grade.
+    assert audit_sums.rmse_accuracy("0.500", "0.500", 4, means=True).verdict == "consistent"
+    assert audit_sums.rmse_accuracy("0.500", "0.500", 4).verdict == "undetermined"
+    assert audit_sums.rmse_accuracy("0.500", "0.497", 4, means=True).verdict == "undetermined"
+
+
+def test_errors_of_expected_grades_are_not_accused():
+    rng = np.random.default_rng(1)
+    below, above = 0, 0
+    for _ in range(400):
+        probability = rng.dirichlet(rng.choice([0.05, 0.3, 1, 5]) * np.ones(5), 40)
+        likeliest = probability.argmax(axis=1)
+        # The truth is what is said, or the other end, or what makes the error small.
+        expected = probability @ np.arange(5)
+        other = {0: likeliest, 1: np.where(likeliest > 1, 0, 4), 2: expected.round().astype(int)}
+        label = other[int(rng.integers(3))]
+        label = np.where(rng.random(40) < rng.random(), likeliest, label)
+        rmse, right = np.sqrt(((label - expected) ** 2).mean()), (label == likeliest).mean()
+        below += rmse < np.sqrt(1 - right) - 1e-3
+        above += rmse > 4 * np.sqrt(1 - right) + 1e-3
+        finding = audit_sums.rmse_accuracy(f"{right:.3f}", f"{rmse:.3f}", 4)
+        assert finding.verdict != "inconsistent"
+    assert below > 20 and above > 20  # the bounds of whole grades would have accused these
+    worst = np.array([0.5, 0, 0, 0, 0.5]) @ np.arange(5)  # right at 0, and off by 2
+    assert audit_sums.rmse_accuracy("1.000", f"{worst:.3f}", 4).verdict == "undetermined"
+
+
+@pytest.mark.parametrize("percent", ["79.59", "20", "100.0", "12.5"])
+def test_a_percentage_for_a_share_accuses_nobody(percent):
+    share, top = ["0.0089"], Fraction(5, 100)
+    grades = dict(zip([f"grade_{k}" for k in range(5)], ["21.4", "12.2", "22.4", "28.6", "15.3"],
+                      strict=True))  # fmt: skip
+    findings = [
+        counts.accuracy_count(percent, 98),
+        counts.auc_count(percent, 65, 33),
+        counts.macro_auc_count(percent, KNEES),
+        audit_overlap.dice_ceiling(percent, top, share),
+        audit_overlap.topk_ceiling(percent, share),
+        audit_overlap.overlap_nested("10.5", "12.5", "2.25", share),
+        audit_ranks.rho_auroc("74.8", "0.900", 65, 33),
+        audit_ranks.distance_rho("80.0"),
+        audit_sums.rmse_accuracy("79.59", "0.500", 4),
+        audit_sums.rmse_accuracy("0.750", "50.0", 4),
+        audit_sums.macro_f1_bound("0.750", "79.59"),
+        audit_sums.difference("2.04", "0.7959", "0.7755"),
+        audit_sums.grade_sum(grades | {"total": "98"}),
+    ]
+    assert {finding.verdict for finding in findings} == {"undetermined"}

@@ -7,7 +7,7 @@ import pytest
 
 from oacore.errors import InputError
 from oacore.instruments.audit import figures as figures_audit
-from oacore.instruments.audit.findings import audit, carried_tables
+from oacore.instruments.audit.findings import audit, carried_statements, carried_tables
 from oacore.instruments.audit.ranks import implied_auroc
 
 
@@ -18,7 +18,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def findings():
-    return audit(carried_tables())
+    return audit(carried_tables(), carried_statements())
 
 
 def traces(fig):

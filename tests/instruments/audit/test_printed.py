@@ -3,10 +3,19 @@
 import re
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from oacore.errors import InputError
-from oacore.instruments.audit.printed import NAMES, Interval, carried_tables, read_printed, rounded
+from oacore.instruments.audit.printed import (
+    NAMES,
+    Interval,
+    carried_tables,
+    loose,
+    read_printed,
+    rounded,
+)
+from oacore.instruments.audit.trial import RULES, write
 
 FIRST = "paper_2605.00718_hierarchical_labels.txt"
 SECOND = "paper_2112.09177_coherence_keypoint.txt"
@@ -174,6 +183,17 @@ def test_a_printed_figure_is_an_interval(printed, low, high):
     assert rounded(printed) == Interval(Fraction(low), Fraction(high))
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("places", [0, 1, 3])
+def test_a_printed_figure_is_loosely_what_any_rule_makes_of_it(rule, places):
+    values = np.random.default_rng(0).uniform(-3, 3, 2000)
+    for value, printed in zip(values, write(values, places, rule), strict=True):
+        stands_for = loose(printed)
+        assert stands_for.low - Fraction(1, 10**9) <= Fraction(float(value))
+        assert Fraction(float(value)) <= stands_for.high + Fraction(1, 10**9)
+    assert loose("0.7959") == Interval(Fraction("0.7959") - Fraction(5, 90000), Fraction("0.7960"))
+
+
 def test_intervals_calculate():
     a, b = Interval(Fraction(1), Fraction(2)), Interval(Fraction(-3), Fraction(1))
     assert a + b == Interval(Fraction(-2), Fraction(3))
@@ -216,7 +236,11 @@ def test_a_table_of_ones_own(tmp_path):
         ("33 65", "33 65 2", "knees '33 65 2' are not whole"),
         ("33 65", "33 6.5", "knees '33 6.5' are not whole"),
         ("33 65", "0 65", "knees '0 65' are not whole"),
+        ("33 65", "33 ²", "knees '33 ²' are not whole"),
         ("# knees: 33 65", "# share: 1.2", "share '1.2' is no part"),
+        ("0.50", "79.59", "row 'a': oa_acc is '79.59': more than 1, so a percentage.*0.7959"),
+        ("0.50", "1.2", "row 'a': oa_acc is '1.2': more than 1"),
+        ("# knees", "# values: mean\n# knees", "values 'mean': write '# values: one run'"),
         ("oa_acc,oa_f1", "oa_acc,oa_acc_test", "oa_acc_test is '0.5': write significant or"),
     ],
 )
@@ -227,6 +251,37 @@ def test_a_wrong_file_is_named(tmp_path, old, new, message):
     with pytest.raises(InputError, match=message) as error:
         read_printed(path)
     assert "mine.csv" in str(error.value)
+
+
+SAVED = (
+    '"# table: T, of mine",,,\n# source: mine,,,\n# knees: 33 65,,,\n,,,\nrow,oa_acc,oa_f1,\n'
+    '"a, b",0.50,0.5,\n,,,\n'
+)
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_that_a_spreadsheet_has_saved(tmp_path, bom, end):
+    path = tmp_path / "mine.csv"
+    path.write_bytes((bom + SAVED.replace("\n", end)).encode())
+    table = read_printed(path)
+    assert (table.name, table.source, table.knees) == ("T, of mine", "mine", (33, 65))
+    assert table.figures.loc["a, b"].to_dict() == {"oa_acc": "0.50", "oa_f1": "0.5"}
+
+
+@pytest.mark.parametrize("minus", ["-", "\u2212", "\u2013", "\u2010", "\uff0d"])
+def test_a_minus_of_any_shape_is_a_minus(tmp_path, minus):
+    path = tmp_path / "mine.csv"
+    path.write_text(GOOD.replace("oa_f1", "rho_oa").replace("0.5\n", f"{minus}0.802\n"))
+    assert read_printed(path).figures.loc["a", "rho_oa"] == "-0.802"
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators_are_one_clear_line(tmp_path, sign, name):
+    path = tmp_path / "mine.csv"
+    path.write_text(GOOD.replace(",", sign))
+    with pytest.raises(InputError, match=f"mine.csv: its cells are separated by {name}; save it"):
+        read_printed(path)
 
 
 def test_an_unreadable_file_is_named(tmp_path):

@@ -7,14 +7,13 @@ from scipy.stats import norm, spearmanr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from oacore.errors import InputError
 from oacore.instruments.axis.axis import (
-    DISTANCES,
     MEASURES,
     PROTOCOLS,
-    class_centroids,
     fit_axis,
     geometry_values,
     pc_scores,
@@ -23,7 +22,9 @@ from oacore.instruments.axis.axis import (
     severity_axis,
     severity_geometry,
 )
+from oacore.instruments.axis.spread import DISTANCES, class_centroids
 from oacore.metrics.resampling import estimates, resample_counts
+from tests.helpers import reseal
 
 
 def made(seed=0, n=120):
@@ -71,6 +72,8 @@ def test_axes_of_a_folder_of_runs_are_those_of_its_features(tmp_path):
         folder = tmp_path / f"resnet3d/dual/seed{seed}"
         folder.mkdir(parents=True)
         np.savez(folder / "features.npz", case_id=np.arange(120), features=features)
+        (folder / "done.json").write_text("{}")
+        reseal(folder)
         expected[seed] = severity_axis(features, *labels, "train")
     axes = severity_axes(tmp_path, cases, "train")
     assert axes[["backbone", "supervision", "seed"]].to_numpy().tolist() == [
@@ -242,15 +245,23 @@ def test_a_probe_fitted_on_training_knees_can_be_worse_than_a_coin():
 def test_every_figure_has_its_interval(protocol):
     features, kl, test = noisy()
     table = severity_geometry(features, kl, test, protocol, n_resamples=100, seed=0)
-    assert list(table.columns) == ["measure", "value", "low", "high"]
+    assert list(table.columns) == ["measure", "value", "low", "high", "n_undefined"]
     found = table.set_index("measure")
     expected, share = written_out(features, kl, test, protocol)
-    assert found["value"].drop("evr_pc1_fit", errors="ignore").to_dict() == pytest.approx(expected)
+    of_measures = found["value"].drop(["evr_pc1_fit", "oa_auc_fit"], errors="ignore")
+    assert of_measures.to_dict() == pytest.approx(expected)
     limits = found.loc[list(MEASURES), ["low", "high"]]
     assert (limits["low"] < limits["high"]).all()
     if protocol == "train-fit":
         assert found.loc["evr_pc1_fit", "value"] == pytest.approx(share)
-        assert np.isnan(found.loc["evr_pc1_fit", ["low", "high"]].to_numpy(float)).all()
+        axis = make_pipeline(StandardScaler(), PCA(1), LogisticRegression())
+        axis.fit(features[~test], kl[~test] >= 2)
+        fitted = roc_auc_score(kl[~test] >= 2, axis.decision_function(features[~test]))
+        assert found.loc["oa_auc_fit", "value"] == pytest.approx(fitted)
+        limits = found.loc[["evr_pc1_fit", "oa_auc_fit"], ["low", "high"]]
+        assert limits.isna().all(axis=None)
+    else:
+        assert not {"evr_pc1_fit", "oa_auc_fit"} & set(found.index)
     again = severity_geometry(features, kl, test, protocol, n_resamples=100, seed=0)
     pd.testing.assert_frame_equal(table, again)
     other = severity_geometry(features, kl, test, protocol, n_resamples=100, seed=1)
@@ -284,6 +295,8 @@ def test_a_constant_feature_changes_nothing_and_no_variance_gives_no_axis(protoc
         assert np.isnan(dead[name]).all()
     assert not pc_scores(np.full((150, 3), 0.1), kl, test, protocol).any()
     assert np.isnan(severity_axis(np.full((150, 3), 0.1), kl, test, "train")["pc1_share"])
+    table = severity_geometry(np.full((150, 3), 0.1), kl, test, protocol, n_resamples=1, seed=0)
+    assert table.loc[table["measure"].str.endswith("_fit"), "value"].isna().all()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

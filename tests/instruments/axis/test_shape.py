@@ -5,6 +5,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+import skdim
 from scipy.stats import rankdata, spearmanr
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -16,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from oacore.errors import InputError
 from oacore.instruments.axis import shape as geometry
 from oacore.instruments.axis.axis import fit_axis
-from oacore.instruments.axis.cka import cka_matrix, cka_pairs, linear_cka
+from oacore.instruments.axis.cka import cka_matrix, cka_pairs, linear_cka, supervision_test
 from oacore.instruments.axis.ranks import partial_spearman, spearman, spearman_within
 from oacore.metrics.resampling import resample_counts
 
@@ -205,6 +206,34 @@ def test_two_nn_finds_the_dimension_of_a_cube(dimension):
     assert geometry.two_nn(np.vstack([turned, turned]))[0] == found
 
 
+def flat(rng, d):
+    return rng.uniform(size=(800, d)) @ rng.normal(size=(d, 12))
+
+
+def sphere(rng, d):
+    x = rng.normal(size=(800, d + 1))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def swiss_roll(rng, d):
+    t, height = 1.5 * np.pi * (1 + 2 * rng.random(800)), 21 * rng.random((800, d - 1))
+    return np.column_stack([t * np.cos(t), t * np.sin(t), height])
+
+
+@pytest.mark.parametrize(("manifold", "d"), [(flat, 1), (flat, 2), (flat, 5), (sphere, 2),
+                                             (sphere, 4), (swiss_roll, 2)])  # fmt: skip
+def test_two_nn_is_that_of_scikit_dimension(manifold, d):
+    points = manifold(np.random.default_rng(d), d)
+    found, low, high = geometry.two_nn(points)
+    # Theirs is the slope of a line, after Facco et al., without the largest tenth of the ratios;
+    # without discarding any, and by another estimator, they agree to what sampling leaves open.
+    facco = skdim.id.TwoNN().fit(points).dimension_
+    likelihood = skdim.id.MLE(K=20).fit(points).dimension_
+    assert found == pytest.approx(facco, rel=0.08)
+    assert found == pytest.approx(likelihood, rel=0.15)
+    assert found == pytest.approx(d, rel=0.15) and low < found < high
+
+
 def test_the_interval_of_two_nn_is_a_little_too_short():
     rng = np.random.default_rng(0)
     held = [low < 2 < high for _, low, high in
@@ -244,6 +273,58 @@ def test_cka_is_that_of_its_definitions():
     k, t = x @ x.T, y @ y.T
     expected = hsic(k, t) / np.sqrt(hsic(k, k) * hsic(t, t))
     assert linear_cka(x, y) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("constant", [0, 1 / 3, 0.1, 1000.1, -7.7e-9, 3e15, np.float32(0.1)])
+@pytest.mark.parametrize("debiased", [True, False])
+def test_features_that_do_not_vary_are_like_nothing(constant, debiased):
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    for n in (4, 30):
+        same = np.full((n, 3), constant)
+        rows = np.tile(np.array([0.1, 1 / 3, constant]), (n, 1))
+        for one, other in ((same, same), (same, rows), (same, x[:n]), (x[:n], rows)):
+            assert np.isnan(linear_cka(one, other, debiased))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-9, 1.0, 1e9, 1e150])
+@pytest.mark.parametrize("constant", [0.1, 1000.1, 1 / 3])
+def test_neither_scale_nor_constants_beside_change_cka(scale, constant):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 30, 4))
+    beside = np.hstack([scale * x, np.full((30, 2), scale * constant)])
+    for debiased in (True, False):
+        assert linear_cka(beside, y, debiased) == pytest.approx(linear_cka(x, y, debiased))
+
+
+def invented_runs(rng, n_seeds, effect, labels=("single_oa", "single_kl", "dual")):
+    """Features whose seeds share something, and whose supervisions share `effect` of their own."""
+    common, own = rng.normal(size=(20, 3)), {k: rng.normal(size=(20, 3)) for k in labels}
+    return [
+        ({"backbone": "m3t", "supervision": k, "seed": s},
+         common + effect * own[k] + rng.normal(size=(20, 3)))
+        for s in range(n_seeds) for k in labels
+    ]  # fmt: skip
+
+
+def test_a_supervision_that_shapes_features_is_found_as_surely_as_the_seeds_allow():
+    rng = np.random.default_rng(0)
+    for n_seeds, ways in ((2, 6), (3, 36), (4, 216)):
+        runs = invented_runs(rng, n_seeds, effect=3)
+        row = supervision_test(runs, seed=0).iloc[0]
+        assert (row["seeds"], row["ways"]) == (n_seeds, ways)
+        assert row["p_value"] == pytest.approx(1 / ways)
+        means = cka_pairs(runs).groupby("differ")["cka"].mean()
+        assert row["value"] == pytest.approx(means["seed"] - means["both"])
+    row = supervision_test(invented_runs(rng, 1, effect=3), seed=0).iloc[0]
+    assert row["seeds"] == 1 and np.isnan(row[["value", "p_value"]].to_numpy(float)).all()
+    many = supervision_test(invented_runs(rng, 6, effect=3), seed=0).iloc[0]
+    assert many["ways"] == 5000 and many["p_value"] < 0.01
+
+
+def test_supervisions_that_do_nothing_are_seldom_told_apart():
+    rng = np.random.default_rng(1)
+    p = [supervision_test(invented_runs(rng, 3, 0), seed=0)["p_value"][0] for _ in range(80)]
+    assert np.mean(np.array(p) <= 0.1) < 0.2 and np.mean(np.array(p) <= 0.5) < 0.65
 
 
 def test_cka_of_all_models_is_a_symmetric_matrix():
@@ -341,13 +422,14 @@ def test_what_follows_is_asked_of_whole_numbers_of_knees():
 def test_structure_brings_all_measures_with_their_intervals():
     features, kl, test = graded_features()
     table = geometry.structure(features, kl, test, n_resamples=100, seed=0)
-    assert list(table.columns) == ["measure", "value", "low", "high"]
+    assert list(table.columns) == ["measure", "value", "low", "high", "n_undefined"]
     found = table.set_index("measure")
     assert (found["low"] <= found["high"]).all() and len(found) == 12
     inside = found.drop(index="participation")  # repeated knees fill fewer directions
     assert ((inside["low"] <= inside["value"]) & (inside["value"] <= inside["high"])).all()
     points = StandardScaler().fit(features[~test]).transform(features)[test]
-    assert found.loc["two_nn"].tolist() == pytest.approx(geometry.two_nn(points))
+    of_two_nn = found.loc["two_nn", ["value", "low", "high"]]
+    assert of_two_nn.tolist() == pytest.approx(geometry.two_nn(points))
     assert found.loc["triplets", "value"] == pytest.approx(
         geometry.triplet_accuracy(once(100), points, kl[test])[0]
     )

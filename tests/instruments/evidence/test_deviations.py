@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
 from torch.nn import functional as F
 
+from oacore.data.volumes import resize
 from oacore.errors import InputError
 from oacore.instruments.architecture.gradients import gradient_gap, gradient_path
 from oacore.instruments.axis.axis import severity_axis
@@ -48,8 +49,21 @@ def test_each_difference_is_told_in_full(name):
     assert set(row) - {"effect"} == asked and all(isinstance(v, str) and v for v in row.values())
     kinds = row["evidence"].split(", ")
     assert set(kinds) <= set(EVIDENCE)
-    # What cannot be measured says why; what can gets its number from the chapter.
-    assert ("effect" in row) == ("none" in kinds)
+    # What cannot be measured says why; what can gets its number from the chapter, or from
+    # arithmetic that a test does.
+    assert ("effect" in row) == (kinds == ["none"] or name in ("m3t_planes", "stored_bits"))
+    assert "none" not in kinds or kinds == ["none"]
+
+
+def test_sixteen_bits_are_as_good_as_the_list_says():
+    off = {}
+    for within in (2, 8):
+        z = np.linspace(-within, within, 1_000_001)
+        off[within] = np.abs(z.astype(np.float16) - z).max()
+    assert LIST["stored_bits"]["effect"] == (
+        f"A z-score within 2 of the mean is off by {off[2]:.4f} at the most, one within 8 by "
+        f"{off[8]:.3f}."
+    )
 
 
 @pytest.mark.parametrize("name", LIST)
@@ -61,11 +75,12 @@ def test_settings_are_there_to_be_set(name):
             set(inspect.signature(one).parameters) for one in map(encoder_class, BACKBONE_NAMES)
         ]
         assert any(set(names) <= taken for taken in takers)
-    elif found := re.match(r"(heads|resample|seeds|epochs)\b", setting):
+    elif found := re.match(r"(heads|resample|seeds|epochs|schedule|statistics)\b", setting):
         assert found[1] in {field.name for field in dataclasses.fields(Recipe)}
     else:
         known = ("none", "follows from heads", "features.npz", "severity_axis(", "columns ",
-                 "oacore stats", "oacore explain", "compare_backbones")  # fmt: skip
+                 "oacore stats", "oacore explain", "compare_backbones",
+                 "make book COHORT=")  # fmt: skip
         assert setting.startswith(known)
 
 
@@ -170,7 +185,7 @@ def test_effects_are_variant_minus_reference_on_shared_seeds():
     pooled = variant_effects(profile, joined, n_resamples=20, seed=0, over_seeds=True)
     of_a = table[table["variant"] == "a"].groupby("metric", sort=False)["value"].mean()
     np.testing.assert_allclose(pooled[pooled["variant"] == "a"]["value"], of_a)
-    assert list(pooled.drop_duplicates("variant")["n_seeds"]) == [2, 1]
+    assert list(pooled.drop_duplicates("variant")["seeds"]) == [2, 1]
 
     said = in_words(pooled, "encoder shortcut")
     first = pooled.iloc[0]
@@ -183,7 +198,7 @@ def test_effects_are_variant_minus_reference_on_shared_seeds():
 def test_words_count_the_intervals_that_exclude_zero():
     metrics = ["oa_auc", "oa_acc", "oa_f1", "kl_auc", "kl_acc", "kl_f1"]
     table = pd.DataFrame({"metric": metrics, "value": 0.1, "low": -0.1, "high": 0.3})
-    about = {"variant": "v", "reference": "r", "changes": "heads", "knees": 9, "n_seeds": 2}
+    about = {"variant": "v", "reference": "r", "changes": "heads", "knees": 9, "seeds": 2}
     table = table.assign(**about)
     assert "none of 6 differences" in in_words(table, "heads")
     table.loc[[0, 4], "low"] = 0.01
@@ -333,11 +348,31 @@ def test_sentences_of_the_list_hold_the_numbers_that_they_are_given():
 
 
 def test_grids_name_the_largest_change_and_the_mean_difference():
-    knees = pd.DataFrame([[1e-7, 0.9, 0.8, 0.2], [4e-7, 0.9, 0.8, 0.4]])
-    said = words.grids_in_words(knees, 0.123, (16, 24, 32))
+    columns = ["same grid", "after resampling", "area - trilinear"]
+    knees = pd.DataFrame([[1e-7, 0.123, 0.2], [4e-7, 0.1, 0.4]], columns=columns)
+    said = words.grids_in_words(knees, (16, 24, 32))
     assert "nothing (4e-07)" in said["z_score"] and "0.12 standard" in said["z_score"]
     assert "by 0.30 standard" in said["resample"] and "2 knees" in said["resample"]
     assert said["resample"].endswith("on a grid of 16 x 24 x 32.")
+
+
+def test_m3ts_start_and_input_are_told_by_variant_and_way():
+    said = words.start_in_words({"as released": 0.0012, "as described": 0.1234}, 4)
+    assert "length 0.001 differs from knee to knee as released, 0.1 as described (4" in said
+    noise = pd.DataFrame({"one step": [2.0, -2, 2, -2], "two steps": [1.0, 1, -1, -1]})
+    said = words.input_in_words(noise + [0, 5])
+    assert "keeps 2.31 of its standard deviation in one step, 1.15 in two" in said
+    assert "correlate by 0.00" in said
+
+
+def test_white_noise_tells_one_step_to_m3ts_grid_from_two():
+    # The paper's factors, on a slab: 384 to 256 to 128 in plane, 160 to 160 to 128 across.
+    noise = np.random.default_rng(1).normal(size=(160, 96, 96)).astype(np.float32)
+    two = resize(resize(noise, (160, 64, 64), "trilinear"), (128, 32, 32), "trilinear")
+    one = resize(noise, (128, 32, 32), "trilinear")
+    steps = pd.DataFrame({"one step": one.ravel(), "two steps": two.ravel()})
+    said = words.input_in_words(steps)
+    assert "0.81 of its" in said and "0.28 in two" in said and "correlate by 0.18" in said
 
 
 def test_seeds_differ_by_their_median_and_largest_range_or_there_is_one():

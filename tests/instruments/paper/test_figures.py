@@ -24,18 +24,21 @@ from oacore.instruments.paper.figures import (
 )
 from oacore.instruments.paper.overview import overview
 from oacore.instruments.paper.saliency import saliency_over_slices
-from oacore.instruments.paper.style import look, page_figure, save_figure
+from oacore.instruments.paper.style import look, page_figure, publish_figure, save_figure
 from oacore.instruments.paper.tables import (
     beside_table1,
     beside_table2,
     beside_table3,
     need_kept,
     page_table,
+    publish_table,
+    recipes,
     save_table,
     wide,
 )
 from oacore.metrics.scores import METRICS
 from oacore.names import ANSWER_NAMES
+from oacore.profile import load_profile
 from oacore.results import keep
 
 BACKBONES = ("resnet3d", "m3t", "nnmamba")
@@ -412,6 +415,31 @@ def test_page_shows_the_file_itself(files):
         shown_page.html
     )
     assert not re.search(r"https?://", shown_page.html)
+
+
+def test_what_is_published_lies_where_its_page_looks_for_it(tmp_path):
+    figure = publish_figure(overview(), tmp_path, "15-tables/fig1", "Three arms.", "No clinic.")
+    scores = pd.DataFrame(
+        {"backbone": ["m3t"], "supervision": "dual", "metric": "oa_auc", "seeds": 1, "value": 0.5,
+         "seed_low": 0.5, "seed_high": 0.5}
+    )  # fmt: skip
+    table = publish_table(beside_table1(scores), tmp_path, "15-tables/table1", "A caption.")
+    found = re.findall(r'href="\.\./_static/15-tables/([^"]+)"', figure.html + table.html)
+    assert found == ["fig1.svg", "fig1.pdf", "table1.csv", "table1.tex"]
+    public = tmp_path / "results/15-tables/public"
+    assert sorted(path.name for path in public.iterdir()) == sorted(found)
+    assert "<desc>Three arms. No clinic.</desc>" in (public / "fig1.svg").read_text()
+    assert figure.alt == "Three arms." and "A caption." in (public / "table1.tex").read_text()
+
+
+def test_recipes_stand_side_by_side():
+    profiles = {word: load_profile(name) for word, name in (("ours", "smoke"), ("paper", "paper"))}
+    table = recipes(profiles)
+    assert list(table.index) == ["ResNet3D", "M3T", "nnMamba"]
+    for word, profile in profiles.items():
+        recipe = profile.backbones["m3t"]
+        expected = [" x ".join(map(str, recipe.grid)), str(recipe.epochs), str(len(recipe.seeds))]
+        assert list(table.loc["M3T", word]) == expected
 
 
 def test_tables_hold_ours_beside_the_printed(tmp_path):

@@ -98,8 +98,10 @@ def test_a_truth_without_labels():
 def test_features_that_are_the_label_score_one():
     kl = pd.Series(np.repeat(np.arange(5), 20))
     features = pd.get_dummies(kl).astype(float)
-    found = classical_baseline(features, kl, features, kl, seed=0)
-    assert all(found[name] == 1 for name in (*SCORES, "oa_auc_low", "oa_auc_high"))
+    found = classical_baseline(features, kl, features, kl)
+    assert all(found[name] == 1 for name in (*SCORES, "oa_auc_high"))
+    # That 60 and 40 knees are parted without a fault does not say that all others would be.
+    assert 0.9 < found["oa_auc_low"] < 0.99
 
 
 def test_noise_scores_near_chance():
@@ -108,7 +110,7 @@ def test_noise_scores_near_chance():
     found = []
     for _ in range(10):
         train, test = (pd.DataFrame(rng.normal(size=(500, 5))) for _ in range(2))
-        found.append(classical_baseline(train, kl, test, kl, seed=0))
+        found.append(classical_baseline(train, kl, test, kl))
     mean = pd.DataFrame(found).mean()
     # A chance AUC of 300 against 200 knees has a standard error of .026, its mean over ten .008.
     assert mean["oa_auc"] == pytest.approx(0.5, abs=0.03)
@@ -129,7 +131,7 @@ def test_the_baseline_is_scikit_learn_s_logistic_regression():
     features[5] = np.nan
     features = features.mask(rng.random(features.shape) < 0.1)
     parts = features[:200], kl[:200], features[200:], kl[200:]
-    found = classical_baseline(*parts, seed=0)
+    found = classical_baseline(*parts)
     train, grades, test, label = parts
     model = make_pipeline(
         SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=5000)
@@ -150,10 +152,10 @@ def test_a_grade_that_training_lacks_gets_probability_zero():
     rng = np.random.default_rng(2)
     train_kl, test_kl = pd.Series([0, 1, 3, 4] * 20), pd.Series([0, 1, 2, 3, 4] * 10)
     train, test = (pd.DataFrame({0: kl + rng.normal(size=len(kl))}) for kl in (train_kl, test_kl))
-    found = classical_baseline(train, train_kl, test, test_kl, seed=0)
+    found = classical_baseline(train, train_kl, test, test_kl)
     assert np.isfinite(list(found.values())).all()
     with pytest.raises(InputError, match="one side"):
-        classical_baseline(train[:1], train_kl[:1], test, test_kl, seed=0)
+        classical_baseline(train[:1], train_kl[:1], test, test_kl)
 
 
 @pytest.fixture
@@ -215,7 +217,7 @@ def test_headers_of_images_as_numbers(cohort):
 
 
 def test_difficulty_from_the_truth_down_to_shortcuts(cohort):
-    found = difficulty(*cohort, seed=0)
+    found = difficulty(*cohort)
     assert found["inputs"].tolist() == ["true severity", "true grade", *FEATURES, HEADER]
     assert set(SCORES) < set(found)
     score = found.set_index("inputs")
@@ -236,4 +238,4 @@ def test_difficulty_from_the_truth_down_to_shortcuts(cohort):
 def test_difficulty_needs_both_splits(cohort):
     cases, truth, measured = cohort
     with pytest.raises(InputError, match="split"):
-        difficulty(cases, truth, measured[measured["split"] == "train"], seed=0)
+        difficulty(cases, truth, measured[measured["split"] == "train"])

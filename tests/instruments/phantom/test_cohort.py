@@ -2,16 +2,19 @@
 
 import hashlib
 import os
+import time
+from datetime import datetime
 from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
 from oacore.data.check import check_cohort
-from oacore.data.cohort import read_cohort
+from oacore.data.cohort import read_cohort, read_tables
 from oacore.errors import InputError
 from oacore.instruments.phantom import cohort as phantom
 from oacore.instruments.phantom.baseline import difficulty
@@ -47,6 +50,42 @@ def test_layout_is_that_of_oaizib_cm(cohort):
     assert (table["KneeSide"] == 1).all()
     assert (table["SubjectID"] > 9_000_000).all()
     assert not cohort.with_name("one.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("test", "marked"),
+    [
+        ((22, 12, 30, 28, 20), (21, 12, 22, 28, 15)),  # the paper's knees and more
+        ((21, 12, 22, 28, 15), None),  # the paper's, all of them
+        ((90, 11, 90, 90, 90), None),  # not the paper's knees of KL 1
+    ],
+)
+def test_more_test_knees_than_the_papers_hold_them_as_a_subset(tmp_path, monkeypatch, test, marked):
+    monkeypatch.setattr(phantom, "in_processes", Mock())  # tables alone
+    write_phantom(tmp_path / "c", train=(1,) * 5, test=test, ungraded=(0, 2), seed=3)
+    cases = read_tables(tmp_path / "c")
+    assert not cases[cases["subset"]]["split"].eq("train").any()
+    if marked is None:
+        assert not cases["subset"].any()
+    else:
+        of_grade = cases.query("split == 'test'").dropna(subset="kl").groupby("kl")["subset"]
+        assert of_grade.sum().tolist() == list(marked)
+        assert of_grade.apply(lambda kl: kl.is_monotonic_decreasing).all()  # the first of each
+        assert cases[cases["subset"]]["kl"].notna().all()
+
+
+def test_equal_cohorts_are_equal_in_each_byte_of_their_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(phantom, "in_processes", Mock())  # tables alone
+    contents = []
+    for name in ("one", "two"):
+        write_phantom(tmp_path / name, **SMALL, seed=3)
+        files = sorted(path for path in (tmp_path / name).iterdir() if path.is_file())
+        contents.append({path.name: path.read_bytes() for path in files})
+        time.sleep(2.1)  # a zip tells even seconds
+    assert len(contents[0]) == 4 and contents[0] == contents[1]
+    book = openpyxl.load_workbook(tmp_path / "one/subInfo_test.xlsx")
+    assert book.properties.created == book.properties.modified == datetime(1980, 1, 1)
+    assert [cell.value for cell in book.active["B"]] == ["CMT-ID", 8, 9, 10, 11]
 
 
 def test_cohort_reader_agrees_with_truth(cohort):
@@ -160,7 +199,7 @@ def graded(tmp_path_factory):
 
 
 def test_difficulty_is_honest(graded):
-    table = difficulty(*graded, seed=0).set_index("inputs")
+    table = difficulty(*graded).set_index("inputs")
     oa = table["oa_auc"]
     # What errors of reading leave to someone who knows the truth: not everything.
     assert 0.88 < oa["true severity"] < 0.98

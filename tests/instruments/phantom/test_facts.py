@@ -12,6 +12,7 @@ from oacore.data.cohort import PAPER_KL
 from oacore.errors import InputError
 from oacore.hierarchy import agreement, reader_table
 from oacore.instruments.phantom.facts import (
+    age_trend,
     beside_facts,
     by_grade,
     knee_facts,
@@ -100,6 +101,26 @@ def test_agreement_on_oa_is_about_that_of_the_reader_table_on_481_knees():
     knees = np.add(PAPER_KL["train"], PAPER_KL["test"])
     told = knee_facts().set_index("quantity").loc["reader_oa", "value"]
     assert agreement(reader_table(), knees)["oa"] == pytest.approx(told, abs=0.03)
+
+
+def test_the_age_trend_of_real_knees_is_the_figure_in_the_sheet(shared):
+    files = sorted((shared / "real/radiomics").glob("subInfo_*.xlsx"))
+    real = pd.concat(pd.read_excel(file) for file in files)
+    found = age_trend(real[["Age", "KLGrade"]].set_axis(["age", "kl"], axis=1))
+    told = knee_facts().set_index("quantity").loc["age_kl_spearman"]
+    assert found["measured"] == pytest.approx(told["value"], abs=0.0005)
+    assert found["n"] == told["n"] == 481
+    # An interval by resampling the knees is about as wide.
+    known = real.dropna(subset="KLGrade")
+    again = [
+        known.sample(frac=1, replace=True, random_state=seed)[["Age", "KLGrade"]]
+        .corr("spearman").iloc[0, 1]
+        for seed in range(400)
+    ]  # fmt: skip
+    assert [found["low"], found["high"]] == pytest.approx(
+        list(np.percentile(again, [2.5, 97.5])), abs=0.03
+    )
+    assert age_trend(pd.DataFrame({"age": [60, 61, 62, 63], "kl": 1})) is None
 
 
 @pytest.fixture

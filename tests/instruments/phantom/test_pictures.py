@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from oacore.instruments.phantom.figures import bone_outlines
 from oacore.instruments.phantom.image import LESIONS, NOISE, TISSUES
 from oacore.instruments.phantom.knee import draw_knee
 from oacore.instruments.phantom.pictures import (
@@ -15,6 +16,7 @@ from oacore.instruments.phantom.pictures import (
     tissue_masks,
 )
 from oacore.instruments.phantom.subjects import sample_subjects
+from oacore.names import PLANES
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,17 @@ def test_the_mean_sections_are_as_wide_as_the_mean_knee_and_apart():
     assert widths == pytest.approx([83.7, 76], abs=4)  # the template's, at its widest
     assert not ((femur < 0) & (tibia < 0)).any()
     assert z[np.nonzero(femur < 0)[1]].mean() > 0 > z[np.nonzero(tibia < 0)[1]].mean()
+
+
+def test_outlines_and_coronal_slices_have_medial_on_the_same_side(knees):
+    x, z = np.arange(-60.0, 61.0), np.arange(-40.0, 41.0)
+    drawn = bone_outlines(frontal_sections({"mean": 0}, x, z), x, z)
+    assert drawn.layout.xaxis.autorange == "reversed"  # so high x, lateral, is on the left
+    coronal = next(plane for plane in PLANES.values() if plane.axis == 1)
+    assert coronal.across == 0 and coronal.edges[0] == "R"  # high x of a right knee: lateral
+    labels = draw_knee(knees.iloc[0], (32, 40, 40), seed=1).labels
+    medial, lateral = (np.nonzero(labels == label)[0].mean() for label in (4, 5))
+    assert medial < lateral
 
 
 def test_the_first_mode_bends_to_both_sides_of_the_mean():

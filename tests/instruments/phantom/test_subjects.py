@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import chisquare
+from scipy.stats import chisquare, ks_2samp
 from sklearn.metrics import cohen_kappa_score
 
 from oacore.errors import InputError
@@ -129,12 +129,12 @@ def test_same_seed_same_subjects():
 
 def test_who_is_in_the_cohort_does_not_hang_on_the_readers():
     sharp, blunt = (sample_subjects(seed=3, reader_noise=noise) for noise in (0, 1))
-    persons = ["case_id", "split", "kl", "sex", "age", "bmi", "side", "size"]
+    persons = ["case_id", "split", "kl", "sex", "bmi", "side", "size"]
     pd.testing.assert_frame_equal(sharp[persons], blunt[persons])
     assert not sharp["kl_true"].equals(blunt["kl_true"])
 
 
-def test_demography_is_that_of_oaizib_cm_and_knows_no_grade(subjects, shared):
+def test_demography_is_that_of_oaizib_cm_and_but_for_age_knows_no_grade(subjects, shared):
     folder = shared / "real/radiomics"
     files = sorted(folder.glob("subInfo_*.xlsx"))
     real = pd.concat(pd.read_excel(file) for file in files)
@@ -153,8 +153,50 @@ def test_demography_is_that_of_oaizib_cm_and_knows_no_grade(subjects, shared):
     assert 83.7 * subjects["size"].std() == pytest.approx(6, abs=0.6)
     male = subjects["sex"] == "male"
     # Four standard errors of a chance correlation over 15,000 knees are .033.
-    for values in (subjects["age"], subjects["bmi"], subjects["size"], male):
+    for values in (subjects["bmi"], subjects["size"], male):
         assert abs(values.astype(float).corr(subjects["kl_true"], method="spearman")) < 0.033
+
+
+def many(seed=11):
+    """48,000 knees in the paper's proportions of grades, read as the phantom's readers do."""
+    return sample_subjects([100 * n for n in (103, 58, 108, 139, 73)], **NONE, seed=seed)
+
+
+def spearman(table, grade):
+    return table["age"].corr(table[grade].astype(float), method="spearman")
+
+
+def test_age_rises_with_the_grade_as_in_oaizib_cm(shared):
+    files = sorted((shared / "real/radiomics").glob("subInfo_*.xlsx"))
+    real = pd.concat(pd.read_excel(file) for file in files).dropna(subset="KLGrade")
+    measured = real["Age"].corr(real["KLGrade"], method="spearman")
+    assert measured == pytest.approx(0.188, abs=0.0005)
+    table = many()
+    # Four standard errors of a correlation over 48,100 knees.
+    assert spearman(table, "kl") == pytest.approx(measured, abs=4 / np.sqrt(len(table)))
+    assert spearman(table, "kl_true") > spearman(table, "kl")
+
+
+def test_age_without_the_coupling_knows_no_grade(monkeypatch):
+    coupled = many()
+    monkeypatch.setattr("oacore.instruments.phantom.subjects.AGE_GRADE", 0.0)
+    apart = many()
+    assert abs(spearman(apart, "kl")) < 4 / np.sqrt(len(apart))
+    # The coupling moves ages between knees, and changes nothing else: not the ages of all
+    # together, to four standard errors, and no other column.
+    error = 4 / np.sqrt(len(apart))
+    assert coupled["age"].mean() == pytest.approx(apart["age"].mean(), abs=9.3 * error)
+    assert coupled["age"].std() == pytest.approx(apart["age"].std(), rel=error)
+    assert coupled["age"].agg(["min", "max"]).tolist() == [45, 79]
+    assert ks_2samp(coupled["age"], apart["age"]).pvalue > 0.001
+    assert not coupled["age"].equals(apart["age"])
+    pd.testing.assert_frame_equal(coupled.drop(columns="age"), apart.drop(columns="age"))
+
+
+def test_age_says_nothing_of_the_readers_errors():
+    table = many()
+    for _, same in table.groupby("kl_true"):
+        assert abs(spearman(same, "kl")) < 4 / np.sqrt(len(same))
 
 
 def test_all_are_right_knees_unless_asked():

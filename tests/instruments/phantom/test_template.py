@@ -68,6 +68,16 @@ def test_grade_patterns_are_counted_in_the_central_readings_alone(tmp_path):
     pd.testing.assert_frame_equal(found, expected)
 
 
+@pytest.mark.parametrize("word", ["#N/A", "#REF!", "two"])
+def test_a_lost_reading_is_named(tmp_path, word):
+    rows = pd.DataFrame({"READPRJ": [15, 15], **{name: [1, 2] for name in references.COLUMNS}})
+    rows = rows.astype({"V00XRKL": object})
+    rows.loc[1, "V00XRKL"] = word
+    rows.to_excel(tmp_path / references.GRADES, index=False)
+    with pytest.raises(InputError, match="row 3: V00XRKL is no reading; .*oacore fetch"):
+        references.read_grade_patterns(tmp_path)
+
+
 def test_another_table_of_grades_is_refused(tmp_path):
     with pytest.raises(InputError, match="oacore fetch references"):
         references.read_grade_patterns(tmp_path)

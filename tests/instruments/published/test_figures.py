@@ -7,7 +7,8 @@ from sklearn.metrics import confusion_matrix
 
 from oacore.errors import InputError
 from oacore.instruments.published import figures
-from oacore.metrics.clinical import reliability
+from oacore.metrics.calibration import by_grade, reliability
+from oacore.metrics.decisions import decision_curves
 from oacore.metrics.failures import failed_together, pairwise_agreement, right_by_case
 from oacore.names import ANSWER_NAMES, BACKBONE_NAMES
 from tests.helpers import model
@@ -39,6 +40,21 @@ def test_twelve_confusion_matrices_are_scikit_learns():
         figures.confusion_grid(table.drop(columns="pred_kl"), BACKBONE_NAMES)
 
 
+def test_each_difference_stands_beside_its_band():
+    table = pd.DataFrame(
+        {"backbone": ["resnet3d", "resnet3d", "m3t"], "metric": ["kl_auc", "kl_f1", "kl_auc"],
+         "value": [0.12, -0.03, 0.05], "detectable": [0.1, 0.14, 0.08]}
+    )  # fmt: skip
+    fig = figures.beside_detectable(table)
+    band, found, *_ = fig.data
+    assert (band.name, found.name) == ("smaller than detectable", "found")
+    assert list(found.x) == [0.12, -0.03] and list(found.error_x.array) == [0, 0]
+    assert list(band.x) == [0, 0]
+    assert list(band.error_x.array) == list(band.error_x.arrayminus) == [0.1, 0.14]
+    with pytest.raises(InputError, match="lacks the column 'detectable'"):
+        figures.beside_detectable(table.drop(columns="detectable"))
+
+
 def test_reliability_draws_every_point_with_its_interval():
     points = reliability(nine()).query("of == 'OA probability'")
     fig = figures.reliability(points, BACKBONE_NAMES)
@@ -48,6 +64,33 @@ def test_reliability_draws_every_point_with_its_interval():
     first = points.query("backbone == 'resnet3d' and supervision == 'single_oa'")
     assert np.allclose(curves[0].y, first["observed"])
     assert np.allclose(curves[0].y + np.array(curves[0].error_y.array), first["high"])
+
+
+def test_each_grade_has_both_marks_of_each_model():
+    table = by_grade(nine())
+    fig = figures.by_grade(table, BACKBONE_NAMES)
+    assert len(fig.data) == 9 * 2
+    drawn = np.concatenate([trace.y for trace in fig.data])
+    assert np.allclose(np.sort(drawn), np.sort(table["value"]))
+    probability, called = fig.data[:2]
+    assert (probability.marker.symbol, called.marker.symbol) == ("circle", "circle-open")
+    first = table.query("backbone == 'resnet3d' and supervision == 'single_oa'")
+    first = first[first["of"] == "mean probability of OA"]
+    assert np.allclose(probability.y - probability.error_y.arrayminus, first["low"])
+    assert len(fig.layout.shapes) == 3
+
+
+def test_decision_curves_stand_beside_all_and_none():
+    curves = decision_curves(nine())
+    fig = figures.decision_curves(curves, BACKBONE_NAMES)
+    lines = [trace for trace in fig.data if trace.mode == "lines+markers"]
+    bands = [trace for trace in fig.data if trace.fill == "toself"]
+    assert len(lines) == len(bands) == 9
+    last = curves.query("backbone == 'nnmamba' and supervision == 'dual'")
+    assert np.allclose(lines[-1].y, last["value"])
+    assert np.allclose(bands[-1].y, [*last["high"], *last["low"][::-1]])
+    everybody = [trace for trace in fig.data if trace.name == "treat all"]
+    assert len(everybody) == 3 and np.allclose(everybody[0].y, last["treat_all"])
 
 
 def test_limits_of_three_rules_in_the_order_of_the_p_values():

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 
@@ -83,13 +84,21 @@ def test_all_18_rows_are_the_released_ones(released):
     assert_allclose(released["p_value"], expected["p_value"], rtol=0, atol=1e-12)
 
 
+def test_the_spread_is_that_of_the_resamples_and_no_part_of_the_released_file(released):
+    # About a normal distribution, so 95% of it is 3.92 standard deviations wide.
+    width = (released["high"] - released["low"]) / (2 * stats.norm.ppf(0.975))
+    assert_allclose(released["se"], width, rtol=0.05)
+    assert set(released["knees"]) == {98}
+    assert not {"se", "knees"} & set(protocol.as_released(released).columns)
+
+
 def test_rows_may_come_in_any_order(real, released):
     shuffled = real.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(protocol.released_protocol(shuffled), released)
 
 
 def test_each_row_draws_its_own_resamples_from_one_generator():
-    table = backbone("mine", n=20)
+    table = backbone("mine", n=40)
     models = dict(list(table.groupby("supervision")))
     dual = models["dual"]
     got = small(table, n_resamples=60, seed=5)
@@ -101,7 +110,7 @@ def test_each_row_draws_its_own_resamples_from_one_generator():
         assert row["metric"] == name
         deltas = []
         for _ in range(60):
-            cases = rng.integers(0, 20, size=20)
+            cases = rng.integers(0, 40, size=40)
             values = [released_value(t.iloc[cases], task, metrics) for t in (single, dual)]
             deltas.append(values[1] - values[0])
         deltas = np.array(deltas)
@@ -146,7 +155,7 @@ def test_any_backbones_the_papers_first():
     table = pd.concat([backbone(name, spread=i) for i, name in
                        enumerate(["mine", "nnmamba", "another", "resnet3d"])])  # fmt: skip
     got = small(table)
-    assert list(got.columns) == protocol.COMPARED and len(got) == 24
+    assert list(got.columns) == [*protocol.COMPARED, *protocol.SPREAD] and len(got) == 24
     assert list(got["backbone"].unique()) == ["resnet3d", "nnmamba", "mine", "another"]
     assert_allclose(
         got["q_value"], stats.false_discovery_control(got["p_value"]), rtol=0, atol=1e-15
@@ -156,7 +165,7 @@ def test_any_backbones_the_papers_first():
 def test_each_training_seed_has_rows_of_its_own():
     first, second = backbone("mine", seed=3), backbone("mine", seed=1)
     got = small(pd.concat([first, second]))
-    assert list(got.columns) == ["seed", *protocol.COMPARED]
+    assert list(got.columns) == ["seed", *protocol.COMPARED, *protocol.SPREAD]
     assert list(got["seed"]) == [1] * 6 + [3] * 6
     alone = small(first).drop(columns="q_value")
     there = got[got["seed"] == 3].drop(columns=["seed", "q_value"]).reset_index(drop=True)
@@ -285,6 +294,38 @@ def test_backbones_pair_within_a_seed():
         protocol.backbones_compared(backbone("c"))
 
 
+# ---- resamples that lack a grade
+
+
+def test_too_few_knees_of_a_grade_give_no_p_value_and_a_reason():
+    got = small(backbone("mine", n=5), n_resamples=2000).set_index("metric")
+    silent = got.loc["kl_auc"]
+    # All five grades are drawn in 5! / 5^5 of the resamples.
+    assert silent["n_undefined"] / 2000 == pytest.approx(1 - 120 / 3125, abs=0.02)
+    assert silent[["low", "high", "p_value", "q_value", "se"]].isna().all()
+    assert silent["note"].startswith("cannot say: 96.") and np.isfinite(silent["value"])
+    # The knees with OA are 3 of 5, and .6^5 + .4^5 of the resamples have one class alone.
+    assert got.loc["oa_auc", "n_undefined"] / 2000 == pytest.approx(0.088, abs=0.025)
+    assert np.isnan(got.loc["oa_auc", "p_value"]) and got.loc["oa_auc", "note"]
+    others = got.loc[["oa_acc", "oa_f1", "kl_acc", "kl_f1"]]
+    assert (others["n_undefined"] == 0).all() and (others["note"] == "").all()
+    family = others["p_value"]
+    assert_allclose(others["q_value"], stats.false_discovery_control(family))
+
+
+def test_every_comparison_says_what_is_undefined(real):
+    first, second = backbone("a", n=5), backbone("b", n=5, spread=1)
+    pairs = protocol.backbones_compared(pd.concat([first, second]), n_resamples=200)
+    tables = protocol.one_against_another(first, first, n_resamples=200)
+    for got in (pairs, tables):
+        rows = got[got["metric"].str.endswith("_auc")]
+        assert (rows["n_undefined"] > 0).all() and rows["note"].str.contains("of the resamp").all()
+        assert rows[["p_value", "q_value", "low", "high"]].isna().all(axis=None)
+    assert pairs.loc[pairs["metric"] == "oa_auc", "p_delong"].isna().all()
+    enough = protocol.backbones_compared(real, n_resamples=20)
+    assert (enough["note"] == "").all() and (enough["n_undefined"] == 0).all()
+
+
 # ---- folders
 
 
@@ -324,18 +365,57 @@ def test_tables_in_the_folder_itself(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t: t.drop(columns=["oa", "pred_kl"]), "lacks the columns oa, pred_kl; its columns"),
+        (
+            lambda t: t.drop(columns=["oa", "pred_kl"]),
+            "column oa, pred_kl is missing .*; its columns",
+        ),
         (lambda t: t.assign(split="val"), "no row whose split is test"),
         (lambda t: t.iloc[:0], "no row whose split is test"),
         (lambda t: t.assign(prob_oa=["x"] * 3 + [0.5] * 117), "data row 1: prob_oa is not a num"),
         (lambda t: t.assign(kl=[1.5] * 120), "data row 1: kl is not a whole number"),
-        (lambda t: t.assign(prob_oa=7), "prob_oa is not a probability in case_id 405"),
+        (lambda t: t.assign(prob_oa=7), "data row 1: prob_oa is not a probability .case_id 405."),
         (lambda t: t.assign(kl=np.nan), "kl is not one of"),
+        (lambda t: t.assign(prob_oa="#N/A"), "data row 1: prob_oa is not a number"),
+        # NA is no value, which Single-OA's rows, the first 40, need not have.
+        (lambda t: t.assign(prob_kl_1="NA"), "data row 41: prob_kl_1 is not a probability"),
+        (lambda t: t.assign(seed="none"), "data row 1: seed is not a whole number"),
+        (lambda t: t.assign(backbone="#REF!"), "data row 1: backbone is not a name"),
+        (lambda t: t.assign(backbone=""), "data row 1: backbone is missing"),
+        (lambda t: t.assign(seed=""), "data row 1: seed is missing"),
+        (lambda t: t.assign(case_id=405.5), "data row 1: case_id is not a whole number"),
+        (lambda t: pd.concat([t, t[["prob_oa"]]], axis=1), "column prob_oa is there twice"),
+        (lambda t: t.assign(**{"PROB_OA ": 0.5}), "column prob_oa is there twice"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, spoil, message):
     path = write(tmp_path / "run", spoil(backbone("mine")))
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}.*{message}"):
+        read_predictions(tmp_path)
+
+
+def test_other_separators_and_cut_rows_are_named(tmp_path):
+    path = write(tmp_path, backbone("mine"))
+    whole = path.read_text()
+    path.write_text(whole.replace(",", ";"))
+    with pytest.raises(InputError, match="csv: its cells are separated by semicolons; its columns"):
+        read_predictions(tmp_path)
+    path.write_text(whole[: whole.rindex("test")])
+    with pytest.raises(InputError, match="row 121 has . cells under 16 columns"):
+        read_predictions(tmp_path)
+
+
+def test_names_stay_names_and_ids_pair_or_are_refused(tmp_path):
+    table = backbone("NA")
+    for name in ("NA", "18", "nan"):
+        write(tmp_path / name, table.assign(backbone=name))
+    text = (tmp_path / "18/predictions.csv").read_text().replace(",405,", ",000405,")
+    (tmp_path / "18/predictions.csv").write_text(text)
+    got = read_predictions(tmp_path)
+    assert set(got["backbone"]) == {"NA", "18", "nan"}
+    assert got["case_id"].dtype == int and got["case_id"].nunique() == 40
+    write(tmp_path / "other", table.assign(case_id="knee " + table["case_id"].astype(str)))
+    shutil.rmtree(tmp_path / "NA")
+    with pytest.raises(InputError, match=r"case_id knee 405 is text, .* are numbers"):
         read_predictions(tmp_path)
 
 
@@ -364,3 +444,36 @@ def test_folders_that_cannot_be_read(tmp_path):
         InputError, match="one.predictions.csv and .*two.* both hold mine single_oa"
     ):
         read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "None"])
+def test_words_of_r_and_numpy_for_no_value_are_read(tmp_path, word):
+    table = pd.concat([model(0), model(0, supervision="single_oa")])
+    table.to_csv(tmp_path / "all.csv", index=False, na_rep=word)
+    got = read_predictions(tmp_path)
+    assert got.loc[got["supervision"] == "single_oa", [*PROB_KL, "pred_kl"]].isna().all(axis=None)
+    broken = table.astype(object)
+    broken.loc[broken["supervision"] == "dual", "prob_kl_0"] = word
+    broken.to_csv(tmp_path / "all.csv", index=False, na_rep="")
+    with pytest.raises(InputError, match="data row 1: prob_kl_0 is not a probability"):
+        read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "kind"), [(20240101123456789, "int64"), (90000990000000000001, "object")]
+)
+def test_long_numbers_of_knees_that_differ_are_not_one(tmp_path, first, kind):
+    table = model(0)
+    table["case_id"] = [str(first + n) for n in range(len(table))]
+    table.to_csv(tmp_path / "all.csv", index=False)
+    got = read_predictions(tmp_path)
+    assert got["case_id"].dtype == kind
+    assert got["case_id"].astype(str).tolist() == table["case_id"].tolist()
+
+
+def test_numbers_of_knees_written_in_two_ways_are_one(tmp_path):
+    for seed, written in enumerate(("{:05d}", "{}.0")):
+        table = model(0).assign(seed=seed)
+        table["case_id"] = table["case_id"].map(written.format)
+        table.to_csv(tmp_path / f"{seed}.csv", index=False)
+    assert sorted(set(read_predictions(tmp_path)["case_id"])) == [*range(405, 465)]

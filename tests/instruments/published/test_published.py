@@ -99,7 +99,8 @@ def test_missing_files_are_named_with_the_cure(tmp_path):
 def edit(column, row, value):
     def spoil(path):
         table = pd.read_csv(path)
-        table[column] = table[column].astype(object)
+        if column in table:
+            table[column] = table[column].astype(object)
         table.loc[row, column] = value
         table.to_csv(path, index=False)
 
@@ -110,16 +111,21 @@ def edit(column, row, value):
     ("spoil", "message"),
     [
         (lambda p: pd.read_csv(p).iloc[:97].to_csv(p, index=False), "97 rows"),
-        (lambda p: pd.read_csv(p).drop(columns="prob_kl_3").to_csv(p), "columns prob_kl_3"),
+        (
+            lambda p: pd.read_csv(p).drop(columns="prob_kl_3").to_csv(p),
+            "column prob_kl_3 is missing",
+        ),
         (lambda p: p.write_text(""), "not a readable CSV"),
         (lambda p: p.write_bytes(b"\xff\xfe\x00" * 9), "not a readable CSV"),
         (edit("prob_oa", 4, 1.2), "data row 5: prob_oa is not a probability"),
         (edit("prob_kl_1", 0, "text"), "data row 1: prob_kl_1 is not a probability"),
-        (edit("label_kl", 9, 7), "data row 10: label_kl is not a whole number from 0 to 4"),
+        (edit("label_kl", 9, 7), "data row 10: label_kl is not one of"),
         (edit("label_oa", 97, 0), "data row 98: label_oa is not KL >= 2"),
         (edit("CMT_ID", 0, 406), "97 knees"),
         (edit("CMT_ID", 0, 7), "another CMT_ID or label than in resnet3d_single_oa_preds.csv"),
-        (edit("prob_kl_0", 2, 0.999), "data row 3: the KL probabilities sum to"),
+        (edit("label_kl", 3, "#N/A"), "data row 4: label_kl is not one of"),
+        (edit("PROB_OA", 3, 0.5), "column prob_oa is there twice"),
+        (edit("prob_kl_0", 2, 0.999), "data row 3: the KL probabilities do not sum to 1"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, spoil, message):

@@ -181,6 +181,9 @@ FAULTS = {
     "no age": (spoil_xlsx(lambda t: t.drop(columns="Age")), "not OAIZIB-CM's subject table"),
     "grade 7": (spoil_xlsx(put(3, "KLGrade", 7)), "data row 4: KLGrade is not a grade"),
     "grade in words": (spoil_xlsx(put(3, "KLGrade", "two")), "data row 4: KLGrade is not"),
+    "a lost grade": (spoil_xlsx(put(3, "KLGrade", "#N/A")), "data row 4: KLGrade is not a grade"),
+    "a lost age": (spoil_xlsx(put(3, "Age", "#REF!")), "data row 4: Age is not a number"),
+    "grades twice": (spoil_xlsx(lambda t: t.assign(**{"klgrade": 1})), "KLGrade is there twice"),
     "no sex": (spoil_xlsx(put(3, "Gender", 0)), "data row 4: Gender is not 1"),
     "no case": (spoil_xlsx(put(3, "CMT-ID", None)), "data row 4: CMT-ID is not a whole number"),
     "another knee": (spoil_xlsx(put(3, "CMT-ID", 999)), "its knees are not those of radiomics_te"),
@@ -307,7 +310,7 @@ def test_supervisions_share_weights_and_order_and_differ_in_their_loss(splits):
 def test_the_comparison_of_supervisions_takes_these_predictions(splits):
     predictions = network_predictions(*splits, [0, 1], QUICK)
     effects = compare_supervisions(predictions, n_resamples=50, seed=0, over_seeds=True)
-    assert effects["n_seeds"].eq(2).all() and len(effects) == 6
+    assert effects["seeds"].eq(2).all() and len(effects) == 6
 
 
 def test_no_seed_is_refused(splits):

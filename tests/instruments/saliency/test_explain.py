@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,15 +13,18 @@ import torch
 from numpy.testing import assert_allclose
 from PIL import Image
 from scipy.stats import false_discovery_control, spearmanr
+from sklearn.metrics import accuracy_score
 
 import oacore.instruments.saliency.explain as module
 from oacore.__main__ import main
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, read_cohort
+from oacore.data.volumes import resize
 from oacore.errors import InputError
 from oacore.instruments.phantom.cohort import read_truth, write_phantom
 from oacore.instruments.saliency.controls import agreement
 from oacore.instruments.saliency.explain import UNTRAINED, explain
+from oacore.instruments.saliency.faithfulness import CONTROLS, faithfulness
 from oacore.instruments.saliency.figures import line_panels, method_panels, named
 from oacore.instruments.saliency.means import (
     contrast,
@@ -29,11 +33,14 @@ from oacore.instruments.saliency.means import (
     profile_means,
 )
 from oacore.instruments.saliency.methods import METHODS, saliency_map
+from oacore.instruments.saliency.permuted import in_a_sentence, told_and_answered
 from oacore.instruments.saliency.read import one_knee, read_explained, read_maps, seeds_agree
 from oacore.instruments.slicer.cases import pack_cases
 from oacore.models.heads import build_model
 from oacore.profile import load_profile
-from oacore.training.loop import run_config, train
+from oacore.training.config import run_config
+from oacore.training.grades import told
+from oacore.training.loop import train
 from oacore.training.records import read_runs
 from oacore.training.runs import load_trained
 from tests.helpers import canonical
@@ -58,7 +65,11 @@ def folder(tmp_path_factory):
             train(config, cases, volumes, folder / "runs" / place, accelerator="cpu")
             run, out = folder / "runs" / place, folder / "explained" / place
             methods = module.METHODS if seed == 0 else ("gradient",)
-            explain(run, cases, volumes, out, lesions=True, methods=methods)
+            words = {"lesions": True, "methods": methods}
+            if (supervision, seed) == ("dual", 0):
+                shuffled = replace(config, grades="permuted")
+                words["permuted"] = train(shuffled, cases, volumes, twin(folder), accelerator="cpu")
+            explain(run, cases, volumes, out, **words)
     return folder
 
 
@@ -66,6 +77,11 @@ def folder(tmp_path_factory):
 def knees(folder):
     cases = graded(read_cohort(folder / "cohort"))
     return cases, cached_volumes(cases, RECIPE.grid, RECIPE.resample, folder / "cache")
+
+
+def twin(folder):
+    """The network on permuted grades beside Dual's first seed."""
+    return folder / "controls/resnet3d-permuted/dual/seed0"
 
 
 def run(folder, seed=0):
@@ -79,22 +95,25 @@ def map_of(model, volumes, case, head="oa", method="gradient"):
 
 
 def shares(values, mask, percent):
-    """Mass and Dice by a full sort; without ties at the threshold."""
+    """Mass, Dice by a full sort, and what one voxel more or less changes in it."""
     k = int(np.ceil(percent / 100 * values.size))
     top = np.zeros(values.size, bool)
     top[np.argsort(-values.ravel(), kind="stable")[:k]] = True
     inside = mask.ravel()
     mass = values.ravel()[inside].sum() / values.sum()
-    return mass, 2 * (top & inside).sum() / (k + inside.sum())
+    size = k + inside.sum()
+    return mass, 2 * (top & inside).sum() / size, 2 / size
 
 
-@pytest.mark.parametrize("weights", ["trained", "random"])
+@pytest.mark.parametrize("weights", ["trained", "random", "permuted"])
 @pytest.mark.parametrize("head", ["oa", "kl"])
 def test_overlaps_are_those_of_maps_made_one_by_one(folder, knees, weights, head):
     cases, volumes = knees
     model = load_trained(run(folder))
     if weights == "random":
         model = build_model("resnet3d", "dual", UNTRAINED, RECIPE.encoder, RECIPE.heads)
+    if weights == "permuted":
+        model = load_trained(twin(folder))
     table = read_explained(folder / "explained", "overlap")
     table = table[(table["supervision"] == "dual") & (table["seed"] == 0)]
     table = table[(table["weights"] == weights) & (table["head"] == head)]
@@ -109,9 +128,10 @@ def test_overlaps_are_those_of_maps_made_one_by_one(folder, knees, weights, head
             "cartilage": (2, 4, 5),
             "cartilage without lateral tibia": (2, 4),
         }.items():
-            mass, dice = shares(values, np.isin(labels, numbers), 5)
-            assert_allclose(rows[region, "mass"], mass, atol=2e-5)
-            assert_allclose(rows[region, "dice5"], dice, atol=1e-3)
+            mass, dice, voxel = shares(values, np.isin(labels, numbers), 5)
+            # Sums in another order tip a ReLU or a maximum, by processor and threads.
+            assert_allclose(rows[region, "mass"], mass, rtol=0.01)
+            assert_allclose(rows[region, "dice5"], dice, atol=4.1 * voxel)
 
 
 def test_another_knee_is_never_the_knee_itself(folder, knees):
@@ -127,8 +147,8 @@ def test_another_knee_is_never_the_knee_itself(folder, knees):
         values = map_of(model, volumes, case)
         given = mass[case, "another knee"]
         by_mask = {c: shares(values, mask, 5)[0] for c, mask in masks.items()}
-        matching = [c for c, value in by_mask.items() if abs(value - given) < 2e-5]
-        assert matching and case not in matching
+        nearest = min(by_mask, key=lambda c: abs(by_mask[c] - given))
+        assert nearest != case and abs(by_mask[nearest] - given) < 0.01 * given
 
 
 def test_lesions_are_regions_of_the_knees_that_have_them(folder, knees):
@@ -176,11 +196,12 @@ def test_what_was_measured_before_an_interruption_is_not_measured_again(
     seen[:] = [1]
     explain(run(folder, 1), cases, volumes, tmp_path, **words)
     assert seen[1:6] == [1, 1, 1, 1, 1]  # the second batch, and then the kept maps
-    for name in ("overlap.csv", "profile.csv", "cascade.csv"):
+    for name in ("overlap.csv", "profile.csv", "cascade.csv", "twins.csv"):
         whole = folder / "explained/resnet3d/dual/seed1" / name
         assert (tmp_path / name).read_text() == whole.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("cascade.csv", "done.json", "maps.npz", "nifti", "overlap.csv", "profile.csv")
+        *("cascade.csv", "done.json", "maps.npz", "nifti", "overlap.csv", "profile.csv"),
+        *("seal.json", "twins.csv"),
     ]
     # What an interrupted call left of another run is of no use.
     parts = tmp_path / "other/parts"
@@ -207,10 +228,10 @@ def test_maps_are_kept_and_lie_over_their_images(folder, knees):
     path = out / f"nifti/case-{case['case_id']}-kl-gradient.nii.gz"
     over = canonical(path)
     assert over.shape == nib.load(case["image"]).shape
-    at = np.array(np.unravel_index(values.argmax(), values.shape)) + 0.5
-    peak = np.array(np.unravel_index(over.argmax(), over.shape)) + 0.5
-    apart = at / values.shape - peak / over.shape
-    assert np.abs(apart).max() < 1.5 / min(values.shape)
+    back = resize(over, values.shape, "area")  # smoother than the map, and where it was
+    alike = np.corrcoef(back.ravel(), values.ravel())[0, 1]
+    mirrored = (np.corrcoef(np.flip(back, a).ravel(), values.ravel())[0, 1] for a in range(3))
+    assert alike > 0.8 and max(mirrored) < 0.6
 
 
 def test_the_last_stage_of_the_cascade_is_the_untrained_network(folder, knees):
@@ -223,6 +244,81 @@ def test_the_last_stage_of_the_cascade_is_the_untrained_network(folder, knees):
     for case, rho in last.items():
         maps = [map_of(one, volumes, case) for one in (model, fresh)]
         assert_allclose(rho, spearmanr(*maps, axis=None).statistic, atol=1e-3)
+
+
+def test_twins_are_likened_to_the_trained_network(folder, knees):
+    _, volumes = knees
+    table = read_explained(folder / "explained", "twins")
+    assert set(table.loc[table["supervision"] == "single_oa", "weights"]) == {"random"}
+    own = table[(table["supervision"] == "dual") & (table["seed"] == 0)]
+    assert set(own["weights"]) == {"random", "permuted"}
+    rows = own[own["weights"] == "permuted"].set_index(["case_id", "head"])["spearman"]
+    models = load_trained(run(folder)), load_trained(twin(folder))
+    for (case, head), rho in list(rows.items())[:4]:
+        maps = [map_of(one, volumes, case, head) for one in models]
+        assert_allclose(rho, spearmanr(*maps, axis=None).statistic, atol=1e-3)
+    # The untrained network is the cascade's last stage.
+    cascade = read_explained(folder / "explained", "cascade")
+    last = cascade[cascade["order"] == cascade["order"].max()]
+    keys = ["supervision", "seed", "head", "case_id"]
+    random = table[table["weights"] == "random"].set_index(keys)["spearman"]
+    assert_allclose(random, last.set_index(keys)["spearman"].loc[random.index], atol=1e-6)
+
+
+def test_a_network_on_permuted_grades_is_a_twin_or_nothing(folder, knees, tmp_path):
+    cases, volumes = knees
+    with pytest.raises(InputError, match="trained on grades permuted, not as read"):
+        explain(twin(folder), cases, volumes, tmp_path, lesions=False)
+    with pytest.raises(InputError, match="trained on grades permuted, not as read"):
+        faithfulness(twin(folder), cases, volumes, tmp_path)
+    words = {"lesions": False, "methods": ["gradient"]}
+    with pytest.raises(InputError, match="trained on grades as read, not permuted"):
+        explain(run(folder), cases, volumes, tmp_path, permuted=run(folder, 1), **words)
+    with pytest.raises(InputError, match="is no twin of .*seed1, for they differ in seed"):
+        explain(run(folder, 1), cases, volumes, tmp_path, permuted=twin(folder), **words)
+
+
+def test_what_a_network_on_permuted_grades_learned_is_said(folder, knees):
+    table = told_and_answered(folder)
+    assert len(table) == 4  # two answers, as read and permuted
+    assert set(table["seed"]) == {0}  # the other seed has no twin
+    predictions = pd.read_csv(twin(folder) / "predictions.csv")
+    train = predictions[predictions["split"] == "train"]
+    row = table[table["grades"] == "permuted"].set_index("answer").loc["kl"]
+    assert_allclose(row["train"], accuracy_score(train["kl"], train["pred_kl"]))
+    shuffled = told(knees[0], "permuted", 0).query("split == 'train'")
+    assert_allclose(row["frequent"], shuffled["kl"].value_counts().max() / len(shuffled))
+    assert_allclose(
+        row["loss"], pd.read_csv(twin(folder) / "history.csv")["loss_evaluated"].iloc[-1]
+    )
+    assert "does not know them by heart" in in_a_sentence(table.assign(train=0.5))
+    sentence = in_a_sentence(table.assign(train=0.96))
+    assert sentence.startswith("ResNet3D Dual, seed 0, on permuted grades: 96% of the training")
+    assert "knows noise by heart" in sentence and "\n" not in sentence
+
+
+def test_deletion_and_insertion_of_a_run(folder, knees, tmp_path):
+    cases, volumes = knees
+    methods = ["gradient", "smoothgrad"]
+    out = tmp_path / "resnet3d/dual/seed0"
+    faithfulness(run(folder), cases, volumes, out, methods=methods)
+    curves = read_explained(tmp_path, "curves")
+    assert set(curves["case_id"]) == set(cases.query("split == 'test'")["case_id"])  # two a grade
+    assert set(curves["method"]) == {*methods, *CONTROLS} and set(curves["head"]) == {"oa"}
+    predicted = pd.read_csv(run(folder) / "predictions.csv").set_index("case_id")["prob_oa"]
+    ends = curves.set_index(["case_id", "method", "measure", "share"])["value"]
+    for case in curves["case_id"].unique():
+        whole = max(predicted[case], 1 - predicted[case])
+        for method in (*methods, *CONTROLS):
+            assert_allclose(ends[case, method, "deletion", 0], whole, atol=1e-4)
+            assert_allclose(ends[case, method, "insertion", 1], whole, atol=1e-4)
+            assert ends[case, method, "deletion", 1] == ends[case, method, "insertion", 0]
+    likeness = read_explained(tmp_path, "likeness")
+    assert set(likeness["method"]) == {"smoothgrad"}
+    case, rho = likeness[["case_id", "spearman"]].iloc[0]
+    model = load_trained(run(folder))
+    maps = [map_of(model, volumes, int(case), "oa", method) for method in methods]
+    assert_allclose(rho, spearmanr(*maps, axis=None).statistic, atol=1e-3)
 
 
 def test_the_command_line_explains_a_run(folder, tmp_path, capsys):
@@ -245,6 +341,15 @@ def test_what_cannot_be_explained_is_said(folder, knees, tmp_path):
     with pytest.raises(InputError, match="no run of seed 7"):
         explained = folder / "explained"
         pack_cases(tmp_path, cases, explained, read_runs(folder / "runs"), seed=7)
+
+
+def test_of_a_cohort_with_a_named_subset_only_that_is_measured(folder, knees, tmp_path):
+    cases, volumes = knees
+    named = cases.query("split == 'test'").groupby("kl").head(1)["case_id"]
+    some = cases.assign(subset=cases["case_id"].isin(named))
+    out = explain(run(folder, 1), some, volumes, tmp_path, lesions=False, methods=["gradient"])
+    assert set(pd.read_csv(out / "overlap.csv")["case_id"]) == set(named)
+    assert {case for case, *_ in read_maps(out)} == set(named)
 
 
 def test_without_masks_there_are_maps_and_nothing_is_measured(folder, knees, tmp_path):
@@ -288,14 +393,15 @@ def test_one_knee_under_every_method(folder, knees):
     row = volumes.rows(np.array([case["case_id"]]))[0]
     assert np.array_equal(labels, volumes.masks[row])
     fig = method_panels(image, labels, spacing, maps)
-    assert len(fig.data) == 8
+    assert len(fig.data) == 1 + len(METHODS)
     # From above and from the left, the panels are the knee and then the methods in their order.
     notes = sorted(fig.layout.annotations, key=lambda note: (-note.y, note.x))
     assert [note.text for note in notes] == ["the knee", *METHODS]
     x = {trace.xaxis: fig.layout[trace.xaxis.replace("x", "xaxis")].domain for trace in fig.data}
     y = {trace.yaxis: fig.layout[trace.yaxis.replace("y", "yaxis")].domain for trace in fig.data}
-    order = sorted(range(8), key=lambda i: (-y[fig.data[i].yaxis][0], x[fig.data[i].xaxis][0]))
-    assert order == list(range(8))
+    panels = range(len(fig.data))
+    order = sorted(panels, key=lambda i: (-y[fig.data[i].yaxis][0], x[fig.data[i].xaxis][0]))
+    assert order == list(panels)
     assert np.array_equal(image, volumes.images[row].astype(np.float32))
     assert_allclose(spacing, volumes.spacing[row], rtol=1e-6)
     assert list(maps) == list(METHODS)
@@ -356,8 +462,27 @@ def test_contrasts_are_paired_by_knee_and_seed():
     assert found.loc["oa", "low"] > 0.04 and found.loc["oa", "high"] < 0.06
     assert found.loc["kl", "low"] < 0 < found.loc["kl", "high"]
     assert_allclose(found["q_value"], false_discovery_control(found["p_value"]))
+    assert set(found["over"]) == {"seeds and knees"} and set(found["knees"]) == {50}
+    one = pd.concat(parts).query("seed == 0")
+    alone = contrast(one, "weights", "trained", "random", seed=0)
+    assert set(alone["over"]) == {"knees alone"}
+    assert alone[["p_value", "q_value"]].isna().all(axis=None)
     with pytest.raises(InputError, match="both"):
         contrast(parts[0], "weights", "trained", "random", seed=0)
+    # Maps of two seeds that only one kind has each are no pair: no row of nothing.
+    apart = [parts[0], parts[1].assign(seed=parts[1]["seed"] + 2), *parts[2:]]
+    assert list(contrast(pd.concat(apart), "weights", "trained", "random", seed=0)["head"]) == [
+        "kl"
+    ]
+    with pytest.raises(InputError, match="under one seed"):
+        contrast(pd.concat(apart[:2]), "weights", "trained", "random", seed=0)
+
+
+def test_one_knee_or_no_chance_gives_no_interval():
+    one = overlap_means(table_of(np.array([[0.3], [0.4]])), n_resamples=50, seed=0).iloc[0]
+    assert one["value"] == 0.35 and np.isnan([one["low"], one["high"], one["se"]]).all()
+    never = overlap_means(table_of(np.zeros((2, 5)), chance=0.0), n_resamples=50, seed=0).iloc[0]
+    assert never["value"] == 0 and np.isnan([never["enrichment"], never["enrichment_low"]]).all()
 
 
 def test_each_head_of_dual_is_set_against_its_own_single():
@@ -414,7 +539,8 @@ def test_cases_are_packed_without_their_numbers(folder, knees, tmp_path):
         case = test.loc[test["kl"] == grade, "case_id"].iloc[0]
         assert one["kl_true"] == truth[case]
         keys = {(m["supervision"], m["head"], m["method"]) for m in one["maps"]}
-        heads = [("dual", "oa"), ("dual", "kl"), ("single_oa", "oa")]
+        heads = [("single_oa", "oa"), ("dual", "oa"), ("dual", "kl")]
+        assert list(dict.fromkeys((m["supervision"], m["head"]) for m in one["maps"])) == heads
         assert keys == {(*head, method) for head in heads for method in module.METHODS}
         rows = runs[(runs["case_id"] == case) & (runs["seed"] == 0)].set_index("supervision")
         said = {p["supervision"]: p for p in one["predictions"]}

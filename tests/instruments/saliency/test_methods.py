@@ -18,7 +18,11 @@ from oacore.models.heads import HierarchicalNet, build_model
 from oacore.profile import load_profile
 
 RECIPES = load_profile("smoke").backbones
-QUICK = {"occlusion": {"parts": 2}, "integrated gradients": {"steps": 8}}
+QUICK = {
+    "occlusion": {"parts": 2},
+    "integrated gradients": {"steps": 8},
+    "smoothgrad recommended": {"samples": 8},
+}
 
 
 def stirred(backbone, supervision="dual", heads="parallel", seed=0):
@@ -159,6 +163,7 @@ def test_closed_forms_of_a_linear_model(head):
     expected = {
         "gradient": slope,
         "smoothgrad": slope,
+        "smoothgrad recommended": slope,
         "gradient x input": slope * own,
         "integrated gradients": slope * (own - air),
     }
@@ -206,6 +211,30 @@ def test_smoothgrad_without_noise_is_the_gradient():
     plain = saliency_map(model, volumes, "oa")
     assert_allclose(saliency_map(model, volumes, "oa", "smoothgrad", noise=1e-7), plain, atol=1e-3)
     assert np.abs(saliency_map(model, volumes, "oa", "smoothgrad", noise=0.3) - plain).max() > 0.01
+
+
+def test_the_recommended_smoothgrad_has_its_authors_noise():
+    """A sum of squares has twice the voxel as gradient, so the map shows the mean noise."""
+    torch.manual_seed(0)
+    volumes = torch.cat([torch.randn(1, 1, 8, 9, 10), 5 * torch.randn(1, 1, 8, 9, 10)])
+
+    class Squares(nn.Module):
+        heads = ("oa",)
+
+        def forward(self, x):
+            return {"oa": (x**2).sum((1, 2, 3, 4))}
+
+    ask = saliency.Question(Squares(), "oa", None)
+    x = volumes.clone().requires_grad_()
+    found = saliency.smoothgrad_recommended(ask, x, seed=2) / 2
+    for own, one in zip(found[:, 0], volumes[:, 0], strict=True):
+        span = float(one.max() - one.min())
+        noise = (own - one.abs()) * one.sign()
+        big = one.abs() > span / 10  # where the mean noise cannot change the sign
+        assert_allclose(noise[big].std(), 0.15 * span / np.sqrt(50), rtol=0.1)
+        assert abs(noise[big].mean()) < 0.15 * span / np.sqrt(50) / 5
+    again = saliency.smoothgrad_recommended(ask, x, seed=2) / 2
+    assert_array_equal(found, again)
 
 
 def test_integrated_gradients_sum_up_to_what_the_image_adds():

@@ -113,7 +113,7 @@ def test_viewers_that_read_either_form_agree(tmp_path, codes):
     header = nib.load(write_map(np.ones(SHAPE), image, tmp_path / "map.nii.gz")).header
     np.testing.assert_allclose(header.get_sform(), nib.load(image).affine, atol=1e-5)
     np.testing.assert_allclose(header.get_qform(), nib.load(image).affine, atol=1e-4)
-    assert header["sform_code"] == header["qform_code"] == 1
+    assert header["sform_code"] == header["qform_code"] == 2  # the image's, aligned
     assert header.get_xyzt_units()[0] == "mm"
 
 

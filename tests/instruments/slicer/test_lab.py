@@ -32,7 +32,9 @@ from oacore.instruments.slicer.kernel import compute_map, finished_runs, passes,
 from oacore.instruments.slicer.parts import TOPS
 from oacore.models.heads import HierarchicalNet
 from oacore.profile import load_profile
-from oacore.training.loop import load_batch, run_config, train
+from oacore.training.batches import load_batch
+from oacore.training.config import run_config
+from oacore.training.loop import train
 from oacore.training.records import run_folder
 from oacore.training.runs import load_trained
 from tests.helpers import FLAGS, ROOT
@@ -136,6 +138,8 @@ def test_menus_hold_all_graded_knees_runs_heads_and_methods(ask, built):
     heads = [*TRAINED, ("resnet3d", "dual")]
     named = zip(heads, ["oa", "oa", "kl", "kl"], strict=True)
     assert offered == {(*run, head, method) for run, head in named for method in METHODS}
+    order = dict.fromkeys((m["backbone"], m["supervision"]) for m in first["maps"])
+    assert list(order) == [("resnet3d", "single_oa"), ("resnet3d", "dual"), ("m3t", "single_kl")]
     assert first["label"] == f"Case {built.ids[0]} (test)" and "synthetic" in first["note"].lower()
     truth = pd.read_csv(built.cohort / "truth.csv").set_index("case_id")
     second = ask("case", place=1)[0]["case"]
@@ -498,7 +502,7 @@ def pictures(page):
 
 def test_in_jupyterlab_a_click_a_drag_and_keys_move_the_planes(lab):
     said = lab.inner_text(".oas-status")
-    assert "ResNet3D, Single-OA, OA head, gradient, predicts OA with" in said
+    assert "ResNet3D, Dual, OA head, gradient, predicts KL" in said
     assert canvas(lab, "sagittal").evaluate(COLOURED) > 0.01
     assert lab.locator("[data-do=link]:visible").count() == 0
     before, old = places(lab), pictures(lab)

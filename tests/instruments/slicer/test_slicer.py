@@ -442,6 +442,39 @@ def test_keys_step_through_the_focused_plane_and_are_said(opened, site):
                            "document.querySelector('[aria-live=polite]').textContent)")  # fmt: skip
 
 
+def test_the_answer_is_judged_in_words_before_anything_is_loaded(opened, site):
+    page = opened(site.as_uri(), loaded=False)
+    said = page.locator(".oas-verdict")
+    assert said.inner_text() == (
+        "Case 1 is labelled KL 3 and was drawn as KL 2. "
+        "ResNet3D Dual answers KL 3: 1 grade too high."
+    )
+    page.select_option("[data-set=case]", label="Case 2")
+    settle(page)
+    assert said.inner_text() == (
+        "Case 2 is labelled KL 1. ResNet3D Dual answers KL 3: 2 grades too high."
+    )
+
+
+def test_a_gross_failure_is_called_one(opened, tmp_path):
+    image = np.random.default_rng(0).uniform(50, 200, (20, 30, 40))
+    zero, oa_alone = [0.8, 0.1, 0.05, 0.05, 0], ("resnet3d", "single_oa", "oa", "gradient")
+    maps = {KEYS[0]: image / 200, oa_alone: image / 200}
+    predictions = {
+        KEYS[0][:2]: {"prob_oa": 0.1, "prob_kl": zero},
+        oa_alone[:2]: {"prob_oa": 0.1},
+    }
+    case = pack_case(
+        tmp_path, "Case 1", image, (1.0, 1.0, 1.0), maps=maps, predictions=predictions, kl=4
+    )
+    write_slicer(tmp_path / "page.html", [case], evidence("phantom"), title="Slices")
+    page = opened(tmp_path.as_uri(), loaded=False)
+    said = page.locator(".oas-verdict")
+    assert "ResNet3D Dual answers KL 0: 4 grades too low, a gross failure." in said.inner_text()
+    page.select_option("[data-model=supervision0]", "single_oa")
+    assert "ResNet3D Single-OA is wrong: it says no OA." in said.inner_text()
+
+
 def test_cases_models_and_grades_follow_the_choice(opened, home):
     page = opened(home)
     first = page.locator(CANVAS.format("sagittal", 0)).evaluate("c => c.toDataURL()")

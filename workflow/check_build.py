@@ -1,0 +1,209 @@
+"""`make check-build`: whether all that a build made is still what was written, byte for byte.
+
+Readers compare what they read (:mod:`oacore.seals`), large files by size and time. This compares
+the content of everything: of runs, caches, explanations, chapters and pages, and of the volumes
+that the caches were made of. `make book` does the same by size and time before it begins, and with
+content before the report is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oacore.errors import InputError
+from oacore.profile import load_profile
+from oacore.seals import SEAL, damage, seal
+from oacore.training.records import finished
+from workflow.graph import build_folder
+from workflow.lock import take
+
+RUNS = ("runs", "variants", "controls")
+MEASURED = ("explained", "faithfulness")
+HTML_SEAL = f"html.{SEAL}"
+#: What a run, and an explanation, have until they are finished.
+BEGUN = ("checkpoint.pt", "parts")
+ALL = sys.maxsize
+"""Bytes of content that are compared: all there are."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something of a build that is not what was written.
+
+    Attributes
+    ----------
+    said : str
+        The file, and in what it differs.
+    remove : tuple of Path
+        What is to be removed, so that ``make book`` makes it again.
+    """
+
+    said: str
+    remove: tuple[Path, ...]
+
+
+def run_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
+    """Faults of finished runs, and of what was measured on them; see :func:`.seals.damage`."""
+    for kind in (*RUNS, *MEASURED):
+        for folder in finished(build / kind):
+            if said := damage(folder / SEAL, compared=compared):
+                yield Fault(said, (folder,))
+
+
+def cache_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
+    """Faults of caches."""
+    for place in sorted(build.glob("cache/*/")):
+        if place.suffix != ".part" and (said := damage(place / SEAL, compared=compared)):
+            yield Fault(said, (place,))
+
+
+def page_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
+    """Faults of measurements, executed chapters, of what they kept, and of the pages."""
+    measured = build / "measured.csv"
+    if measured.exists() and (said := damage(f"{measured}.{SEAL}", compared=compared)):
+        yield Fault(said, (measured,))
+    for notebook in sorted(build.glob("notebooks/*.ipynb")):
+        kept = build / "results" / notebook.stem
+        records = [
+            notebook.with_suffix(f".{SEAL}"),
+            *([kept / SEAL] if (kept / SEAL).exists() else []),
+        ]
+        if said := next(filter(None, (damage(one, compared=compared) for one in records)), None):
+            yield Fault(said, (notebook, kept))
+    record = build / HTML_SEAL
+    begun = (build / "html/build.json").exists() or record.exists()
+    if begun and (said := damage(record, compared=compared)):
+        yield Fault(said, (build / "html", record))
+
+
+def cohort_faults(build: Path) -> Iterator[Fault]:
+    """Volumes whose content changed while size and time did not."""
+    from oacore.data.cache import changed_files
+
+    for path in changed_files(build / "cache"):
+        said = f"{path}: is damaged: its content changed, and its time did not"
+        phantom = build / "cohort"
+        ours = phantom.is_dir() and not phantom.is_symlink()
+        yield Fault(said, (phantom,) if ours else ())
+
+
+def require_undamaged(build: Path) -> None:
+    """Refuse to write a report over a build of which something is not what was written.
+
+    Raises
+    ------
+    InputError
+        Naming each such file, and what to remove.
+    """
+    pages = (fault for fault in page_faults(build) if build / HTML_SEAL not in fault.remove)
+    # A cache that has no seal is of an older version: any that is used now has been made again.
+    caches = (fault for fault in cache_faults(build) if (fault.remove[0] / SEAL).exists())
+    if found := [*run_faults(build), *caches, *pages]:
+        raise InputError(in_words(found))
+
+
+def make_again(build: Path) -> None:
+    """Before a build: have damaged chapters and pages made again, and refuse damaged runs.
+
+    By size and time alone: what has both is compared with content before the report is written.
+
+    Parameters
+    ----------
+    build : Path
+        At which nobody works now.
+
+    Raises
+    ------
+    InputError
+        If a finished run, or what was measured on one, is damaged: it may have taken days, and
+        whoever has a copy will want that.
+    """
+    faults = [one for one in run_faults(build, 0) if not _can_go_on(one.remove[0])]
+    if found := [one for one in faults if (one.remove[0] / SEAL).exists()]:
+        raise InputError(in_words(found))
+    for fault in faults:  # without a seal, of an older version, whose code was another
+        print(f"{fault.said}; it is made again", flush=True)
+        (fault.remove[0] / "done.json").unlink(missing_ok=True)  # so that no chapter reads it first
+    for fault in page_faults(build, 0):
+        print(f"{fault.said}; it is made again", flush=True)
+        for path in fault.remove:
+            if path.name == "html":  # stays to be read until new pages take its place
+                (path / "build.json").unlink(missing_ok=True)
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _can_go_on(folder: Path) -> bool:
+    """Whether what ended after the seal and before the record, by a kill, has what it goes on from.
+
+    Snakemake sees that the record is missing, and the same command finishes it.
+    """
+    begun = any((folder / name).exists() for name in BEGUN)
+    return begun and not (folder / "done.json").exists()
+
+
+def in_words(faults: list[Fault]) -> str:
+    """Each fault, and one command that removes all that is damaged."""
+    said = "\n".join(f"  {fault.said}" for fault in faults)
+    remove = dict.fromkeys(str(path) for fault in faults for path in fault.remove)
+    lines = [f"{len(faults)} of the build's parts are not what was written:", said]
+    if remove:
+        lines.append("Put back a copy, or remove them and run make book again:")
+        lines += [f"  rm -r {' '.join(remove)}"]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Command line: the folder of a build, or its words; or a file that nothing else seals."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("build", type=Path, nargs="?")
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--cohort", default="")
+    parser.add_argument("--seal", action="store_true", help="record what this one file is, instead")
+    words = parser.parse_args()
+    build = words.build
+    if build is None:
+        try:
+            build = Path(build_folder(load_profile(words.profile).name, words.cohort))
+        except InputError as error:
+            print(f"make check-build: {error}", file=sys.stderr)
+            return 1
+    if words.seal:
+        seal(f"{build}.{SEAL}", [build])
+        return 0
+    if not build.is_dir():
+        print(f"make check-build: {build}: no such build; make book makes it", file=sys.stderr)
+        return 1
+    locks: list[int] = []
+    try:
+        if words.build is None:  # what is being written now would be taken for damaged
+            locks = take(str(build), Path.cwd())
+        return _tell(build)
+    except InputError as error:
+        print(f"make check-build: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for lock in locks:
+            os.close(lock)
+
+
+def _tell(build: Path) -> int:
+    """Print what is damaged, or that nothing is; 1 or 0."""
+    checks = (run_faults(build), cache_faults(build), page_faults(build), cohort_faults(build))
+    if found := [fault for check in checks for fault in check]:
+        print(f"make check-build: {in_words(found)}", file=sys.stderr)
+        return 1
+    print(f"{build}: everything that was finished is what was written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
