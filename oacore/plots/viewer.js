@@ -90,6 +90,7 @@ function slicer(root, data, home) {
 
   // ---- Drawing.
   function refresh() {  // once a frame, however many events there were
+    if (root.dataset.ready === "true") root.dataset.ready = false;  // of what was shown until now
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => { waiting = false; draw(); });

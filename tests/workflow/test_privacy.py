@@ -128,7 +128,10 @@ def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
     assert "make book IMAGES=yes" in re.sub(r"<[^>]+>", "", page)
     about = re.sub(r"<[^>]+>", "", (private_book / "html/book/about-this-build.html").read_text())
     assert "Single knees are not shown" in about
-    assert "single knee" not in (private_book / "html/notebooks/04-train-resnet3d.html").read_text()
+    cells = json.loads((private_book / "notebooks/04-train-resnet3d.ipynb").read_text())["cells"]
+    shown = "".join(json.dumps(cell.get("outputs", [])) for cell in cells)
+    assert "labels and answers of single knees are not shown" in shown
+    assert "labels: KL" not in shown and "answers: OA with" not in shown
     assert not [*private_book.glob("html/_static/**/slicer")]
     for chapter in ("13-severity-axis", "14-saliency", "15-tables-and-figures"):
         page = (private_book / f"html/notebooks/{chapter}.html").read_text()
