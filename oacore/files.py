@@ -6,6 +6,7 @@ of disk or out of power leaves the old file, or none.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -105,21 +106,31 @@ def saving(path: Path) -> Iterator[None]:
             for place, disk in places.items()
             if place.is_dir()
         )
-        cure = "free some space" if path.parent.is_dir() else f"make the folder {path.parent}"
-        raise InputError(
-            f"{path}: could not be written ({why}), with {free}; {cure} and run the same command "
-            "again"
-        ) from error
+        cure = cure_of(OSError(_number(error, path), why))
+        if not path.parent.is_dir():
+            cure = f"make the folder {path.parent} and run the same command again"
+        raise InputError(f"{path}: could not be written ({why}), with {free}; {cure}") from error
 
 
 def _unwritten(error: Exception) -> str:
     """What kept bytes from a file, if that is what an error says; "" for any other error."""
-    if isinstance(error, OSError):
-        return error.strerror or ""  # none without a number of the system's
+    if isinstance(error, OSError):  # any other names its path, and is told of by that
+        return (error.strerror or "") if error.errno in FULL else ""
     if isinstance(error.__context__, MemoryError):  # the file was one in memory
         return ""
     said = str(error).splitlines()[0][:120] if str(error) else ""
     return said if _UNWRITTEN.search(said) else ""
+
+
+def _number(error: Exception, path: Path) -> int:
+    """The system's number of what failed; PyTorch tells none, so its most likely one."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if told := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(told[1])
+    if path.is_dir():
+        return errno.EISDIR
+    return errno.ENOSPC if os.access(path.parent, os.W_OK) else errno.EACCES
 
 
 def replace(part: Path, path: Path) -> None:

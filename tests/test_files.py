@@ -1,6 +1,7 @@
 """Writing whole or not at all, and work in processes and threads that ends cleanly."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -266,7 +267,9 @@ def no_room():
     ids=["torch", "lightning", "safetensors", "python"],
 )
 def test_a_write_that_fails_half_way_is_named_whoever_writes(tmp_path, no_room, save):
-    words = r"w: could not be written \(.+\), with \d+ MiB free on .*; free some space and run"
+    """All but PyTorch itself say that it is the limit."""
+    words = r"w: could not be written \(.+\), with \d+ MiB free on .*; "
+    words += r"(raise the limit of a file's size \(ulimit -f\)|free some space and run)"
     with pytest.raises(InputError, match=words), saving(tmp_path / "w"):
         save({"weights": torch.zeros(50_000)}, tmp_path / "w")
 
@@ -279,6 +282,7 @@ def test_a_write_that_fails_half_way_is_named_whoever_writes(tmp_path, no_room, 
         RuntimeError("Some tensors share memory, this will lead to duplicate memory on disk"),
         RuntimeError(),
         SafetensorError("Error while serializing: InvalidOffset(`weights`)"),
+        PermissionError(errno.EACCES, "Permission denied", "w"),
         OSError("libcudart.so.12: cannot open shared object file: No such file or directory"),
     ],
 )
@@ -296,3 +300,11 @@ def test_memory_that_runs_out_in_writing_is_not_the_disks_fault(tmp_path):
     with pytest.raises((MemoryError, RuntimeError)) as caught, saving(tmp_path / "w"):
         torch.save({"weights": torch.zeros(9999)}, Memory())
     assert not isinstance(caught.value, InputError)
+
+
+def test_a_file_that_may_not_be_written_is_not_told_to_make_room(tmp_path):
+    said = "Error while serializing: I/O error: Permission denied (os error 13)"
+    with pytest.raises(InputError, match="; give yourself the right"), saving(tmp_path / "w"):
+        raise SafetensorError(said)
+    with pytest.raises(InputError, match="; it is a folder; name a file"), saving(tmp_path):
+        torch.save({}, tmp_path)
