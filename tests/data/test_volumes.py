@@ -296,7 +296,7 @@ def test_a_disk_or_quota_that_fills_up_meanwhile_is_the_same_error(
     [
         (np.full(SHAPE, 7.0), r"every voxel is 7\.0, so it shows no knee"),
         (np.full(SHAPE, np.nan), "not finite"),
-        (np.zeros((*SHAPE, 2)), "one 3D volume"),
+        (np.zeros((*SHAPE, 2)), "it holds 2 volumes"),
     ],
 )
 def test_an_image_that_shows_nothing_is_refused(tmp_path, array, message):
