@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from oacore.errors import InputError, refusal
+from oacore.errors import InputError, of_the_system
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,17 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print("oacore: the reader of the output closed it; let it read to the end", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"oacore: {refusal(error, _written(options))}", file=sys.stderr)
+    except (OSError, ImportError) as error:
+        out = getattr(options, "out", None) or getattr(options, "folder", None)
+        if not (said := of_the_system(error, str(out or ""))):
+            raise  # a fault of ours, or of the installation: its traceback says where
+        print(f"oacore: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("oacore: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-
-
-def _written(options: argparse.Namespace) -> str:
-    """What a command writes to, for a refusal that names nothing."""
-    return str(getattr(options, "out", None) or getattr(options, "folder", None) or "the output")
 
 
 def _check(options: argparse.Namespace) -> int:

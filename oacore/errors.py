@@ -1,6 +1,8 @@
 """The one error a user's input can cause, and what the system refuses, said alike."""
 
 import errno
+import re
+from tempfile import gettempdir
 
 
 class InputError(ValueError):
@@ -13,14 +15,26 @@ _CURES = {
     errno.EROFS: "name a path on a disk that can be written",
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or name a path on another disk",
     errno.EISDIR: "it is a folder; name a file",
     errno.ENOTDIR: "a part of this path is a file; name a folder there, or move the file away",
     errno.EEXIST: "a file is there; name a folder, or move the file away",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n), or use fewer workers",
+    errno.ENFILE: "too many files are open; end other programs, or use fewer workers",
+    errno.ENOMEM: "end other programs, or use fewer workers",
 }
+#: A disk, a quota, or the size that a file may have, is used up.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: These are about no path, whatever the command reads and writes.
+_OF_NO_PATH = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+#: How the loaders of Linux and macOS say that a library cannot be loaded.
+_LIBRARY = re.compile(
+    r"cannot open shared object file|Library not loaded|image not found|undefined symbol"
+    r"|version `\S+' not found|invalid ELF header|wrong ELF class|incompatible architecture"
+)
 
 
-def refusal(error: OSError, otherwise: str) -> str:
+def refusal(error: OSError, otherwise: str = "") -> str:
     """One line for what the system refused: the path, the reason and the cure.
 
     Parameters
@@ -28,7 +42,51 @@ def refusal(error: OSError, otherwise: str) -> str:
     error : OSError
     otherwise : str
         The path, for an error that names none: a write to an open file does not.
+
+    Returns
+    -------
+    str
+        "" where it is not known what was refused: the error has no number of the system's, or
+        neither it nor the caller names a path.
     """
     path = error.filename2 or error.filename or otherwise
-    cure = _CURES.get(error.errno or 0, "look at that path, and run the same command again")
-    return f"{path}: {error.strerror or error}; {cure}"
+    if error.errno is None or (not path and error.errno not in _OF_NO_PATH):
+        return ""
+    said = f"{error.strerror}; {cure_of(error)}"
+    return f"{path}: {said}" if path else said
+
+
+def cure_of(error: OSError) -> str:
+    """What to do about a refusal of the system's."""
+    return _CURES.get(error.errno or 0, "look at that path, and run the same command again")
+
+
+def of_the_system(error: OSError | ImportError, out: str) -> str:
+    """One line for an error that ends a command, and is about the system it runs on.
+
+    Parameters
+    ----------
+    error : OSError or ImportError
+    out : str
+        What the command writes to; "" where that is its output alone.
+
+    Returns
+    -------
+    str
+        What was refused; or which library of the installation cannot be loaded. "" for any other
+        error: what it is about is not known, so that its traceback says more than a guess.
+    """
+    if isinstance(error, OSError):
+        if said := refusal(error):
+            return said
+        if error.errno in FULL:  # a write to an open file does not name it
+            places = [out, "the command's output", f"a temporary file in {gettempdir()}"]
+            where = ", or ".join(filter(None, places))
+            return f"{error.strerror}, in writing to {where}; {cure_of(error)}"
+    words = str(error)
+    if getattr(error, "errno", None) is not None or not _LIBRARY.search(words):
+        return ""
+    return (
+        f"{words.splitlines()[0]}; a library of this installation is missing or does not fit: "
+        "remove .venv and run make book again, or reinstall the package that needs it"
+    )

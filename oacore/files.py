@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,13 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from oacore.errors import InputError
+from oacore.errors import FULL, InputError, cure_of
+
+#: How PyTorch's writer of archives, C++ streams and safetensors say that a file was not written.
+_UNWRITTEN = re.compile(
+    r"inline_container|PytorchStreamWriter|iostream error|Parent directory .+ does not exist"
+    r"|I/O error: "
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,10 +64,8 @@ def whole(path: str | Path) -> Iterator[Path]:
         yield part
         replace(part, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                f"{path}: {error.strerror}; free some space and run the same command again"
-            ) from error
+        if error.errno in FULL:
+            raise InputError(f"{path}: {error.strerror}; {cure_of(error)}") from error
         if error.errno is not None:  # said of the file that was asked for, not of its part
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
@@ -77,21 +82,55 @@ def write(path: str | Path, content: str | bytes) -> None:
 
 @contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """Name the file where PyTorch or safetensors fail to write it, on a full disk or another.
+    """Name the file where PyTorch, Lightning or safetensors fail to write it, and say why.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Lightning writes it among the temporary files first.
 
     Raises
     ------
     InputError
-        If they do: theirs is no OSError.
+        If a write fails. Errors of any other kind pass through as they are: memory that ran out,
+        tensors that no file can hold.
     """
     try:
         yield
-    except (RuntimeError, SafetensorError) as error:
-        free = shutil.disk_usage(path.parent).free / 2**20
-        raise InputError(
-            f"{path}: could not be written ({str(error).splitlines()[0][:120]}), with {free:.0f} "
-            "MiB free on its disk; free some space and run the same command again"
-        ) from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not (why := _unwritten(error)):
+            raise
+        places = {path.parent: "its disk", Path(tempfile.gettempdir()): "that of temporary files"}
+        free = " and ".join(
+            f"{shutil.disk_usage(place).free / 2**20:.0f} MiB free on {disk}"
+            for place, disk in places.items()
+            if place.is_dir()
+        )
+        cure = cure_of(OSError(_number(error, path), why))
+        if not path.parent.is_dir():
+            cure = f"make the folder {path.parent} and run the same command again"
+        raise InputError(f"{path}: could not be written ({why}), with {free}; {cure}") from error
+
+
+def _unwritten(error: Exception) -> str:
+    """What kept bytes from a file, if that is what an error says; "" for any other error."""
+    if isinstance(error, OSError):  # any other names its path, and is told of by that
+        return (error.strerror or "") if error.errno in FULL else ""
+    if isinstance(error.__context__, MemoryError):  # the file was one in memory
+        return ""
+    said = str(error).splitlines()[0][:120] if str(error) else ""
+    return said if _UNWRITTEN.search(said) else ""
+
+
+def _number(error: Exception, path: Path) -> int:
+    """The system's number of what failed; PyTorch tells none, so its most likely one."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if told := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(told[1])
+    if path.is_dir():
+        return errno.EISDIR
+    return errno.ENOSPC if os.access(path.parent, os.W_OK) else errno.EACCES
 
 
 def replace(part: Path, path: Path) -> None:

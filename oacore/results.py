@@ -73,6 +73,22 @@ def kept(build: str | Path, name: str) -> pd.DataFrame | None:
     return pd.read_csv(path)
 
 
+def measured(build: str | Path) -> pd.DataFrame | None:
+    """Read what `oacore measure` found on a build's masks; None where the build has not measured.
+
+    Raises
+    ------
+    InputError
+        If the table is not what was written.
+    """
+    path = Path(build) / "measured.csv"
+    record = Path(f"{path}.{seals.SEAL}")
+    if not (path.is_file() or record.exists()):
+        return None
+    seals.require(record, path.name, cure=f"remove {path} and {record}, and run `make book` again")
+    return pd.read_csv(path)
+
+
 def beside_page(build: str | Path, name: str) -> tuple[Path, str]:
     """Where a file lies that a chapter publishes with its page, and its address from that page.
 

@@ -12,6 +12,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,9 @@ def read_commented(path: str | Path) -> tuple[list[str], list[list[str]]]:
     Parameters
     ----------
     path : path-like
-        In UTF-8 with commas. Lines that begin with # are comments; a spreadsheet that has saved
-        the file has put them in quotes and commas behind them.
+        In UTF-8 with commas. Lines at its head that begin with # are comments; a spreadsheet that
+        has saved the file has put them in quotes and commas behind them. Below the head, a row may
+        be called #1.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def read_commented(path: str | Path) -> tuple[list[str], list[list[str]]]:
     Raises
     ------
     InputError
-        If the file cannot be read, or has other separators.
+        If the file cannot be read, a cell's quotes do not end, or it has other separators.
     """
     path = Path(path)
     try:
@@ -122,11 +124,12 @@ def read_commented(path: str | Path) -> tuple[list[str], list[list[str]]]:
         cure = "name a CSV file, saved in UTF-8"
         raise InputError(f"{path} is not a readable text file ({error}); {cure}") from error
     # A cell in quotes may go on in the next line.
-    parsed = [row for row in csv.reader(lines) if ",".join(row).strip(" ,")]
-    rows = [row for row in parsed if not seen(row[0]).startswith("#")]
+    parsed = [row for row in _parsed(path, lines) if ",".join(row).strip(" ,")]
+    head = [*takewhile(lambda row: seen(row[0]).startswith("#"), parsed)]
+    comments = [seen(",".join(row).rstrip(", ")) for row in head]
+    rows = parsed[len(head) :]
     if rows:
         _require_columns(path, [seen(cell) for cell in rows[0]], [], [])
-    comments = [seen(",".join(row).rstrip(", ")) for row in parsed if row not in rows]
     rows = [[seen(cell) for cell in row] for row in rows]
     width = max((len(row) for row in rows), default=0)
     blank = [not any(row[place] for row in rows if len(row) > place) for place in range(width)]
@@ -195,12 +198,22 @@ def _lines(path: Path) -> Iterator[list[str]]:
         raise TableError(path, "cannot be read", why, "save it as CSV in UTF-8") from error
     except OSError as error:
         raise TableError(path, "cannot be read", str(error), "save or fetch it again") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = _parsed(path, io.StringIO(text, newline=""))
+    yield from ([seen(cell) for cell in row] for row in rows)
+
+
+def _parsed(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
+    """Rows of a CSV file's lines; one that cannot be read is named by the line it begins in."""
+    reader = csv.reader(lines, strict=True)
+    begins = 1
     try:
-        yield from ([seen(cell) for cell in row] for row in reader)
+        for row in reader:
+            yield row
+            begins = reader.line_num + 1
     except csv.Error as error:
-        why = f"line {reader.line_num}: {error}"
-        raise TableError(path, "cannot be read", why, "save or fetch it again") from error
+        to = f" to {reader.line_num}" if reader.line_num > begins else ""
+        why, cure = f"line {begins}{to}: {error}", "close the quotes there, or save it again"
+        raise TableError(path, "cannot be read", why, cure) from error
 
 
 def _sheet(path: Path) -> Iterator[list[str]]:

@@ -1,5 +1,7 @@
 """The command line: exit codes, and one clear line for input that cannot be used."""
 
+import ctypes
+import errno
 import shutil
 import subprocess
 import sys
@@ -317,7 +319,50 @@ def test_what_the_system_refuses_is_one_line(number, cure, monkeypatch, capsys):
 
     monkeypatch.setattr(cli, "_audit", full)
     assert main(["audit", "--out", "a.csv"]) == 2
-    assert "a.csv: No space left on device; free some space" in capsys.readouterr().err
+    said = capsys.readouterr().err  # a write to an open file does not say to which
+    assert "oacore: No space left on device, in writing to a.csv, or the command's output" in said
+    assert "; free some space" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda: ctypes.CDLL("libof-no-system.so"),
+        lambda: exec("raise ImportError('libGL.so.1: cannot open shared object file: No such')"),
+    ],
+)
+def test_a_library_that_cannot_be_loaded_is_not_the_outputs_fault(load, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_audit", lambda options: load())
+    assert main(["audit", "--out", "a.csv"]) == 2
+    said = capsys.readouterr().err
+    assert ".so" in said and "reinstall" in said and "a.csv" not in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("what has no number"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        ModuleNotFoundError("No module named 'of_ours'"),
+    ],
+)
+def test_what_is_about_no_known_path_keeps_its_traceback(error, monkeypatch, capsys):
+    def refused(options):
+        raise error
+
+    monkeypatch.setattr(cli, "_audit", refused)
+    with pytest.raises(type(error)) as caught:
+        main(["audit", "--out", "a.csv"])
+    assert caught.value is error and capsys.readouterr().err == ""
+
+
+def test_too_many_open_files_are_no_paths_fault(monkeypatch, capsys):
+    def refused(options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(cli, "_audit", refused)
+    assert main(["audit", "--out", "a.csv"]) == 2
+    assert capsys.readouterr().err.startswith("oacore: Too many open files; ")
 
 
 def test_a_reader_that_closes_the_output_is_told(phantom):

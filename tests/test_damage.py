@@ -7,6 +7,7 @@ again is compared with the files as they were first made.
 import dataclasses
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from oacore.errors import InputError
 from oacore.instruments.axis.axis import read_features
 from oacore.instruments.published.predictions import read_predictions
 from oacore.instruments.saliency.explain import explain
+from oacore.instruments.saliency.faithfulness import faithfulness
 from oacore.instruments.saliency.read import read_explained, read_maps
 from oacore.seals import SEAL, damage, files_below, seal
 from oacore.training.loop import train
@@ -165,6 +167,8 @@ def made(tmp_path_factory):
         train(one, cases, volumes, folder / place, accelerator="cpu")
     out = folder / RUN.replace("runs", "explained")
     explain(folder / RUN, cases, volumes, out, lesions=False, methods=["gradient"])
+    games = folder / RUN.replace("runs", "faithfulness")
+    faithfulness(folder / RUN, cases, volumes, games, methods=["gradient", "grad-cam"])
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -437,9 +441,31 @@ READ = {
 def test_a_damaged_explanation_is_named(build, name, harm):
     folder = build / RUN.replace("runs", "explained")
     harm(folder / name)
-    with pytest.raises(InputError, match=rf"{name}: .*; remove .* and explain the run again"):
+    with pytest.raises(
+        InputError, match=rf"{name}: .*; remove .* and measure the run again .*oacore explain"
+    ):
         READ[name](build)
     assert [fault.remove for fault in run_faults(build)] == [(folder,)]
+
+
+@pytest.mark.parametrize("harm", BYTES, ids=lambda harm: harm.__name__)
+@pytest.mark.parametrize("name", ["curves.csv", "likeness.csv", "done.json", SEAL])
+def test_damaged_games_are_named_and_made_again(made, build, name, harm):
+    """Tables of deletion and insertion, which chapter 14 reads."""
+    first, cases, volumes, _ = made
+    place = RUN.replace("runs", "faithfulness")
+    folder = build / place
+    harm(folder / name)
+    for table in ("curves", "likeness") if name in ("done.json", SEAL) else (name[:-4],):
+        words = rf"{name}: .*; remove {folder} and measure the run again .*oacore faithfulness"
+        with pytest.raises(InputError, match=words):
+            read_explained(build / "faithfulness", table)
+    assert [fault.remove for fault in run_faults(build)] == [(folder,)]
+    if (name, harm) != ("curves.csv", cut):
+        return
+    faithfulness(build / RUN, cases, volumes, folder, methods=["gradient", "grad-cam"])
+    same(first / place, folder, "curves.csv", "likeness.csv")
+    assert [*run_faults(build)] == []
 
 
 def test_a_damaged_explanation_is_made_again(made, build):
@@ -504,6 +530,41 @@ def test_a_damaged_table_is_never_quoted(pages, capsys, harm):
     make_again(pages)
     assert "effects.csv" in capsys.readouterr().out
     assert not (pages / "notebooks/08-comparison.ipynb").exists() and not path.exists()
+
+
+MEASURED = pd.DataFrame({"case_id": [1, 2], "lateral_cartilage_cm3": [2.5, 2.25]})
+
+
+@pytest.mark.parametrize("name", ["measured.csv", f"measured.csv.{SEAL}"])
+@pytest.mark.parametrize("harm", BYTES, ids=lambda harm: harm.__name__)
+def test_damaged_measurements_are_never_used(tmp_path, capsys, monkeypatch, name, harm):
+    """Chapters 2, 7 and 8 read what was measured on the masks, as the build sealed it."""
+    assert results.measured(tmp_path) is None
+    path = tmp_path / "measured.csv"
+    results.write_csv(MEASURED, path)
+    monkeypatch.setattr("sys.argv", ["check_build", "--seal", str(path)])
+    assert check_build() == 0
+    pd.testing.assert_frame_equal(results.measured(tmp_path), MEASURED)
+    harm(tmp_path / name)
+    with pytest.raises(
+        InputError, match=rf"{name}: .*; remove {path} and .* run `make book` again"
+    ):
+        results.measured(tmp_path)
+    found = [fault.remove for fault in page_faults(tmp_path)]
+    # Without the table it is as if nothing had been measured: Snakemake measures again.
+    assert found == ([] if (name, harm) == (path.name, gone) else [(path,)])
+
+
+def test_no_chapter_reads_a_builds_table_past_its_seal():
+    """What a build made is read through `results`, `records` or `read`, which look at seals."""
+    for path in sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb")):
+        code = "".join(
+            "".join(cell["source"]) + "\n"
+            for cell in json.loads(path.read_text())["cells"]
+            if cell["cell_type"] == "code"
+        )
+        bare = re.findall(r"(?:pd\.read_\w+|np\.load|read_text|read_bytes)\([^\n]*", code)
+        assert [line for line in bare if "../book/record/" not in line] == [], path.name
 
 
 @pytest.mark.parametrize("harm", [empty, cut, nul, gone])

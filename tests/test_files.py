@@ -1,7 +1,9 @@
 """Writing whole or not at all, and work in processes and threads that ends cleanly."""
 
 import contextlib
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from oacore.errors import InputError
@@ -228,8 +232,11 @@ def test_what_pytorch_and_safetensors_cannot_write_is_named(tmp_path):
         saving(Path("/dev/full")),
     ):
         torch.save({"weights": torch.zeros(99999)}, "/dev/full")
-    with pytest.raises(InputError, match="could not be written"), saving(tmp_path / "w"):
-        save_file({"weights": torch.zeros(9)}, tmp_path / "absent/w.safetensors")
+    absent = tmp_path / "absent/w.safetensors"
+    for save in (lambda: save_file({"w": torch.zeros(9)}, absent), lambda: torch.save({}, absent)):
+        words = r"w.safetensors: could not be written .*; make the folder .*absent and run"
+        with pytest.raises(InputError, match=words), saving(absent):
+            save()
 
 
 def test_a_folder_in_place_of_a_file_is_named_and_not_its_part(tmp_path):
@@ -238,3 +245,66 @@ def test_a_folder_in_place_of_a_file_is_named_and_not_its_part(tmp_path):
         write(tmp_path / "out.csv", "text")
     assert caught.value.filename == str(tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+@pytest.fixture
+def no_room():
+    """Files of 50 kB at most: a write beyond fails half way, as on a full disk."""
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda state, path: torch.save(state, path),
+        lambda state, path: Fabric(accelerator="cpu").save(path, state),
+        lambda state, path: save_file(state, path),
+        lambda state, path: path.write_bytes(bytes(60_000)),
+    ],
+    ids=["torch", "lightning", "safetensors", "python"],
+)
+def test_a_write_that_fails_half_way_is_named_whoever_writes(tmp_path, no_room, save):
+    """All but PyTorch itself say that it is the limit."""
+    words = r"w: could not be written \(.+\), with \d+ MiB free on .*; "
+    words += r"(raise the limit of a file's size \(ulimit -f\)|free some space and run)"
+    with pytest.raises(InputError, match=words), saving(tmp_path / "w"):
+        save({"weights": torch.zeros(50_000)}, tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate"),
+        RuntimeError("Some tensors share memory, this will lead to duplicate memory on disk"),
+        RuntimeError(),
+        SafetensorError("Error while serializing: InvalidOffset(`weights`)"),
+        PermissionError(errno.EACCES, "Permission denied", "w"),
+        OSError("libcudart.so.12: cannot open shared object file: No such file or directory"),
+    ],
+)
+def test_what_is_no_failed_write_passes_through_as_it_is(tmp_path, error):
+    with pytest.raises(type(error)) as caught, saving(tmp_path / "w"):
+        raise error
+    assert caught.value is error
+
+
+def test_memory_that_runs_out_in_writing_is_not_the_disks_fault(tmp_path):
+    class Memory:
+        def write(self, data):
+            raise MemoryError
+
+    with pytest.raises((MemoryError, RuntimeError)) as caught, saving(tmp_path / "w"):
+        torch.save({"weights": torch.zeros(9999)}, Memory())
+    assert not isinstance(caught.value, InputError)
+
+
+def test_a_file_that_may_not_be_written_is_not_told_to_make_room(tmp_path):
+    said = "Error while serializing: I/O error: Permission denied (os error 13)"
+    with pytest.raises(InputError, match="; give yourself the right"), saving(tmp_path / "w"):
+        raise SafetensorError(said)
+    with pytest.raises(InputError, match="; it is a folder; name a file"), saving(tmp_path):
+        torch.save({}, tmp_path)

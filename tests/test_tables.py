@@ -100,7 +100,7 @@ def test_a_spreadsheets_cells_that_only_seem_empty(tmp_path):
         ("a\tb\n1\t2\n", "separated by tabs"),
         ("a,b\n1,2\n3\n", "row 3 has 1 cells under 2 columns"),
         ("a,b\n1,2\n\n3,4,5\n", "row 4 has 3 cells under 2"),
-        ('a,b\n"1,2\n3,4\n', "cannot be read .line 3"),
+        ('a,b\n"1,2\n3,4\n', "cannot be read .line 2 to 3: .*; close the quotes"),
         ("", "row 1 is empty"),
     ],
 )
@@ -192,3 +192,28 @@ def test_a_cell_of_two_lines_stays_one(tmp_path):
     comments, rows = read_commented(path)
     assert comments == ["# table: 1", "# columns, two"]
     assert rows == [["model", "oa_acc"], ["ResNet3D Dual", ".8"]]
+
+
+def test_comments_end_where_the_table_begins(tmp_path):
+    """Below, "#1" is the name of a row, as a spreadsheet or a hand may write it."""
+    path = tmp_path / "t.csv"
+    path.write_text('# a: x\n\n"# b: y",\nrow,one\n"#1, ours",.9\n#2,.8\nplain,.7\n')
+    comments, rows = read_commented(path)
+    assert comments == ["# a: x", "# b: y"]
+    assert rows == [["row", "one"], ["#1, ours", ".9"], ["#2", ".8"], ["plain", ".7"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"# a: x\nrow,one\nplain,{'7' * 131_073}\n", "line 3"),
+        ('# a: x\nrow,one\n"plain,.7\nother,.8\n', "line 3 to 4"),
+        ('row,one\n"plain" or so,.7\n', "line 2"),
+    ],
+)
+def test_a_cell_without_an_end_is_named_by_its_line(tmp_path, text, line):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    for read in (read_commented, lambda path: read_cells(path, ["one"])):
+        with pytest.raises(InputError, match=rf"t.csv: cannot be read \({line}: .*; close the quo"):
+            read(path)

@@ -5,17 +5,22 @@
 AUC undefined in some resamples, and the rest hardly vary: what those few knees add to the
 uncertainty is not in them. Knees and networks are :mod:`workflow.coverage_models`'s; the true
 difference is zero, so a test at .05 is to reject in a twentieth of the repeats.
+
+``--measure`` asks the same of what stays defined where a resample lacks a grade: macro-F1, which
+averages over the grades that are there, and kappa, which weighs each knee alike.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import expit
 
+from oacore.metrics.clinical import weighted_kappa
 from oacore.metrics.resampling import resample_counts
-from oacore.metrics.scores import auc, macro_auc
+from oacore.metrics.scores import auc, macro_auc, macro_f1
 from oacore.metrics.significance import bootstrap_p
 from workflow.coverage_models import CUTS, knees, network
 
@@ -30,19 +35,54 @@ GRADES = (
 CLASSES = tuple((98 - few, few) for few in (1, 2, 3, 4, 5, 6, 8, 12))
 
 
+def _grades(above: np.ndarray) -> np.ndarray:
+    """Probabilities of the grades (n, 5), from those of a higher grade than 0 to 3 (n, 4)."""
+    ends = np.column_stack([np.ones(len(above)), above, np.zeros(len(above))])
+    return ends[:, :-1] - ends[:, 1:]
+
+
+def _sensitivity(counts: np.ndarray, oa: np.ndarray, answered: np.ndarray) -> np.ndarray:
+    sick = counts @ oa
+    out = np.full(len(counts), np.nan)
+    return np.divide(counts @ (oa & answered), sick, out=out, where=sick > 0)
+
+
+#: Of counts (B, n), labels (n,) and P(grade > k) (n, 4), by how many groups of knees there are.
+MEASURES: dict[str, dict[int, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]] = {
+    "auc": {
+        5: lambda counts, label, above: macro_auc(counts, label, _grades(above)),
+        2: lambda counts, label, above: auc(counts, label >= 2, above[:, 1]),
+    },
+    "f1": {5: lambda counts, label, above: macro_f1(counts, label, _grades(above).argmax(1))},
+    "kappa": {
+        5: lambda counts, label, above: weighted_kappa(counts, label, _grades(above).argmax(1))
+    },
+    "sensitivity": {
+        2: lambda counts, label, above: _sensitivity(counts, label >= 2, above[:, 1] >= 0.5)
+    },
+}
+
+
 def rejections(
-    sizes: tuple[int, ...], repeats: int, seed: int, n_resamples: int = RESAMPLES
+    sizes: tuple[int, ...],
+    repeats: int,
+    seed: int,
+    n_resamples: int = RESAMPLES,
+    measure: str = "auc",
 ) -> dict[str, float]:
     """Test two networks without a true difference many times, whatever is undefined.
 
     Parameters
     ----------
     sizes : tuple of int
-        Knees of each of the five grades, for the macro AUC; or of the two classes, for the AUC.
+        Knees of each of the five grades, for the measures of grades; or of the two classes, for
+        the AUC and the sensitivity.
     repeats : int
         Draws of knees and networks.
     seed, n_resamples : int
         Of the draws and of the bootstrap.
+    measure : str
+        One of `MEASURES`; "auc" is the macro AUC where there are five sizes.
 
     Returns
     -------
@@ -59,11 +99,8 @@ def rejections(
         for _ in range(2):
             (reading,) = network(severity, picture, 1, 0.0, rng)
             above = expit(2.5 * (reading[:, None] - CUTS))  # P(grade > k)
-            if len(sizes) == 2:
-                values.append(auc(counts, label >= 2, above[:, 1]))
-                continue
-            ends = np.column_stack([np.ones(len(label)), above, np.zeros(len(label))])
-            values.append(macro_auc(counts, label, ends[:, :-1] - ends[:, 1:]))
+            judge = MEASURES[measure][len(sizes)]
+            values.append(judge(counts, label, above))
         difference = values[1] - values[0]
         undefined.append(np.isnan(difference).mean())
         rejected += bootstrap_p(difference[~np.isnan(difference)]) < 0.05
@@ -85,14 +122,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--measure", choices=MEASURES, default="auc")
     words = parser.parse_args()
-    rows = []
     for sizes in (*GRADES, *CLASSES):
-        found = rejections(sizes, words.repeats, words.seed)
-        rows.append({"knees": " ".join(map(str, sizes)), **found})
-        print(
-            f"{rows[-1]['knees']:>16} {found['undefined']:.4f} {found['rejected']:.3f}", flush=True
-        )
+        if len(sizes) not in MEASURES[words.measure]:
+            continue
+        found = rejections(sizes, words.repeats, words.seed, measure=words.measure)
+        knees_of_each = " ".join(map(str, sizes))
+        print(f"{knees_of_each:>16} {found['undefined']:.4f} {found['rejected']:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 import zlib
@@ -45,8 +46,8 @@ def unpack(archive: Path, folder: Path) -> None:
                 if not member.is_dir() and not member.filename.startswith("__MACOSX/")
             ]
             in_own_folder = all(m.filename.startswith(f"{archive.stem}/") for m in members)
-            base = folder if in_own_folder else folder / archive.stem
-            paths = [inside(base, m.filename, str(archive)) for m in members]
+            own = "" if in_own_folder else archive.stem
+            paths = [inside(folder, m.filename, str(archive), own) for m in members]
             _require_room_for_each(archive, folder, paths)
             _require_bounded(archive, sum(member.file_size for member in members))
             for member, path in tqdm(
@@ -65,19 +66,35 @@ def unpack(archive: Path, folder: Path) -> None:
         ) from error
 
 
-def inside(folder: Path, name: str, source: str) -> Path:
+def inside(folder: Path, name: str, source: str, own: str = "") -> Path:
     """Where an entry of a listing or an archive is to lie.
+
+    Parameters
+    ----------
+    folder : Path
+        Outside of which nothing is written; it may itself be a link.
+    name, source : str
+        The entry, and what names it.
+    own : str
+        A folder in it that all entries of the source go to.
 
     Raises
     ------
     InputError
-        If that is outside the folder.
+        If that is outside the folder, by its name or by a link that lies there.
     """
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    base = folder / own
+    path = base / name
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(base)):
         raise InputError(
             f"{source}: the entry {name!r} would be written outside {folder}. Nothing of it was "
             "unpacked; it is not the OAIZIB-CM that this client knows."
+        )
+    if not path.resolve().is_relative_to(folder.resolve()):
+        links = [one for one in (path, *path.parents) if one.is_symlink() and one != folder]
+        raise InputError(
+            f"{links[0]} is a link to {links[0].resolve()}, so that {name!r} would be written "
+            f"outside {folder}: put a folder in its place, or name another folder to fetch into"
         )
     return path
 

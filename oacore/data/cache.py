@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.lib.format import open_memmap
 
 from oacore.data.volumes import LABELS, preprocess
-from oacore.errors import InputError
+from oacore.errors import FULL, InputError
 from oacore.files import in_threads, write
 from oacore.fingerprint import fingerprint
 from oacore.seals import SEAL, damage, read_sealed, seal, sealed_text
@@ -260,7 +260,7 @@ def _write(
         seal(part / SEAL, [part / name for name in FILES])
         os.replace(part, place)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL:
             raise InputError(full) from error
         # Another process may have been quicker; its cache holds the same.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):

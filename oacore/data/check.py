@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from oacore.data.cohort import PAPER_KL, SPLITS, Fault, scan_cohort, training_faults
-from oacore.data.nifti import as_volume, forms_apart, storage_step, to_canonical
+from oacore.data.nifti import NoVolumeError, as_volume, forms_apart, storage_step, to_canonical
 from oacore.data.volumes import LABELS, grid_gap, shows_nothing, whole_labels
 from oacore.files import in_threads
 from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
@@ -179,6 +179,10 @@ def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
             volume, array, affine = _read(path, kind)
             canonical, turned = to_canonical(array, affine)
             known, found = _facts(kind, where, volume, array, affine)
+        except NoVolumeError as error:
+            what = f"this {kind} cannot be used"
+            faults.append(Fault("error", what, where, error.what, error.cure))
+            continue
         except Exception as error:  # one file, whatever is wrong with it, ends no check
             why = str(error).replace(path, where).splitlines() or [type(error).__name__]
             faults.append(Fault("error", f"this {kind} cannot be used", where, why[0], _FETCH))
@@ -263,8 +267,8 @@ def _distribution(cases: pd.DataFrame) -> list[str]:
         every = cases[cases["split"] == split]
         known = every[every["kl"].notna()]
         counts = [int((known["kl"] == grade).sum()) for grade in range(N_GRADES)]
-        spread = [f"{known[x].mean():.1f} ± {known[x].std():.1f}" for x in ("age", "bmi")]
-        women = f"{100 * (known['sex'] == 'female').mean():.0f} %"
+        spread = [_mean_and_sd(known[x].dropna()) for x in ("age", "bmi")]
+        women = _share_of_women(known["sex"].dropna())
         ours = [len(every), len(every) - len(known), len(known), *counts]
         theirs = ["", "", sum(paper_kl), *paper_kl, sum(paper_kl[FIRST_OA_GRADE:])]
         columns[split] = [*ours, sum(counts[FIRST_OA_GRADE:]), women, *spread]
@@ -272,3 +276,16 @@ def _distribution(cases: pd.DataFrame) -> list[str]:
     rows = ["cases", "without a grade", "graded", *(f"  KL {grade}" for grade in range(N_GRADES))]
     rows += [f"  OA (KL >= {FIRST_OA_GRADE})", "  women", "  age, years", "  BMI, kg/m2"]
     return [line.rstrip() for line in pd.DataFrame(columns, index=rows).to_string().splitlines()]
+
+
+def _share_of_women(sex: pd.Series) -> str:
+    return _too_few(sex) or f"{100 * (sex == 'female').mean():.0f} %"
+
+
+def _mean_and_sd(values: pd.Series) -> str:
+    return _too_few(values) or f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+def _too_few(values: pd.Series) -> str:
+    """Say in words that there is nothing to take a mean of, or one knee, whose own it would be."""
+    return "" if len(values) > 1 else "of one knee" if len(values) else "unknown"

@@ -24,7 +24,7 @@ import pooch
 
 from oacore.data.archive import inside, unpack
 from oacore.data.sources import TERMS, released_archives, source_cache, sources_table
-from oacore.errors import InputError
+from oacore.errors import FULL, InputError, refusal
 from oacore.files import replace, write
 
 RAW_URL = "https://raw.githubusercontent.com"
@@ -94,6 +94,8 @@ def fetch_source(source: str, folder: str | Path | None = None, *, base_url: str
                 "not kept. Try again, or another network: a proxy may have changed it."
             ) from error
         except OSError as error:
+            if error.errno in FULL:
+                raise InputError(refusal(error, str(folder))) from error
             raise InputError(
                 f"could not fetch {url} into {folder} ({error}). Connect to the network and run "
                 f"`oacore fetch {source}` again, or copy {', '.join(urls)} there from another "

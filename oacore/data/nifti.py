@@ -7,6 +7,7 @@ readers choose differently; nibabel takes the sform.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import nibabel as nib
@@ -23,6 +24,20 @@ _PLACE = (
     "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
 )  # fmt: skip
 _APART = 0.1  # mm, at a corner
+
+
+class NoVolumeError(ValueError):
+    """A file that is whole and holds something else than one volume of numbers.
+
+    Parameters
+    ----------
+    what, cure : str
+        What is there, and what to do about it.
+    """
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(what)
+        self.what, self.cure = what, cure
 
 
 def as_volume(image: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -42,24 +57,52 @@ def as_volume(image: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Raises
     ------
+    NoVolumeError
+        If it is not one 3D volume of numbers.
     ValueError
-        If it is not one 3D volume of numbers, or an axis has no direction.
+        If an axis has no direction.
     """
     shape = list(image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"its shape is {image.shape}, one 3D volume is expected")
+    _require_volume(image, shape)
     affine = in_mm(image.header, image.affine)
     if not np.isfinite(affine).all() or None in nib.aff2axcodes(affine):
         raise ValueError("its affine gives an axis no direction")
     array = np.asanyarray(image.dataobj).reshape(shape)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"its voxels are {array.dtype}, numbers are expected")
     if array.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # what is lost becomes infinite, and is found
             array = array.astype(np.float64)
     return array.astype(array.dtype.newbyteorder("="), copy=False), affine
+
+
+def _require_volume(image: Any, shape: list[int]) -> None:
+    """Raise NoVolumeError unless an image, its trailing axes of length 1 dropped, is a volume."""
+    kind = image.header.get_data_dtype()
+    if kind.names:
+        raise NoVolumeError(
+            f"its voxels are colours ({', '.join(kind.names)})",
+            "write the image before it was coloured, or one of its channels, as grey values",
+        )
+    if kind.kind == "c":
+        raise NoVolumeError(
+            f"its voxels are complex numbers ({kind})", "write their magnitude (numpy.abs)"
+        )
+    said = "x".join(map(str, image.shape))
+    if 0 in shape:
+        raise NoVolumeError(f"it has no voxels (its shape is {said})", "write or fetch it again")
+    if len(shape) < 3:
+        raise NoVolumeError(f"it is one slice ({said})", "write the whole volume, of three axes")
+    if len(shape) > 3 and shape[3] == 1:  # NIfTI keeps what is not time on the fifth axis
+        raise NoVolumeError(
+            f"it has {math.prod(shape[4:])} numbers in each voxel ({said})",
+            "write the one that is wanted as a volume of three axes",
+        )
+    if len(shape) > 3:
+        raise NoVolumeError(
+            f"it holds {math.prod(shape[3:])} volumes, one behind the other ({said})",
+            "write the one that is wanted as a volume of three axes",
+        )
 
 
 def to_canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

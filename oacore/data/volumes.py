@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine, voxel_sizes
 
-from oacore.data.nifti import as_volume, storage_step, to_canonical
+from oacore.data.nifti import NoVolumeError, as_volume, storage_step, to_canonical
 from oacore.errors import InputError
 
 RELEASED_GRID = (160, 256, 256)
@@ -120,6 +120,8 @@ def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray, float]:
         return *to_canonical(*as_volume(image)), storage_step(image)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; fetch the cohort again") from None
+    except NoVolumeError as error:
+        raise InputError(f"{path}: cannot be used: {error.what}; {error.cure}") from error
     except Exception as error:  # whatever nibabel makes of a damaged file
         why = str(error) or type(error).__name__
         raise InputError(f"{path}: cannot be read ({why}); fetch this file again") from error

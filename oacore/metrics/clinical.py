@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from oacore.metrics.predictions import GRADES, MODEL, PROB_KL, each_model, has_kl
-from oacore.metrics.resampling import draw_cases, estimate
+from oacore.metrics.resampling import draw_cases, estimate, undefined
 from oacore.metrics.shares import share
 
 KAPPA = "quadratic-weighted kappa"
@@ -21,7 +21,7 @@ RPS_SKILL = "ranked probability skill"
 SENSITIVITY = "sensitivity for OA"
 SPECIFICITY = "specificity for OA"
 OA_BRIER = "Brier score, OA probability"
-COLUMNS = [*MODEL, "measure", "value", "low", "high", "n"]
+COLUMNS = [*MODEL, "measure", "value", "low", "high", "n", "n_undefined"]
 
 
 def weighted_kappa(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -130,12 +130,15 @@ def clinical_table(
     Returns
     -------
     DataFrame
-        A row for each model and `measure`: `value`, its 95% interval `low`, `high`, and `n`, the
-        cases it rests on. For the grades (models that predict them): quadratic-weighted kappa,
-        share within one grade, mean absolute grade error, ranked probability score and its skill
-        beside the shares of the grades among the same cases. For the OA answer: sensitivity (of
-        the `n` with OA) and specificity (of the `n` without), NaN with none, and the Brier score of
-        the probability.
+        A row for each model and `measure`: `value`, its 95% interval `low`, `high`, `n`, the cases
+        it rests on, and `n_undefined`, the resamples in which the measure is undefined: kappa and
+        the skill, where all cases are of one grade. With too many of them there is no interval
+        (:data:`.significance.UNDEFINED_LIMIT`); exact intervals need no resamples.
+
+        For the grades (models that predict them): quadratic-weighted kappa, share within one grade,
+        mean absolute grade error, ranked probability score and its skill beside the shares of the
+        grades among the same cases. For the OA answer: sensitivity (of the `n` with OA) and
+        specificity (of the `n` without), NaN with none, and the Brier score of the probability.
 
         Intervals of shares (within one grade, sensitivity, specificity) are exact (Clopper and
         Pearson 1934, doi:10.1093/biomet/26.4.404), which cover .95 or more; the others are
@@ -168,7 +171,8 @@ def clinical_table(
         for name, among in ((SENSITIVITY, oa), (SPECIFICITY, ~oa)):
             exact[name] = share(right[among].astype(float))
         measured[OA_BRIER] = counts @ (prob_oa - oa) ** 2 / n
-        found = {name: (*estimate(v).values(), n) for name, v in measured.items()} | exact
+        found = {name: (*estimate(v).values(), n, undefined(v)) for name, v in measured.items()}
+        found |= {name: (*interval, 0) for name, interval in exact.items()}
         rows += [(*model, name, *found[name]) for name in ORDER if name in found]
     return pd.DataFrame(rows, columns=COLUMNS)
 

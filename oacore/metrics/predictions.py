@@ -14,7 +14,7 @@ more (:func:`check_one_model`), so that an answer may be altered to see what fol
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,12 @@ GRADED = ["prob_oa_from_kl", *PROB_KL, "pred_kl"]
 ROUNDED = 5e-5
 #: What arithmetic in single precision adds to a sum of probabilities, and more.
 SINGLE = 1e-6
+#: What it adds in half precision, bfloat16 for one, whose numbers are off by a 2^-8th at most.
+HALF = 2.0**-8
 CURE = "correct or drop these rows"
+MORE_DECIMALS = "write all probabilities with four decimals or more"
+#: What is wrong with a row in words, or what finds these and the cure for the first such row.
+Said = str | Callable[[pd.Series], tuple[str, str]]
 
 
 def has_kl(predictions: pd.DataFrame) -> bool:
@@ -180,6 +185,9 @@ def check_predictions(
     -----
     Sums may be off by what rounding each part to the fourth decimal does (2.5e-4 for five grades)
     and by 1e-6 for single precision. Rounding keeps an order, so the answers get the 1e-6 alone.
+    Rounding to fewer decimals makes ties, and with them another AUC; the error then says how many
+    there are. Where the digits are there and a sum is off by no more than half precision makes it,
+    it says to divide by the sum.
     """
     known = predictions.assign(known=predictions["pred_kl"].notna())
     any_known = known.groupby(MODEL, dropna=False)["known"].transform("any")
@@ -200,7 +208,7 @@ def check_both_classes(predictions: pd.DataFrame, where: str) -> None:
             )
 
 
-def _out_of_range(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.Series, str]]:
+def _out_of_range(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.Series, Said]]:
     """Rows that are incomplete, doubled or out of range, rule by rule; graded: (n,) bool."""
     for column in (*MODEL, "split", "case_id"):
         yield t[column].isna(), f"{column} is missing"
@@ -217,7 +225,7 @@ def _out_of_range(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.Seri
     yield t["oa"] != (t["kl"] >= 2), "oa is not KL >= 2"
 
 
-def _unlike_an_answer(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.Series, str]]:
+def _unlike_an_answer(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.Series, Said]]:
     """Rows that no network answers, rule by rule, once all are within range."""
     coarse, fine = t["supervision"] == "single_oa", t["supervision"].isin(["single_kl", "dual"])
     some = t[GRADED].notna().any(axis=1)
@@ -226,14 +234,11 @@ def _unlike_an_answer(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.
     yield t[GRADED].isna().any(axis=1) & (some | graded), f"some of {', '.join(GRADED)} are missing"
     prob_kl = t[PROB_KL].to_numpy(dtype=float)  # (n, 5)
     off = pd.Series(prob_kl.sum(axis=1) - 1, t.index).abs()
-    yield off > 5 * ROUNDED + SINGLE, "the KL probabilities do not sum to 1"
+    yield off > 5 * ROUNDED + SINGLE, _grades_off
     off = (t["prob_oa_from_kl"] - prob_kl[:, 2:].sum(axis=1)).abs()
-    yield off > 4 * ROUNDED + SINGLE, "prob_oa_from_kl is not the sum of prob_kl_2 to prob_kl_4"
+    yield off > 4 * ROUNDED + SINGLE, _from_kl_off
     off = (t["prob_oa"] - t["prob_oa_from_kl"]).abs()
-    yield (
-        (t["supervision"] == "single_kl") & (off > 2 * ROUNDED + SINGLE),
-        "prob_oa is not prob_oa_from_kl, as Single-KL's is",
-    )
+    yield (t["supervision"] == "single_kl") & (off > 2 * ROUNDED + SINGLE), _single_kl_off
     answer = t["pred_kl"].astype("Float64").fillna(0).to_numpy(dtype=int)
     chosen = prob_kl[np.arange(len(t)), answer]
     beaten = pd.Series(chosen < prob_kl.max(axis=1, initial=0) - SINGLE, t.index)
@@ -242,10 +247,50 @@ def _unlike_an_answer(t: pd.DataFrame, graded: np.ndarray) -> Iterator[tuple[pd.
     yield pd.Series(side > SINGLE, t.index), "pred_oa is not whether prob_oa is one half or more"
 
 
+def _grades_off(row: pd.Series) -> tuple[str, str]:
+    """What is wrong with a row, and the cure; so the two below."""
+    total = row[PROB_KL].sum()
+    what = f"the KL probabilities do not sum to 1 but to {total:.5g}"
+    if said := _as_rounded(total - 1, row[PROB_KL]):
+        return what + said, MORE_DECIMALS
+    if abs(total - 1) <= HALF:
+        cure = "divide the five of each row by their sum, and sum prob_oa_from_kl anew"
+        return f"{what}, as in half precision they may", cure
+    return f"{what}, and are to be those of all five grades", CURE
+
+
+def _from_kl_off(row: pd.Series) -> tuple[str, str]:
+    one, sick = row["prob_oa_from_kl"], row[PROB_KL[2:]]
+    what = f"prob_oa_from_kl is not the sum of prob_kl_2 to prob_kl_4 ({one:.5g}, {sick.sum():.5g})"
+    said = _as_rounded(one - sick.sum(), row[["prob_oa_from_kl"]], sick)
+    return (what + said, MORE_DECIMALS) if said else (what, CURE)
+
+
+def _single_kl_off(row: pd.Series) -> tuple[str, str]:
+    one, other = row["prob_oa"], row["prob_oa_from_kl"]
+    what = f"prob_oa is not prob_oa_from_kl, as Single-KL's is ({one:.5g}, {other:.5g})"
+    said = _as_rounded(one - other, row[["prob_oa"]], row[["prob_oa_from_kl"]])
+    return (what + said, MORE_DECIMALS) if said else (what, CURE)
+
+
+def _as_rounded(off: float, *parts: pd.Series) -> str:
+    """Say to how many decimals parts were rounded, if that can put their sum off so much."""
+    digits = [_decimals(part.to_numpy(dtype=float)) for part in parts]
+    most = sum(len(part) * 0.5 * 10.0**-n for part, n in zip(parts, digits, strict=True))
+    explained = min(digits) < 4 and abs(off) <= most + SINGLE
+    return f", as rounding to {min(digits)} decimals makes them" if explained else ""
+
+
+def _decimals(values: np.ndarray) -> int:
+    """Decimals, from 2 to 4, that write values in full, or as near as a table may come."""
+    shorter = (n for n in (2, 3) if np.abs(values - values.round(n)).max() <= SINGLE)
+    return next(shorter, 4)
+
+
 def _reject(
     predictions: pd.DataFrame,
     wrong: pd.Series,
-    what: str,
+    said: Said,
     where: str = "",
     cure: str = CURE,
     called: Mapping[str, str] | None = None,
@@ -254,6 +299,8 @@ def _reject(
     if not wrong.any():
         return
     first = predictions[wrong.to_numpy()].iloc[0]
+    what, own = (said, CURE) if isinstance(said, str) else said(first)
+    cure = own if cure == CURE else cure  # a file that was fetched is fetched again
     for ours, theirs in (called or {}).items():
         what = re.sub(rf"\b{ours}\b", theirs, what)
     if where:

@@ -46,7 +46,9 @@ def read_tensors(path: str | Path, what: str) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of {what}") from None
     except OSError as error:
-        raise InputError(refusal(error, str(path))) from error
+        if not (said := refusal(error, str(path))):
+            raise  # not about this file: a library that cannot be loaded
+        raise InputError(said) from error
     except UnpicklingError as error:
         # PyTorch's own words advise to load it with code and all.
         raise InputError(

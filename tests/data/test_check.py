@@ -125,8 +125,8 @@ def test_images_that_show_nothing(cohort):
     raw[312:328] = bytes(16)  # the third row of the affine
     (cohort / "imagesTr/oaizib_004_0000.nii.gz").write_bytes(gzip.compress(raw))
     report = check_cohort(cohort)
-    whys = ["every voxel is 7.0", "2 voxels are not finite", "its shape is (6, 8, 8, 2), one 3D "
-            "volume is expected", "its affine gives an axis no direction"]  # fmt: skip
+    whys = ["every voxel is 7.0", "2 voxels are not finite", "it holds 2 volumes, one behind "
+            "the other (6x8x8x2)", "its affine gives an axis no direction"]  # fmt: skip
     assert [fault[1:3] for fault in found(report, "this image cannot be used")] == [
         (f"imagesTr/oaizib_00{case}_0000.nii.gz", why) for case, why in enumerate(whys, start=1)
     ]
@@ -274,3 +274,22 @@ def test_the_real_tables_are_sorted_by_grade(tmp_path, shared):
     assert len(found(report, "image of a graded case is missing")) == 383 + 98
     assert len(found(report, "image of an ungraded case is missing")) == 21 + 5
     assert "61.8 ± 9.5    61.8 ± 9.5  61.8 ± 8.6   61.8 ± 8.6" in report.text()
+
+
+def test_a_mean_over_nothing_is_said_in_words(tmp_path):
+    """No knee of the split, none with a grade, and ages, sexes and BMI that nobody wrote down."""
+    blank = {"Age": "", "Gender": "", "BMI": ""}
+    for train, test in (((0, 1, 2, 3, 4), (np.nan, np.nan)), ((np.nan,), (3,))):
+        folder = tmp_path / str(len(train))
+        write_cohort(folder, train=train, test=test)
+        text = check_cohort(folder).text()
+        assert "nan" not in text.casefold() and "unknown" in text
+        assert ("of one knee" in text) == (len(train) == 1)  # its age is nobody's to publish
+    some = table(GRADES, 1).astype(object)
+    some.loc[[0, 1], list(blank)] = ""
+    write_cohort(tmp_path / "some")
+    write_tables(tmp_path / "some", some, table(GRADES, 6).assign(**blank))
+    lines = check_cohort(tmp_path / "some").text().splitlines()
+    rows = {name: next(line for line in lines if name in line) for name in ("women", "age,", "BMI")}
+    assert [line.count("unknown") for line in rows.values()] == [1, 1, 1]
+    assert "33 %" in rows["women"]  # of the three whose sex is known, not of five

@@ -332,3 +332,25 @@ def test_a_broken_record_is_named(tmp_path):
     (tmp_path / fetch.RECORD).write_text("{")
     with pytest.raises(InputError, match=f"{fetch.RECORD} is not the record"):
         fetch.fetch_oaizib_cm(tmp_path, accept_licence=True)
+
+
+@pytest.mark.parametrize("member", ["imagesTr/oaizib_001_0000.nii.gz", "oaizib_001_0000.nii.gz"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_nothing_is_written_through_a_link_out_of_the_folder(hub, tmp_path, member, deep):
+    """Whether the archive's members lie in a folder of its name or are put into one."""
+    name = member.replace("oaizib", "more/oaizib") if deep else member
+    hub.files["imagesTr.zip"] = zipped({name: b"x" * 99})
+    hub.list_hub()
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "data"
+    link = folder / "imagesTr" / "more" if deep else folder / "imagesTr"
+    elsewhere.mkdir()
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{link} is a link to {elsewhere}, .*put a folder in its"):
+        fetch.fetch_oaizib_cm(folder, accept_licence=True, endpoint=hub.url)
+    assert list(elsewhere.iterdir()) == []
+    link.unlink()
+    whole = tmp_path / "linked"  # the folder itself may lie elsewhere: that is what was named
+    whole.symlink_to(folder)
+    fetch.fetch_oaizib_cm(whole, accept_licence=True, endpoint=hub.url)
+    assert (folder / "imagesTr" / name.removeprefix("imagesTr/")).read_bytes() == b"x" * 99

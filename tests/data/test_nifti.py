@@ -277,3 +277,29 @@ def test_lesions_of_cases_are_part_of_the_layout_and_strays_are_named(tmp_path):
     stray = check_cohort(tmp_path).faults
     assert list(stray["where"]) == ["lesionsTr/oaizib_006.nii.gz", "lesionsTs/oaizib_099.nii.gz"]
     assert set(stray["what"]) == {"no row of the table uses this file"}
+
+
+RGB = [("R", "u1"), ("G", "u1"), ("B", "u1")]
+NO_VOLUMES = {
+    "colours": (np.zeros(SHAPE, RGB), r"its voxels are colours \(R, G, B\)", "as grey values"),
+    "complex": (np.ones(SHAPE, "c8"), "complex numbers .complex64.", "their magnitude"),
+    "two": (np.ones((*SHAPE, 2), "i2"), "holds 2 volumes.*6x8x8x2", "the one that is wanted"),
+    "vectors": (np.ones((*SHAPE, 1, 3), "f4"), "3 numbers in each voxel", "the one that is wanted"),
+    "a slice": (np.ones(SHAPE[:2], "i2"), "is one slice .6x8.", "the whole volume"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("there", NO_VOLUMES)
+def test_a_whole_file_of_something_else_is_told_from_a_damaged_one(tmp_path, there):
+    array, what, cure = NO_VOLUMES[there]
+    write_cohort(tmp_path)
+    image, mask = tmp_path / "imagesTr/oaizib_001_0000.nii.gz", tmp_path / "labelsTr/oaizib_001"
+    for path in (image, f"{mask}.nii.gz"):
+        save(path, array)
+        for read in (read_canonical, read_labels):
+            with pytest.raises(InputError, match=f"cannot be used: .*{what}.*; write .*{cure}"):
+                read(path)
+    faults = check_cohort(tmp_path).faults
+    assert list(faults["what"]) == ["this image cannot be used", "this mask cannot be used"]
+    assert faults["detail"].str.contains(what).all() and faults["cure"].str.contains(cure).all()
+    assert not faults["cure"].str.contains("fetch").any()

@@ -159,3 +159,12 @@ def test_every_file_is_pinned_to_one_commit_and_credited(shared):
     for row in table[table["file"].isin(list(REAL))].itertuples():
         data = (shared / "real" / REAL[row.file].format(row.file)).read_bytes()
         assert row.sha256 == hashlib.sha256(data).hexdigest(), row.file
+
+
+def test_a_disk_that_fills_up_is_not_the_networks_fault(tmp_path, monkeypatch):
+    def full(client, name):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pooch.Pooch, "fetch", full)
+    with pytest.raises(InputError, match=f"^{tmp_path}: No space left on device; free some space"):
+        fetch_source("published", tmp_path)

@@ -1,5 +1,6 @@
 """Volumes against nibabel, NumPy and MONAI, and the cache against interruption."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -277,12 +278,25 @@ def test_a_full_disk_is_one_clear_error(cases, tmp_path):
         cached_volumes(cases, (40_000, 4_000, 4_000), "area", tmp_path / "cache")
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_or_quota_that_fills_up_meanwhile_is_the_same_error(
+    cases, tmp_path, monkeypatch, number
+):
+    def full(*arguments):
+        raise OSError(number, "full")
+
+    monkeypatch.setattr(cache_module, "seal", full)
+    with pytest.raises(InputError, match="GiB free; free some space"):
+        cached_volumes(cases, (4, 4, 4), "area", tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.full(SHAPE, 7.0), r"every voxel is 7\.0, so it shows no knee"),
         (np.full(SHAPE, np.nan), "not finite"),
-        (np.zeros((*SHAPE, 2)), "one 3D volume"),
+        (np.zeros((*SHAPE, 2)), "it holds 2 volumes"),
     ],
 )
 def test_an_image_that_shows_nothing_is_refused(tmp_path, array, message):

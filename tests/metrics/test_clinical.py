@@ -208,3 +208,17 @@ def test_the_published_models(shared):
     distance = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
     assert_allclose(resnet["single_kl", clinical.GRADE_ERROR], (matrix * distance).sum() / 98)
     assert_allclose(resnet["single_kl", clinical.WITHIN_ONE], matrix[distance < 2].sum() / 98)
+
+
+def test_undefined_resamples_are_counted_and_too_many_leave_no_interval():
+    """Kappa lacks a value where one grade is all that was read and answered."""
+    kl = np.array([3] * 11 + [2])
+    rare = model(0, n=12, kl=kl).assign(pred_kl=pd.array([3] * 12, dtype="Int64"))
+    got = measures(clinical.clinical_table(rare, n_resamples=400, seed=0))
+    counts = resample_counts(12, 400, 0)
+    lacking = int((counts[:, 11] == 0).sum())
+    assert got.loc[clinical.KAPPA, "n_undefined"] == lacking > 100
+    assert got.loc[clinical.KAPPA, ["low", "high"]].isna().all()
+    assert got.loc[clinical.RPS_SKILL, "n_undefined"] == lacking
+    others = got.drop([clinical.KAPPA, clinical.RPS_SKILL])
+    assert (others["n_undefined"] == 0).all() and got["n_undefined"].dtype == int

@@ -56,8 +56,62 @@ def test_single_precision_passes_and_two_decimals_do_not():
     table = printed(9)
     columns = ["prob_oa", "prob_oa_from_kl", *PROB_KL]
     check_predictions(table.astype(dict.fromkeys(columns, np.float32)))
-    with pytest.raises(InputError, match="do not sum to 1"):
-        check_predictions(printed(2))
+    for digits in (2, 3):
+        made = f"do not sum to 1 but to [0-9.]+, as rounding to {digits} decimals makes them in"
+        with pytest.raises(InputError, match=f"{made} case_id.*; write all .*four decimals or mo"):
+            check_predictions(printed(digits))
+
+
+def sums(five, supervision="dual", **others):
+    """A table whose data row 3 of a model has these probabilities of grades."""
+    table = certain(three())
+    row = table.index[table["supervision"] == supervision][2]
+    table.loc[row, PROB_KL] = five
+    from_kl = sum(five[2:])
+    table.loc[row, ["prob_oa_from_kl", "pred_kl"]] = [from_kl, int(np.argmax(five))]
+    for name, value in others.items():
+        table.loc[row, name] = value
+    return table
+
+
+THREE, MANY = "write all probabilities with four decimals", "divide the five of each row by their"
+
+
+@pytest.mark.parametrize(
+    ("five", "total", "cure"),
+    [
+        ([0.333, 0.333, 0.333, 0, 0], "0.999, as rounding to 3", THREE),
+        ([0.143, 0.143, 0.143, 0.143, 0.429], "1.001, as rounding to 3", THREE),
+        ([0.33, 0.33, 0.33, 0.0, 0.0], "0.99, as rounding to 2", THREE),
+        ([0.3331, 0.3332, 0.3327, 0, 0], "0.999, as in half precision", MANY),
+        ([0.20031, 0.2, 0.2, 0.2, 0.2], "1.0003, as in half precision", MANY),
+        ([0.1, 0.1, 0.1, 0.3, 0.1], "0.7, and are to be those of all five", "correct or drop"),
+        ([0.9, 0.1, 0.2, 0.1, 0.1], "1.4, and are to be those of all five", "correct or drop"),
+        ([0.2, 0.2, 0.2, 0.3, 0.0], "0.9, and are to be those of all five", "correct or drop"),
+    ],
+)
+def test_a_sum_is_named_with_the_cure_that_fits_it(tmp_path, five, total, cure):
+    sums(five).to_csv(tmp_path / "predictions.csv", index=False)
+    words = (
+        rf"data row 83: the KL prob.* not sum to 1 but to {re.escape(total)}.*case_id .*; {cure}"
+    )
+    with pytest.raises(InputError, match=words):
+        read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("five", [[0.2501, 0.25, 0.25, 0.25, 0], [0.3333, 0.3333, 0.3333, 0, 0]])
+def test_sums_that_four_decimals_make_pass(five):
+    check_predictions(sums(five))
+
+
+def test_a_sum_of_its_own_that_was_rounded_is_told_from_another_probability():
+    five = [0.1004, 0.2004, 0.3004, 0.2994, 0.0994]
+    for value, cure in ((0.7, "; write all probabilities with four"), (0.6, "; correct or drop")):
+        with pytest.raises(InputError, match=f"prob_oa_from_kl is not the sum of .*{cure}"):
+            check_predictions(sums(five, prob_oa_from_kl=value))
+        words = f"prob_oa is not prob_oa_from_kl, as Single-KL's is .*{cure}"
+        with pytest.raises(InputError, match=words):
+            check_predictions(sums(five, "single_kl", prob_oa=value, pred_oa=1))
 
 
 def test_ties_may_be_broken_either_way():

@@ -147,3 +147,12 @@ def test_refusals_name_the_tensor_and_never_advise_to_run_code(tmp_path):
     assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(InputError, match="is a folder"):
         load_med3d(encoder, tmp_path)
+
+
+def test_a_library_that_is_missing_is_not_the_weight_files_fault(tmp_path, monkeypatch):
+    def load(*arguments, **words):
+        raise OSError("libcudart.so.12: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(OSError, match="^libcudart"):
+        load_med3d(ResNet3D(10, width=4), tmp_path / "w.pth")

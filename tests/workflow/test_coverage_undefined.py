@@ -19,3 +19,17 @@ def test_within_the_limit_a_test_keeps_its_level(sizes):
     assert 0 < found["undefined"] <= UNDEFINED_LIMIT
     # Of 100 repeats a share of .05 has a standard deviation of .022.
     assert found["rejected"] <= 0.12
+
+
+@pytest.mark.parametrize("measure", ["f1", "kappa"])
+@pytest.mark.parametrize("few", [1, 2, 3])
+def test_what_stays_defined_without_a_grade_keeps_its_level(measure, few):
+    found = rejections((24, few, 24, 25, 25), 150, seed=1, n_resamples=500, measure=measure)
+    assert found["undefined"] == 0
+    # Of 150 repeats a share of .05 has a standard deviation of .018.
+    assert 0 < found["rejected"] <= 0.12
+
+
+def test_one_knee_with_oa_leaves_a_sensitivity_undefined_beyond_the_limit():
+    found = rejections((97, 1), repeats=60, seed=1, n_resamples=500, measure="sensitivity")
+    assert found["undefined"] > UNDEFINED_LIMIT and found["rejected"] > 0.1

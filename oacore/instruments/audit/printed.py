@@ -14,10 +14,10 @@ unknown, which leaves the checks that count knees out. `values` says what the fi
 run`, each computed once, exactly, and on just these knees (no AUC from a few thresholds, say), or
 `means` over folds, runs or resamples, all figures of a row with the same weights. Where the line is
 missing they may be anything, medians too, and next to nothing contradicts them. `share` is the part
-of the volume that a region fills, one or several figures. Other lines that begin with # are
-comments. A figure stands in the file with the very digits that are printed, since 0.80 says less
-than 0.8000; an empty field is a figure that is not printed. A typographic minus is a minus, and
-what a spreadsheet adds (commas behind a head line, quotes round it) is no part of it.
+of the volume that a region fills, one or several figures. Other lines of the head that
+begin with # are comments. A figure stands in the file with the very digits that are printed, since
+0.80 says less than 0.8000; an empty field is a figure that is not printed. A typographic minus is a
+minus, and what a spreadsheet adds (commas behind a head line, quotes round it) is no part of it.
 
 No figure of a table is a number before it is an interval: what is printed as 0.7959 can be anything
 from 0.79585 to 0.79595. The arithmetic is exact (``fractions.Fraction``), so that no check depends

@@ -1,8 +1,8 @@
 """What a text says of the order of printed figures, against the figures: `claim-table`.
 
 "The strongest", "higher than", "rises with": such words need no data to be checked, only the column
-that they speak of. A file of statements is a CSV file with these columns; lines that begin with #
-are comments::
+that they speak of. A file of statements is a CSV file with these columns; lines above them that
+begin with # are comments::
 
     paper,section,says,table,columns,rows,relation,sign,measure,value,claim
     mine,section 4,A has the highest accuracy,Table 9,oa_acc,A; B,highest,signed,named,0.80,

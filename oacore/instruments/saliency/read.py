@@ -17,6 +17,9 @@ from oacore.seals import SEAL, require
 from oacore.training.records import finished
 from oacore.training.runs import load_trained
 
+#: Tables of :func:`.faithfulness.faithfulness`.
+GAMES = ("curves", "likeness")
+
 
 def read_explained(explained: str | Path, table: str) -> pd.DataFrame:
     """One tidy table over all runs of a folder that were explained.
@@ -25,7 +28,8 @@ def read_explained(explained: str | Path, table: str) -> pd.DataFrame:
     ----------
     explained : path-like
         Holds ``<backbone>/<supervision>/seed<number>``.
-    table : {"overlap", "profile", "cascade"}
+    table : {"overlap", "profile", "cascade", "twins"}
+        Or one of `GAMES`, of a folder that `oacore faithfulness` wrote.
 
     Returns
     -------
@@ -65,7 +69,8 @@ def explained_folders(explained: str | Path) -> list[Path]:
 
 def _intact(folder: Path, name: str) -> Path:
     """A file of a run that was explained, once it is sure that it is what was written."""
-    cure = f"remove {folder} and explain the run again (`make book`, or `oacore explain`)"
+    does = "faithfulness" if name.removesuffix(".csv") in GAMES else "explain"
+    cure = f"remove {folder} and measure the run again (`make book`, or `oacore {does}`)"
     require(folder / SEAL, "done.json", name, cure=cure)
     return folder / name
 
