@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from oacore.errors import InputError
+from oacore.errors import InputError, unread
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 #: What texts and word processors put in place of "-": the minus, hyphens, dashes, wide forms.
@@ -28,6 +28,8 @@ _UNSEEN = re.compile("[\u200b\u200e\u200f\u2060\ufeff]")
 _ERROR = re.compile(r"#[A-Z0-9_/]*[!?]?|#{2,}", re.IGNORECASE)
 #: Words that programs write for no value.
 _NO_VALUE = {"na", "n/a", "nan", "<na>", "null", "nil", "none", "nat", "missing", "-", "--", "."}
+#: Of a file that may be a good one, and that the system does not let us read.
+CLOSED = "cannot be opened"
 _COMMAS = "save it as CSV with commas between the cells and points in the decimals"
 
 
@@ -194,13 +196,22 @@ def _lines(path: Path) -> Iterator[list[str]]:
         why = f"{type(error).__name__}: {error}"
         raise TableError(path, "cannot be read", why, "save it as CSV in UTF-8") from error
     except OSError as error:
-        raise TableError(path, "cannot be read", str(error), "save or fetch it again") from error
+        raise _unreadable(path, error) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from ([seen(cell) for cell in row] for row in reader)
     except csv.Error as error:
         why = f"line {reader.line_num}: {error}"
         raise TableError(path, "cannot be read", why, "save or fetch it again") from error
+
+
+def _unreadable(path: Path, error: Exception) -> TableError:
+    """What to raise where a file is damaged, or the system does not let it be read."""
+    if said := unread(error, str(path)):
+        detail, cure = said.removeprefix(f"{path}: ").split("; ", 1)
+        return TableError(path, CLOSED, detail, cure)
+    why = f"{type(error).__name__}: {error}".splitlines()[0]
+    return TableError(path, "cannot be read", why, "save or fetch it again")
 
 
 def _sheet(path: Path) -> Iterator[list[str]]:
@@ -212,8 +223,7 @@ def _sheet(path: Path) -> Iterator[list[str]]:
         typed = openpyxl.load_workbook(path).worksheets[0]
         rows = [[_text(cell.value) for cell in row] for row in shown.iter_rows()]
     except Exception as error:  # whatever a parser makes of a damaged archive
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise TableError(path, "cannot be read", why, "save or fetch it again") from error
+        raise _unreadable(path, error) from error
     # A value that is shown in a cell must not be lost for the cell's seeming empty.
     for row in typed.iter_rows():
         for cell in row:
