@@ -160,7 +160,8 @@ def scan_cohort(folder: Path) -> Scan:
 
 def _numbered(folder: Path) -> dict[str, str]:
     """Names of volumes by what they should begin with, from the number at their end."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = [path.name for path in paths if path.is_file()]
     found = [re.search(r"(\d+)(_0000)?\.nii(\.gz)?$", name, re.IGNORECASE) for name in names]
     return {f"oaizib_{int(match[1]):03d}": match.string for match in found if match}
 
