@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 faults found, 2 unusable input, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # where a terminal lacks a sign, its code stands
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         result = options.command(options)

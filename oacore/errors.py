@@ -9,6 +9,30 @@ class InputError(ValueError):
     """Input that cannot be used: the message names the file, the row and the cure."""
 
 
+#: What keeps a file from being read that may be as it was written.
+_BARRED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def unread(error: BaseException, path: str) -> str:
+    """One line for an error that says nothing of what is in a file; "" for any other.
+
+    Whoever takes such a file for a damaged one sends its user to fetch, or to remove, a good one.
+
+    Parameters
+    ----------
+    error : Exception
+        From opening or reading a file.
+    path : str
+        Of the file.
+    """
+    if isinstance(error, MemoryError):
+        cure = "end other programs, use fewer workers, or get it again if it cannot be so large"
+        return f"{path}: there is not the memory to read it; {cure}"
+    if isinstance(error, OSError) and error.errno in _BARRED:
+        return refusal(error, path)
+    return ""
+
+
 _CURES = {
     errno.EACCES: "give yourself the right to it, or name another path",
     errno.EPERM: "give yourself the right to it, or name another path",

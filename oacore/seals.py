@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from oacore.errors import InputError
+from oacore.errors import InputError, unread
 from oacore.files import write
 
 #: The record of a folder.
@@ -100,6 +100,11 @@ def damage(
     -------
     str or None
         The first difference, starting with the path of the file; None where there is none.
+
+    Raises
+    ------
+    InputError
+        If the system does not let a file be read: it may be what was written.
     """
     record = Path(record)
     files = _files(record)
@@ -154,6 +159,8 @@ def _files(record: Path) -> dict[str, dict[str, Any]] | str:
     try:
         files = read_sealed(record)
     except OSError as error:
+        if said := unread(error, str(record)):
+            raise InputError(said) from error
         return f"{record}: cannot be read ({error.strerror})"
     if files is not None:
         return files
@@ -186,5 +193,7 @@ def _difference(path: Path, entry: Mapping[str, Any], compared: int) -> str | No
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
+        if said := unread(error, str(path)):
+            raise InputError(said) from error
         return f"cannot be read ({error.strerror})"
     return None if digest == entry["sha256"] else "is damaged: its content is not what was written"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from oacore.errors import InputError
+from oacore.errors import InputError, unread
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 #: What texts and word processors put in place of "-": the minus, hyphens, dashes, wide forms.
@@ -29,6 +29,8 @@ _UNSEEN = re.compile("[\u200b\u200e\u200f\u2060\ufeff]")
 _ERROR = re.compile(r"#[A-Z0-9_/]*[!?]?|#{2,}", re.IGNORECASE)
 #: Words that programs write for no value.
 _NO_VALUE = {"na", "n/a", "nan", "<na>", "null", "nil", "none", "nat", "missing", "-", "--", "."}
+#: Of a file that may be a good one, and that the system does not let us read.
+CLOSED = "cannot be opened"
 _COMMAS = "save it as CSV with commas between the cells and points in the decimals"
 
 
@@ -121,6 +123,8 @@ def read_commented(path: str | Path) -> tuple[list[str], list[list[str]]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        if said := unread(error, str(path)):
+            raise InputError(said) from error
         cure = "name a CSV file, saved in UTF-8"
         raise InputError(f"{path} is not a readable text file ({error}); {cure}") from error
     # A cell in quotes may go on in the next line.
@@ -197,7 +201,7 @@ def _lines(path: Path) -> Iterator[list[str]]:
         why = f"{type(error).__name__}: {error}"
         raise TableError(path, "cannot be read", why, "save it as CSV in UTF-8") from error
     except OSError as error:
-        raise TableError(path, "cannot be read", str(error), "save or fetch it again") from error
+        raise _unreadable(path, error) from error
     rows = _parsed(path, io.StringIO(text, newline=""))
     yield from ([seen(cell) for cell in row] for row in rows)
 
@@ -216,6 +220,15 @@ def _parsed(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
         raise TableError(path, "cannot be read", why, cure) from error
 
 
+def _unreadable(path: Path, error: Exception) -> TableError:
+    """What to raise where a file is damaged, or the system does not let it be read."""
+    if said := unread(error, str(path)):
+        detail, cure = said.removeprefix(f"{path}: ").split("; ", 1)
+        return TableError(path, CLOSED, detail, cure)
+    why = f"{type(error).__name__}: {error}".splitlines()[0]
+    return TableError(path, "cannot be read", why, "save or fetch it again")
+
+
 def _sheet(path: Path) -> Iterator[list[str]]:
     """Rows of the first sheet of a spreadsheet."""
     import openpyxl
@@ -225,8 +238,7 @@ def _sheet(path: Path) -> Iterator[list[str]]:
         typed = openpyxl.load_workbook(path).worksheets[0]
         rows = [[_text(cell.value) for cell in row] for row in shown.iter_rows()]
     except Exception as error:  # whatever a parser makes of a damaged archive
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise TableError(path, "cannot be read", why, "save or fetch it again") from error
+        raise _unreadable(path, error) from error
     # A value that is shown in a cell must not be lost for the cell's seeming empty.
     for row in typed.iter_rows():
         for cell in row:

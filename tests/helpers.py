@@ -1,5 +1,7 @@
 """What several tests call: the project, Chromium's flags, invented cohorts and predictions."""
 
+import errno
+import io
 import os
 import re
 import shutil
@@ -88,6 +90,19 @@ def write_volume(path, array, affine=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(array, np.diag([0.7, 0.36, 0.36, 1]) if affine is None else affine),
              path)  # fmt: skip
+
+
+def refuse(monkeypatch, path, number=errno.EACCES):
+    """Have the system refuse to open a file, to whoever asks: root may read anything."""
+    honest = io.open
+
+    def opened(file, *arguments, **words):
+        if str(file) == str(path):
+            raise OSError(number, os.strerror(number), str(file))
+        return honest(file, *arguments, **words)
+
+    monkeypatch.setattr("io.open", opened)
+    monkeypatch.setattr("builtins.open", opened)
 
 
 def canonical(path):

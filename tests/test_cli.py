@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -374,9 +375,20 @@ def test_a_reader_that_closes_the_output_is_told(phantom):
     assert error.splitlines()[-1].startswith("oacore: the reader of the output closed it")
 
 
+def test_a_terminal_that_lacks_a_sign_gets_its_code(phantom):
+    code = [sys.executable, "-m", "oacore", "check", str(phantom), "--workers", "1"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(code, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0 and rb"61.8 \xb1 9.5" in done.stdout, done.stderr
+
+
 ODD = {
     "backbone": [("NA", None), ("18", None), ("", "data row 1: backbone is missing")],
-    "seed": [("", "data row 1: seed is missing"), ("x", "data row 1: seed is not a whole number")],
+    "seed": [
+        ("", "data row 1: seed is missing"),
+        ("x", "data row 1: seed is not a whole number"),
+        (str(2**63), "data row 1: seed is not a whole number of 64 bits"),
+    ],
     "case_id": [("", "data row 1: case_id is missing"), ("NA", "data row 1: case_id is missing")],
     "supervision": [("", "data row 1: supervision is missing")],
 }
@@ -404,6 +416,25 @@ def test_stats_names_the_cell_that_it_cannot_read(tmp_path, capsys, column, valu
     else:
         assert code == 2
         assert f"predictions.csv, {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seeds", "read"),
+    [
+        ((2**63 - 1, 2**63 - 2), {"9223372036854775807", "9223372036854775806"}),
+        (("1e+05", "7.0"), {"100000", "7"}),
+    ],
+)
+def test_stats_keeps_every_digit_of_a_seed(tmp_path, seeds, read):
+    """Each of them trains, see above; a float takes the first two for one."""
+    folders = [str(tmp_path / name) for name in ("before", "after")]
+    for n, folder in enumerate(folders):
+        tables = [model(n, 60, kl=[k % 5 for k in range(60)]).assign(seed=one) for one in seeds]
+        (tmp_path / folder).mkdir()
+        pd.concat(tables).to_csv(f"{folder}/predictions.csv", index=False)
+    out = tmp_path / "stats.csv"
+    assert main(["stats", "--predictions", *folders, "--out", str(out)]) == 0
+    assert set(pd.read_csv(out, dtype=str)["seed"]) == read
 
 
 def test_stats_of_numbered_and_of_named_knees_says_so(tmp_path, capsys):

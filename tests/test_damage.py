@@ -5,6 +5,7 @@ again is compared with the files as they were first made.
 """
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -33,11 +34,12 @@ from oacore.training.loop import train
 from oacore.training.records import finished, read_both, read_runs, run_features, run_records
 from oacore.training.resuming import unusable
 from oacore.training.runs import load_trained
-from tests.helpers import CONFIG, write_cohort
+from tests.helpers import CONFIG, refuse, write_cohort
 from workflow.check_build import (
     HTML_SEAL,
     Fault,
     cache_faults,
+    cohort_faults,
     in_words,
     make_again,
     page_faults,
@@ -278,6 +280,31 @@ def test_a_damaged_run_of_other_settings_is_refused(made, build):
     assert (build / RUN / "predictions.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", SEAL])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+def test_a_run_that_may_not_be_read_is_no_damaged_one(
+    made, build, monkeypatch, capsys, name, number
+):
+    """Nobody is told to remove it, and nothing removes it."""
+    _, cases, volumes, config = made
+    path = build / RUN / name
+    with monkeypatch.context() as patched:
+        refuse(patched, path, number)
+        for read in (
+            lambda: load_trained(build / RUN),
+            lambda: train(config, cases, volumes, build / RUN, accelerator="cpu"),
+            lambda: require_undamaged(build),
+        ):
+            with pytest.raises(InputError, match=rf"^{path}: {os.strerror(number)}; ") as caught:
+                read()
+            assert "remove" not in str(caught.value)
+        monkeypatch.setattr("sys.argv", ["check_build", str(build)])
+        assert check_build() == 1
+        assert os.strerror(number) in capsys.readouterr().err
+    same(made[0] / RUN, build / RUN, "weights.safetensors", "done.json", SEAL)
+    assert [*run_faults(build)] == []
+
+
 def test_a_run_in_another_ones_folder_is_named(made, build):
     shutil.rmtree(build / RUN)
     shutil.copytree(build / OTHER, build / RUN)
@@ -338,12 +365,12 @@ def test_what_lies_beside_a_checkpoint_does_no_harm(made, build, capsys):
     same(folder / RUN, run, "weights.safetensors", "predictions.csv", "features.npz")
 
 
-@pytest.mark.parametrize("harm", [empty, cut, nul, lambda p: p.write_text("[]")])
+@pytest.mark.parametrize("harm", [empty, cut, nul, gone, lambda p: p.write_text("[]")])
 def test_damaged_settings_of_an_interrupted_run_are_named(made, build, harm):
     _, cases, volumes, config = made
     run = build / "interrupted"
     harm(run / "config.json")
-    with pytest.raises(InputError, match=r"interrupted/config.json: is damaged.*remove"):
+    with pytest.raises(InputError, match=r"interrupted/config.json: is (damaged|mis).*remove"):
         train(config, cases, volumes, run, accelerator="cpu")
 
 
@@ -420,6 +447,16 @@ def test_a_volume_that_changed_at_the_same_time_is_found(tmp_path, capsys, monke
     assert check_build() == 1
     said = capsys.readouterr().err
     assert "its time did not" in said and f"rm -r {tmp_path / 'cohort'}" in said
+
+
+def test_a_damaged_truth_is_found_by_check_build(tmp_path):
+    record = tmp_path / f"cohort/truth.csv.{SEAL}"
+    record.parent.mkdir()
+    seal(record, [], {"truth.csv": "case_id\n1\n"})
+    for text, found in (("case_id\n1\n", 0), ("case_id\n2\n", 1)):
+        record.with_name("truth.csv").write_text(text)
+        faults = list(cohort_faults(tmp_path))
+        assert [fault.remove for fault in faults] == [(tmp_path / "cohort",)] * found
 
 
 # Explanations

@@ -1,6 +1,7 @@
 """Tables of others: what stands in a cell is read or refused, never taken for nothing."""
 
 import csv
+import errno
 import io
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -16,7 +17,7 @@ from oacore.data.cohort import read_tables
 from oacore.errors import InputError
 from oacore.instruments.published.predictions import read_predictions
 from oacore.tables import TableError, is_no_value, numbers, read_cells, read_commented
-from tests.helpers import GRADES, model, table, write_tables
+from tests.helpers import GRADES, model, refuse, table, write_tables
 
 FEW = settings(derandomize=True, deadline=None, max_examples=60)
 #: What stands in a cell and is no number.
@@ -110,6 +111,18 @@ def test_a_table_of_another_form_is_one_clear_line(tmp_path, text, message):
     with pytest.raises(TableError, match=f"t.csv: .*{message}") as error:
         read_cells(path, ["a", "b"])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [".csv", ".xlsx"])
+def test_a_table_that_may_not_be_read_is_no_damaged_one(tmp_path, monkeypatch, kind):
+    write_tables(tmp_path, table(GRADES, 1), table(GRADES, 6), kind)
+    path = tmp_path / f"subInfo_train{kind}"
+    refuse(monkeypatch, path)
+    with pytest.raises(InputError, match=rf"{path.name}: .*Permission denied\); give yourself"):
+        read_tables(tmp_path)
+    refuse(monkeypatch, path, errno.EMFILE)
+    with pytest.raises(TableError, match=r"ulimit -n"):
+        read_cells(path, ["KLGrade"])
 
 
 def test_padding_and_marks_that_are_not_seen_are_no_cells(tmp_path):

@@ -15,6 +15,7 @@ import yaml
 
 from oacore.backbones import BACKBONE_NAMES
 from oacore.data.cohort import SPLITS, graded, is_phantom, read_tables
+from oacore.instruments.phantom.cohort import read_truth
 from oacore.names import in_order
 from oacore.profile import load_profile
 from oacore.results import kept
@@ -140,7 +141,7 @@ def of_knees(build: Path, cases: pd.DataFrame) -> dict[str, str]:
     }
     truth = build / "cohort/truth.csv"
     if truth.is_file():
-        drawn = pd.read_csv(truth).dropna(subset=["kl"])
+        drawn = read_truth(truth.parent).dropna(subset=["kl"])
         words["label_errors"] = str(int((drawn["kl"] != drawn["kl_true"]).sum()))
         words["digest"] = hashlib.sha256(truth.read_bytes()).hexdigest()[:16]
     return words

@@ -83,14 +83,17 @@ def page_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
 
 
 def cohort_faults(build: Path) -> Iterator[Fault]:
-    """Volumes whose content changed while size and time did not."""
+    """Volumes whose content changed while size and time did not; a phantom's truth."""
     from oacore.data.cache import changed_files
 
+    phantom = build / "cohort"
+    ours = (phantom,) if phantom.is_dir() and not phantom.is_symlink() else ()
     for path in changed_files(build / "cache"):
         said = f"{path}: is damaged: its content changed, and its time did not"
-        phantom = build / "cohort"
-        ours = phantom.is_dir() and not phantom.is_symlink()
-        yield Fault(said, (phantom,) if ours else ())
+        yield Fault(said, ours)
+    record = phantom / f"truth.csv.{SEAL}"
+    if record.exists() and (said := damage(record) or ""):
+        yield Fault(said, ours)
 
 
 def require_undamaged(build: Path) -> None:

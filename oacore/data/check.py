@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +15,16 @@ import numpy as np
 import pandas as pd
 
 from oacore.data.cohort import PAPER_KL, SPLITS, Fault, scan_cohort, training_faults
-from oacore.data.nifti import NoVolumeError, as_volume, forms_apart, storage_step, to_canonical
+from oacore.data.nifti import (
+    NoVolumeError,
+    as_volume,
+    forms_apart,
+    load_whole,
+    storage_step,
+    to_canonical,
+)
 from oacore.data.volumes import LABELS, grid_gap, shows_nothing, whole_labels
+from oacore.errors import unread
 from oacore.files import in_threads
 from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
 
@@ -28,7 +35,7 @@ FACTS = ["image_shape", "image_spacing", "image_axes", "mask_labels"]
 _WIDTH, _SHOWN = 100, 3
 #: Millimetres: a volume that is longer, or nowhere as long, has another unit than its header says.
 _LONGEST, _SHORTEST = 2000.0, 1.0
-_FETCH = "fetch it again, or take its row out of the table"
+_FETCH = "fetch it again (a phantom: write it again), or take its row out of the table"
 
 
 @dataclass(frozen=True)
@@ -155,11 +162,8 @@ def _lesions(folder: Path, cases: pd.DataFrame) -> Iterator[str]:
 
 def _read(path: str, kind: str) -> tuple[Any, np.ndarray, np.ndarray]:
     """Read a volume, all its voxels and its affine in mm; a ValueError says why it is of no use."""
-    volume: Any = nib.load(path)
-    # To the end of the file: nibabel stops at the last voxel, ahead of gzip's checksum.
-    raw = Path(path).read_bytes()
-    raw = gzip.decompress(raw) if path.endswith(".gz") else raw
-    array, affine = as_volume(type(volume).from_bytes(raw))
+    volume = load_whole(path)
+    array, affine = as_volume(volume)
     why, cure = shows_nothing(array) if kind == "image" else ("", "")
     if why:
         raise ValueError(why if "again" in cure else f"{why}: {cure}")
@@ -185,7 +189,10 @@ def _inspect(folder: Path, case: Any) -> tuple[dict[str, Any], list[Fault]]:
             continue
         except Exception as error:  # one file, whatever is wrong with it, ends no check
             why = str(error).replace(path, where).splitlines() or [type(error).__name__]
-            faults.append(Fault("error", f"this {kind} cannot be used", where, why[0], _FETCH))
+            what, detail, cure = f"this {kind} cannot be used", why[0], _FETCH
+            if said := unread(error, path).replace(path, where):  # that file may be a good one
+                what, (detail, cure) = f"this {kind} cannot be read", said.split("; ", 1)
+            faults.append(Fault("error", what, where, detail.removeprefix(f"{where}: "), cure))
             continue
         grids.append((canonical.shape, turned))
         facts |= known

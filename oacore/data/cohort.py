@@ -137,6 +137,7 @@ def scan_cohort(folder: Path) -> Scan:
     """
     cases, faults = scan_tables(folder)
     images, masks = [], []
+    numbered: dict[str, dict[str, str]] = {}
     for case in cases.itertuples():
         end, stem = SPLITS[str(case.split)], f"oaizib_{case.case_id:03d}"
         image = _volume(folder, f"images{end}/{stem}_0000")
@@ -144,11 +145,25 @@ def scan_cohort(folder: Path) -> Scan:
             where = f"images{end}/{stem}_0000.nii.gz"
             whose = ("warning", "an ungraded") if case.kl is pd.NA else ("error", "a graded")
             what, cure = f"the image of {whose[1]} case is missing", "fetch it, or take its row out"
-            faults.append(Fault(whose[0], what, where, str(case.where), cure))
+            detail = str(case.where)
+            if end not in numbered:
+                numbered[end] = _numbered(folder / f"images{end}")
+            if near := numbered[end].get(stem):
+                detail += f"; there is {near}"
+                cure = "give that file this name if it is the case's, or take the row out"
+            faults.append(Fault(whose[0], what, where, detail, cure))
         images.append(image or str(folder / where))
         masks.append(_volume(folder, f"labels{end}/{stem}"))
     cases["image"], cases["mask"] = images, pd.Series(masks, index=cases.index, dtype=object)
     return cases, faults
+
+
+def _numbered(folder: Path) -> dict[str, str]:
+    """Names of volumes by what they should begin with, from the number at their end."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = [path.name for path in paths if path.is_file()]
+    found = [re.search(r"(\d+)(_0000)?\.nii(\.gz)?$", name, re.IGNORECASE) for name in names]
+    return {f"oaizib_{int(match[1]):03d}": match.string for match in found if match}
 
 
 def _volume(folder: Path, name: str) -> str | None:

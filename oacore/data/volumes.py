@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine, voxel_sizes
 
-from oacore.data.nifti import NoVolumeError, as_volume, storage_step, to_canonical
-from oacore.errors import InputError
+from oacore.data.nifti import NoVolumeError, as_volume, load_whole, storage_step, to_canonical
+from oacore.errors import InputError, unread
 
 RELEASED_GRID = (160, 256, 256)
 """Voxels of the volumes that the code released with arXiv:2605.00718 starts from, RAS axes."""
@@ -25,6 +23,9 @@ LABELS = {
     5: "lateral tibial cartilage",
 }
 
+
+AGAIN = "fetch this file again (a phantom has none to fetch: remove it and write it again)"
+"""What to do about a damaged file of a cohort."""
 
 #: A label may be off its whole number by this, and by half a step of its storage up to the second.
 _LABEL_OFF, _LABEL_STEP = 1e-3, 0.02
@@ -116,15 +117,17 @@ def whole_labels(
 def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray, float]:
     """Voxels on RAS axes, affine in mm, step of storage."""
     try:
-        image: Any = nib.load(path)
+        image = load_whole(path)
         return *to_canonical(*as_volume(image)), storage_step(image)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; fetch the cohort again") from None
     except NoVolumeError as error:
         raise InputError(f"{path}: cannot be used: {error.what}; {error.cure}") from error
     except Exception as error:  # whatever nibabel makes of a damaged file
-        why = str(error) or type(error).__name__
-        raise InputError(f"{path}: cannot be read ({why}); fetch this file again") from error
+        if said := unread(error, str(path)):
+            raise InputError(said) from error
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be read ({why}); {AGAIN}") from error
 
 
 def grid_gap(
@@ -178,12 +181,11 @@ def shows_nothing(array: np.ndarray) -> tuple[str, str]:
     They are looked at as they are cached: a value far from all others, such as one that fills what
     was not scanned, leaves 16 bits of nothing to the rest.
     """
-    again = "fetch this file again"
     if bad := int(array.size - np.isfinite(array).sum()):
-        return f"{bad} voxels are not finite", again
+        return f"{bad} voxels are not finite", AGAIN
     low, high = float(array.min()), float(array.max())
     if low == high:
-        return f"every voxel is {array.flat[0]}", again
+        return f"every voxel is {array.flat[0]}", AGAIN
     cure = "set what fills or marks it to a grey value of its own, or divide all by a constant"
     if max(-low, high) > float(np.finfo(np.float32).max):
         return f"its voxels, from {low:.3g} to {high:.3g}, pass the range of 32 bits", cure

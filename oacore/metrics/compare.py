@@ -298,9 +298,11 @@ def by_supervision(backbone: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]
     """
     for model_seed, of_seed in runs.groupby("seed"):
         if missing := SUPERVISION_NAMES.keys() - set(of_seed["supervision"]):
+            others = sorted({*map(str, of_seed["supervision"])} - SUPERVISION_NAMES.keys())
+            there = f" (there are of {', '.join(others)}: is one of them meant?)" if others else ""
             raise InputError(
                 f"{backbone}, seed {model_seed}: there are no predictions of "
-                f"{', '.join(sorted(missing))}; train them with `make book` or `oacore train`, or "
-                "leave this backbone and seed out"
+                f"{', '.join(sorted(missing))}{there}; train them with `make book` or `oacore "
+                "train`, or leave this backbone and seed out"
             )
     return {str(name): table for name, table in runs.groupby("supervision")}

@@ -75,6 +75,8 @@ def prepare(folder: Path, identity: dict[str, Any], epochs: int) -> None:
         said = str(damage(folder / SEAL)).replace(f"{folder}/", "")
         _say(folder, f"{said}; this finished run is trained again")
         _clear(folder)
+    if checkpoint.exists() and not config.exists():
+        raise InputError(f"{config}: is missing beside {CHECKPOINT}; remove {folder}")
     if not is_of(config, identity):
         if checkpoint.exists():
             warnings.warn(_begun_anew(folder, identity), stacklevel=3)

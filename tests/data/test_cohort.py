@@ -98,6 +98,16 @@ def test_blank_rows_are_skipped_and_still_counted(tmp_path):
         read_tables(tmp_path / ".csv")
 
 
+@pytest.mark.parametrize("name", ["oaizib_2_0000.nii.gz", "oaizib_002.nii", "OAIZIB_002.NII.GZ"])
+def test_an_image_under_a_name_of_another_form_is_named(tmp_path, name):
+    write_cohort(tmp_path)
+    image = tmp_path / "imagesTr/oaizib_002_0000.nii.gz"
+    image.rename(image.with_name(name))
+    said = rf"002_0000\.nii\.gz: .*row 3; there is {re.escape(name)}\); give that file this name"
+    with pytest.raises(InputError, match=said):
+        read_cohort(tmp_path)
+
+
 BAD_CELLS = [
     ("KLGrade", 7.0, "found 7.0", "leave the cell empty"),
     ("KLGrade", 2.5, "found 2.5", "leave the cell empty"),

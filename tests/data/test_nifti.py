@@ -1,5 +1,7 @@
 """One NIfTI file as one volume in mm: nibabel's own reading, and its header's unit, decide."""
 
+import errno
+import gzip
 from itertools import permutations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +29,7 @@ from oacore.data.volumes import (
 from oacore.errors import InputError
 from oacore.instruments.phantom.measure import measure_cohort
 from oacore.instruments.saliency.nifti import write_map
-from tests.helpers import SHAPE, write_cohort
+from tests.helpers import SHAPE, refuse, write_cohort
 
 AFFINE = np.diag([0.7, 0.36, 0.36, 1.0])
 UNITS = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -142,6 +144,57 @@ def test_one_foreign_file_ends_no_check(tmp_path, monkeypatch):
         "oaizib_004"
     ] * 2
     assert set(faults["severity"]) == {"error"}
+
+
+def test_a_bit_that_only_the_checksum_tells_of_is_noticed(tmp_path):
+    """nibabel reads to the last voxel and no further."""
+    voxels = np.arange(32**3).reshape(32, 32, 32)
+    image = save(tmp_path / "i.nii.gz", voxels.astype(np.int16))
+    mask = save(tmp_path / "m.nii.gz", (voxels % 6).astype(np.uint8))
+    whole = preprocess(image, mask, SHAPE, "area")
+    for path in map(Path, (image, mask)):
+        stored = gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=0)
+        path.write_bytes(stored)
+        same = preprocess(image, mask, SHAPE, "area")
+        assert all(np.array_equal(one, other) for one, other in zip(same, whole, strict=True))
+        for place in (len(stored) // 2, len(stored) - 6):  # in a voxel; in the checksum
+            data = bytearray(stored)
+            data[place] ^= 1
+            path.write_bytes(data)
+            assert nib.load(path).get_fdata().shape == voxels.shape
+            with pytest.raises(InputError, match=f"{path.name}: cannot be read.*fetch.*phantom"):
+                preprocess(image, mask, SHAPE, "area")
+        path.write_bytes(stored)
+
+
+def test_a_volume_that_was_cut_off_is_one_line(tmp_path):
+    path = Path(save(tmp_path / "i.nii", labels()))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"i\.nii: cannot be read .*could the file") as caught:
+        read_canonical(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", [".nii", ".nii.gz"])
+def test_a_file_that_may_not_be_read_is_no_damaged_one(tmp_path, monkeypatch, end):
+    write_cohort(tmp_path, end=end)
+    where = f"imagesTr/oaizib_001_0000{end}"
+    with monkeypatch.context() as patched:
+        refuse(patched, tmp_path / where)
+        with pytest.raises(InputError, match=rf"{where}: Permission denied; give yourself"):
+            read_canonical(tmp_path / where)
+        (fault,) = check_cohort(tmp_path).faults.itertuples()
+        assert (fault.what, fault.where) == ("this image cannot be read", where)
+        assert fault.detail == "Permission denied" and fault.cure.startswith("give yourself")
+        refuse(patched, tmp_path / where, errno.EMFILE)
+        assert "ulimit -n" in check_cohort(tmp_path).faults["cure"].iloc[0]
+
+    def too_large(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("oacore.data.volumes.as_volume", too_large)
+    with pytest.raises(InputError, match=rf"{where}: there is not the memory to read it; end"):
+        read_canonical(tmp_path / where)
 
 
 @pytest.mark.parametrize("more", [(1,), (1, 1)])

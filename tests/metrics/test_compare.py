@@ -82,6 +82,9 @@ def test_effects_by_statistics_are_those_of_each_set_of_answers(predictions):
 def test_a_missing_supervision_is_named(predictions):
     with pytest.raises(InputError, match="no predictions of single_kl"):
         compare_supervisions(predictions.query("supervision != 'single_kl'"), seed=0)
+    called = predictions.replace({"supervision": {"dual": "Dual"}})
+    with pytest.raises(InputError, match=r"no predictions of dual \(there are of Dual: is one"):
+        compare_supervisions(called, seed=0)
 
 
 def test_contradictions_are_counted_by_hand():

@@ -40,7 +40,7 @@ def laced(smoke_build, tmp_path_factory):
     """The smoke cohort as if it were real, with marks wherever a person could be named."""
     cohort = tmp_path_factory.mktemp("private") / FOLDER
     shutil.copytree(smoke_build / "cohort", cohort)
-    for name in ("truth.csv", "README.txt"):
+    for name in ("truth.csv", "truth.csv.seal.json", "README.txt"):
         (cohort / name).unlink()
     for folder in cohort.glob("lesions*"):
         shutil.rmtree(folder)

@@ -314,6 +314,10 @@ def _read_head(path: Path, lines: list[str]) -> dict:
     return known | {"share": shares}
 
 
+#: What is said of a share or a correlation that is none.
+BEYOND_1 = "beyond 1: correct it, or write a percentage as a share"
+
+
 def _check_figures(path: Path, figures: pd.DataFrame) -> None:
     for column in figures:
         for row, cell in figures[column].items():
@@ -325,7 +329,7 @@ def _check_figures(path: Path, figures: pd.DataFrame) -> None:
                 cure = "write a decimal number as printed, a percentage as a share, or leave it out"
                 if good and cell and is_percentage(str(column), cell):
                     good = False
-                    cure = "more than 1, so a percentage: write it as a share, 0.7959 for 79.59"
+                    cure = f"{BEYOND_1}, 0.7959 for 79.59"
             if not good:
                 raise InputError(f"{path}, row {row!r}: {column} is {cell!r}: {cure}")
 

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from oacore.errors import InputError
 from oacore.instruments.audit.printed import (
+    BEYOND_1,
     FIGURE,
     NAMES,
     Interval,
@@ -149,9 +150,7 @@ def _statement(file: str, fields: list[str]) -> Statement:
     values = tuple(map(plain_minus, values))
     for value in values:
         if any(is_percentage(name, value) for name in columns if FIGURE.fullmatch(value)):
-            raise InputError(
-                f"{file}: value is {value!r}: more than 1, so a percentage: write it as a share"
-            )
+            raise InputError(f"{file}: value is {value!r}: {BEYOND_1}")
         if not FIGURE.fullmatch(value):
             raise InputError(
                 f"{file}: value is {value!r}: write a decimal number, a percentage as a share"

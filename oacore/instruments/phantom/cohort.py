@@ -31,6 +31,10 @@ from oacore.files import in_processes, remove_parts, whole, write
 from oacore.fingerprint import fingerprint
 from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee
 from oacore.instruments.phantom.subjects import READER_NOISE, sample_subjects
+from oacore.seals import SEAL, require, seal
+
+#: What the knees are, beside what readers say of them.
+TRUTH = "truth.csv"
 
 README = """A synthetic cohort: every image, mask, grade and person here was drawn by a program.
 
@@ -190,7 +194,9 @@ def write_phantom(
     record.unlink()
     for split, rows in truth.groupby("split", sort=False):
         write(part / f"subInfo_{split}.xlsx", _workbook(_subject_table(rows)))
-    write(part / "truth.csv", truth.to_csv(index=False))
+    known = truth.to_csv(index=False)
+    seal(part / f"{TRUTH}.{SEAL}", [], {TRUTH: known})  # without times: equal cohorts are equal
+    write(part / TRUTH, known)
     write(part / "README.txt", README)
     if folder.is_dir():
         folder.rmdir()
@@ -199,8 +205,17 @@ def write_phantom(
 
 
 def read_truth(folder: str | Path) -> pd.DataFrame:
-    """Read the truth behind a phantom cohort, as `write_phantom` returned it."""
-    path = Path(folder) / "truth.csv"
+    """Read the truth behind a phantom cohort, as `write_phantom` returned it.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is not what was written; a phantom of an older version has no seal.
+    """
+    path = Path(folder) / TRUTH
+    record = path.with_name(f"{TRUTH}.{SEAL}")
     if not path.is_file():
         raise InputError(f"{path}: no such file; only a cohort from `oacore phantom` has one")
+    if record.exists():
+        require(record, TRUTH, cure=f"remove {folder} and write the phantom again")
     return pd.read_csv(path, dtype={"kl": "Int64"})

@@ -14,7 +14,7 @@ from nibabel.affines import voxel_sizes
 
 from oacore.data.sources import missing_files
 from oacore.data.volumes import grid_gap, read_canonical, read_labels
-from oacore.errors import InputError
+from oacore.errors import InputError, unread
 from oacore.tables import numbers, seen
 
 TEMPLATE = "CLAIR-Knee-103R_template_64x128x128.nii.gz"
@@ -101,6 +101,8 @@ def read_grade_patterns(folder: Path | str) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; get it with `oacore fetch references`") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if said := unread(error, str(path)):
+            raise InputError(said) from error
         raise InputError(
             f"{path}: not OAI's table of readings ({error}); fetch it again"
         ) from error

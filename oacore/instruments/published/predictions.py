@@ -7,6 +7,7 @@ fetched (``oacore fetch published``), never shipped.
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from oacore.metrics.predictions import (
 from oacore.metrics.scores import METRICS, table1
 from oacore.names import SUPERVISION_NAMES
 from oacore.seals import SEAL
-from oacore.tables import TableError, is_error, is_no_value, numbers, read_cells
+from oacore.tables import CLOSED, TableError, is_error, is_no_value, numbers, read_cells
 from oacore.training.records import intact
 
 # The release spells nnMamba "mamba".
@@ -225,6 +226,11 @@ def _cells(path: Path, columns: list[str], cure: str) -> pd.DataFrame:
     try:
         cells = read_cells(path, columns)
     except TableError as error:
+        if error.what == CLOSED:
+            raise
+        # Released files are fetched again; with others, only columns that lack are about ours.
+        if cure != CURE and not error.what.endswith("is missing"):
+            cure = error.cure
         detail = f" ({error.detail})" if error.detail else ""
         if error.what.startswith("cannot be read"):
             raise InputError(f"{path} is not a readable CSV file{detail}: {cure}") from error
@@ -240,6 +246,13 @@ def _whole_ids(cells: pd.Series) -> pd.Series:
     """
     digits = cells.astype(str).str.extract(r"^([+-]?[0-9]{1,18})(?:\.0*)?$")[0]
     return cells if digits.isna().any() else digits.map(int).astype("int64")
+
+
+def _whole_number(cell: str) -> int | None:
+    """A whole number to its last digit, of which a float keeps 15; None where there is none."""
+    digits = re.fullmatch(r"([+-]?[0-9]+)(?:\.0*)?", cell)
+    value = int(digits[1]) if digits else numbers(pd.Series([cell]))[0]  # R writes 1e+05
+    return int(value) if value % 1 == 0 and -(2**63) <= value < 2**63 else None
 
 
 def _require_alike(tables: dict[Path, pd.DataFrame]) -> None:
@@ -276,6 +289,10 @@ def _read_tidy(path: Path) -> pd.DataFrame:
             if column == "case_id" and not wrong.any():
                 wrong, what = numbers(cells) % 1 > 0, "a whole number"
             table = table.assign(**{column: cells.mask(empty, None)})
+        elif column == "seed":
+            read = cells.map(_whole_number)
+            wrong, what = (cells != "") & read.isna(), "a whole number of 64 bits"
+            table = table.assign(seed=read)
         else:
             read = numbers(cells)
             wrong = (cells != "") & read.isna() & ~(words & (column in GRADED))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from oacore.data.sources import missing_files
 from oacore.errors import InputError
-from oacore.tables import TableError, numbers, read_cells
+from oacore.tables import CLOSED, TableError, numbers, read_cells
 
 KNEES = {"train": 404, "test": 103}  # graded: 383 and 98
 #: roi_name in the files, and OAIZIB-CM's label of that number.
@@ -151,6 +151,8 @@ def _read_labels(path: Path) -> pd.DataFrame:
     try:
         raw = read_cells(path, COLUMNS)
     except TableError as error:
+        if error.what == CLOSED:
+            raise
         raise InputError(f"{path} is not OAIZIB-CM's subject table ({error}): {CURE}") from error
     table, empty = raw.apply(numbers).rename(columns=COLUMNS), raw == ""
     for column, valid, what in (

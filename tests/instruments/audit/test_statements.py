@@ -133,7 +133,7 @@ def test_each_column_is_a_check(tmp_path):
         (",axis", "", "10 fields, not 11"),
         (",,axis", ",80%,axis", "statement 1: value is '80%': write a decimal number"),
         (",,axis", ",nan,axis", "value is 'nan'"),
-        (",,axis", ",79.59,axis", "value is '79.59': more than 1, so a percentage"),
+        (",,axis", ",79.59,axis", "value is '79.59': beyond 1: correct it, or"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, old, new, message):

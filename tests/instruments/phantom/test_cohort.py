@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import time
 from datetime import datetime
 from unittest.mock import Mock
@@ -38,10 +39,16 @@ def test_layout_is_that_of_oaizib_cm(cohort):
     names = {str(p.relative_to(cohort)) for p in cohort.rglob("*") if p.is_file()}
     train = {f"imagesTr/oaizib_{i:03d}_0000.nii.gz" for i in range(1, 8)}
     test = {f"labelsTs/oaizib_{i:03d}.nii.gz" for i in range(8, 12)}
-    tables = {"subInfo_train.xlsx", "subInfo_test.xlsx", "truth.csv", "README.txt"}
+    tables = {
+        "subInfo_train.xlsx",
+        "subInfo_test.xlsx",
+        "truth.csv",
+        "README.txt",
+        "truth.csv.seal.json",
+    }
     lesions = {f"lesionsTr/oaizib_{i:03d}.nii.gz" for i in range(1, 8)}
     assert train | test | lesions | tables <= names
-    assert len(names) == 3 * 11 + 4
+    assert len(names) == 3 * 11 + 5
     table = pd.read_excel(cohort / "subInfo_train.xlsx")
     columns = "SubjectID,CMT-ID,Path,MRBarCode,KneeSide,KLGrade,Gender,Age,BMI"
     assert ",".join(table.columns) == columns
@@ -82,7 +89,7 @@ def test_equal_cohorts_are_equal_in_each_byte_of_their_tables(tmp_path, monkeypa
         files = sorted(path for path in (tmp_path / name).iterdir() if path.is_file())
         contents.append({path.name: path.read_bytes() for path in files})
         time.sleep(2.1)  # a zip tells even seconds
-    assert len(contents[0]) == 4 and contents[0] == contents[1]
+    assert len(contents[0]) == 5 and contents[0] == contents[1]
     book = openpyxl.load_workbook(tmp_path / "one/subInfo_test.xlsx")
     assert book.properties.created == book.properties.modified == datetime(1980, 1, 1)
     assert [cell.value for cell in book.active["B"]] == ["CMT-ID", 8, 9, 10, 11]
@@ -252,6 +259,24 @@ def test_existing_content_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="holds something"):
         write_phantom(tmp_path, **SMALL, shape=SHAPE)
     assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "bit", "seal"])
+def test_a_damaged_truth_is_named(cohort, tmp_path, harm):
+    names = ("truth.csv", "truth.csv.seal.json")
+    path, record = (shutil.copy(cohort / name, tmp_path / name) for name in names)
+    pd.testing.assert_frame_equal(read_truth(tmp_path), read_truth(cohort))
+    whole = path.read_bytes()
+    if harm == "seal":
+        record.write_bytes(record.read_bytes()[:-9])
+    else:  # a digit, or half of the knees
+        changed = bytes([whole[-3] ^ 1])
+        path.write_bytes(whole[:900] if harm == "cut" else whole[:-3] + changed + whole[-2:])
+    with pytest.raises(InputError, match=r"truth\.csv.*: is damaged.*write the phantom again"):
+        read_truth(tmp_path)
+    record.unlink()  # as an older version left it
+    path.write_bytes(whole)
+    assert len(read_truth(tmp_path)) == 11
 
 
 def test_truth_of_a_cohort_that_is_no_phantom(tmp_path):

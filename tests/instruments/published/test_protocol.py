@@ -383,7 +383,10 @@ def test_tables_in_the_folder_itself(tmp_path):
         (lambda t: t.assign(backbone=""), "data row 1: backbone is missing"),
         (lambda t: t.assign(seed=""), "data row 1: seed is missing"),
         (lambda t: t.assign(case_id=405.5), "data row 1: case_id is not a whole number"),
-        (lambda t: pd.concat([t, t[["prob_oa"]]], axis=1), "column prob_oa is there twice"),
+        (
+            lambda t: pd.concat([t, t[["prob_oa"]]], axis=1),
+            "column prob_oa is there twice; keep one",
+        ),
         (lambda t: t.assign(**{"PROB_OA ": 0.5}), "column prob_oa is there twice"),
     ],
 )
@@ -397,7 +400,9 @@ def test_other_separators_and_cut_rows_are_named(tmp_path):
     path = write(tmp_path, backbone("mine"))
     whole = path.read_text()
     path.write_text(whole.replace(",", ";"))
-    with pytest.raises(InputError, match="csv: its cells are separated by semicolons; its columns"):
+    with pytest.raises(
+        InputError, match="csv: its cells are separated by semicolons; save it as CSV"
+    ):
         read_predictions(tmp_path)
     path.write_text(whole[: whole.rindex("test")])
     with pytest.raises(InputError, match="row 121 has . cells under 16 columns"):
@@ -433,9 +438,13 @@ def test_folders_that_cannot_be_read(tmp_path):
         with pytest.raises(InputError, match="holds no predictions; .*fetch published"):
             read_predictions(folder)
     path = tmp_path / "predictions.csv"
-    for content in (b"", b"\xff\xfe\x00" * 9, b'a,b\n"1,2\n3,4\n1,2,3,4'):
+    for content, cure in (
+        (b"", "name the columns in row 1"),
+        (b"\xff\xfe\x00" * 9, "save it as CSV in UTF-8"),
+        (b'a,b\n"1,2\n3,4\n1,2,3,4', "save or fetch it again"),
+    ):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="predictions.csv is not a readable CSV"):
+        with pytest.raises(InputError, match=f"predictions.csv is not a readable CSV.*: {cure}$"):
             read_predictions(tmp_path)
     path.unlink()
     write(tmp_path / "one", backbone("mine"))
