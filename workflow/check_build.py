@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from oacore.errors import InputError
+from oacore.errors import InputError, refusal
 from oacore.profile import load_profile
 from oacore.seals import SEAL, damage, seal
 from oacore.training.records import finished
@@ -193,8 +193,7 @@ def main() -> int:
             print(f"make check-build: {error}", file=sys.stderr)
             return 1
     if words.seal:
-        seal(f"{build}.{SEAL}", [build])
-        return 0
+        return _seal_one(build)
     if not build.is_dir():
         print(f"make check-build: {build}: no such build; make book makes it", file=sys.stderr)
         return 1
@@ -209,6 +208,18 @@ def main() -> int:
     finally:
         for lock in locks:
             os.close(lock)
+
+
+def _seal_one(file: Path) -> int:
+    """Record what a file is; 0, or 1 where the system refuses that."""
+    try:
+        seal(f"{file}.{SEAL}", [file])
+        return 0
+    except InputError as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(refusal(error, str(file)), file=sys.stderr)
+    return 1
 
 
 def _tell(build: Path) -> int:
