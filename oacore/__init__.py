@@ -16,8 +16,9 @@ The leaves, which need nothing else of the package:
 ``models.scan``: one recurrence, three ways to compute it
     ``selective``, ``reference``, ``cpu``, ``gpu``
 ``training``: one loop, one objective, one run folder
-    ``config``, ``grades``, ``losses``, ``batches``, ``device``, ``probe``, ``convolutions``,
-    ``normalisation``, ``prediction``, ``loop``, ``resuming``, ``records``, ``checks``, ``runs``
+    ``config``, ``grades``, ``losses``, ``batches``, ``device``, ``probe``, ``remembered``,
+    ``convolutions``, ``normalisation``, ``prediction``, ``loop``, ``resuming``, ``records``,
+    ``checks``, ``runs``
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``references``, ``significance``, ``resampling``, ``crossed``,
     ``mixed``, ``seeds``, ``compare``, ``power``, ``failures``, ``clinical``, ``recalibration``,

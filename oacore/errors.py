@@ -1,7 +1,9 @@
 """The one error a user's input can cause, and what the system refuses, said alike."""
 
 import errno
+import os
 import re
+import shutil
 from tempfile import gettempdir
 
 
@@ -73,6 +75,7 @@ def refusal(error: OSError, otherwise: str = "") -> str:
         "" where it is not known what was refused: the error has no number of the system's, or
         neither it nor the caller names a path.
     """
+    error = _first(error)
     path = error.filename2 or error.filename or otherwise
     if error.errno is None or (not path and error.errno not in _OF_NO_PATH):
         return ""
@@ -114,3 +117,14 @@ def of_the_system(error: OSError | ImportError, out: str) -> str:
         f"{words.splitlines()[0]}; a library of this installation is missing or does not fit: "
         "remove .venv and run make book again, or reinstall the package that needs it"
     )
+
+
+def _first(error: OSError) -> OSError:
+    """The first of the refusals that copying a folder collects, each as a text; others as is."""
+    if not (isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list)):
+        return error
+    source, target, why = error.args[0][0]
+    if (found := re.match(r"\[Errno (\d+)\]", str(why))) is None:
+        return OSError(None, str(why), target)
+    number = int(found[1])
+    return OSError(number, os.strerror(number), source if number == errno.EACCES else target)

@@ -88,7 +88,7 @@ def imported_files(tree: ast.Module, entry: str, root: Path = ROOT) -> Iterator[
     root : Path
         Folder that holds ``oacore``.
     """
-    yield from _files(_imports(tree, entry), root)
+    yield from _files(_imports(ast.walk(tree), entry), root)
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,11 @@ def _source(entry: str, root: Path) -> _Source:
 @cache
 def _parsed(entry: str, root: Path, changed: int, size: int) -> _Source:
     tree = ast.parse((root / entry).read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))  # most of the time that it takes to see what a build depends on
     return _Source(
         entry.endswith("__init__.py") and _says_only(tree),
-        frozenset(_imports(tree, entry)),
-        frozenset(_words(tree)),
+        frozenset(_imports(nodes, entry)),
+        frozenset(_words(nodes)),
     )
 
 
@@ -152,10 +153,10 @@ def _packages(entry: str, root: Path) -> Iterator[str]:
             yield f"{folder}/__init__.py"
 
 
-def _imports(tree: ast.Module, entry: str) -> Iterator[str]:
+def _imports(nodes: Iterable[ast.AST], entry: str) -> Iterator[str]:
     """Dotted names that a file imports, each with the names taken from it."""
     package = Path(entry).parent.parts
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -165,10 +166,10 @@ def _imports(tree: ast.Module, entry: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _words(tree: ast.Module) -> Collection[str]:
+def _words(nodes: Iterable[ast.AST]) -> Collection[str]:
     """File names among a module's string constants."""
     return {
         os.path.basename(node.value)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }

@@ -638,9 +638,25 @@ def test_before_a_build_damaged_runs_are_named_and_kept(pages):
 def test_a_run_without_a_seal_is_trained_again_before_a_chapter_reads_it(pages, capsys):
     gone(pages / RUN / SEAL)
     make_again(pages)
-    assert f"{RUN}/{SEAL}: is missing" in (said := capsys.readouterr().out) and "made again" in said
+    said = capsys.readouterr().out
+    assert f"{pages}: {RUN} without a seal" in said and "made again" in said
     assert pages / RUN not in finished(pages / "runs")
     assert (pages / RUN / "weights.safetensors").exists()
+
+
+def test_a_build_of_an_older_version_is_said_once(pages, capsys):
+    """It was said of each run, each explanation and each chapter."""
+    for record in (RUN, OTHER, RUN.replace("runs", "explained")):
+        gone(pages / record / SEAL)
+    gone(pages / f"notebooks/08-comparison.{SEAL}")
+    gone(pages / HTML_SEAL)
+    make_again(pages)
+    (said,) = capsys.readouterr().out.splitlines()
+    explained = RUN.replace("runs", "explained")
+    assert said.startswith(f"{pages}: {RUN}, {OTHER}, {explained} and 2 more")
+    assert not (pages / "notebooks/08-comparison.ipynb").exists()
+    make_again(pages)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("left", ["checkpoint.pt", "parts"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from oacore.data.cohort import is_phantom, read_tables
+from oacore.data.cohort import drawn_among_real, is_phantom, read_tables
 from oacore.data.disclosure import asked_for
 from oacore.profile import Profile, load_profile
 from oacore.provenance import of_this_machine
@@ -83,6 +83,7 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
     )
     if not is_phantom(cohort):
         given = notebooks["notebooks/03-cohort"].metadata.papermill.parameters
+        kind = f"{kind} {drawn_among_real(cohort)}".strip()
         kind += " Single knees are " + (
             "shown, at that person's request (`IMAGES=yes`)."
             if asked_for(given.get("images", ""))

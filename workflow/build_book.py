@@ -8,6 +8,7 @@ notebook that failed, a warning, a page that is missing, a path of this machine 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from oacore.errors import InputError
+from oacore.errors import InputError, refusal
 from oacore.seals import files_below, seal
 from workflow.about import about_this_build
 from workflow.api import write_api
@@ -70,6 +71,8 @@ def build_book(build: Path, profile: str) -> Path:
     InputError
         If something that the book shows is not what was written, a notebook failed, Sphinx warns,
         or a finished page is not fit to be shown.
+    OSError
+        If the system refuses to write something, Sphinx's own files among them.
     """
     require_undamaged(build)
     site = build / "site"
@@ -84,9 +87,16 @@ def build_book(build: Path, profile: str) -> Path:
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
     command = [jupyter_book, "build", str(site), "-n", "-W", "--keep-going"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # where _config.yml's extension lies
-    with open(log, "w", encoding="utf-8") as stdout:  # warnings go to the terminal
-        status = subprocess.run(command, stdout=stdout, env=environment, check=False).returncode
-    if status:
+    with open(log, "w", encoding="utf-8") as stdout:
+        done = subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False
+        )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace")
+        for number in (errno.ENOSPC, errno.EDQUOT):  # of which Sphinx makes a traceback
+            if os.strerror(number) in said:
+                raise OSError(number, os.strerror(number), str(site))
+        print(said, file=sys.stderr)
         raise InputError(f"the book has warnings, see above; all of Sphinx's words are in {log}")
 
     html = site / "_build/html"
@@ -244,6 +254,9 @@ def main() -> int:
         build_book(words.build, words.profile)
     except InputError as error:
         print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\n{refusal(error, str(words.build))}\n", file=sys.stderr)
         return 1
     return 0
 

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from oacore.backbones import BACKBONE_NAMES
-from oacore.data.cohort import SPLITS, graded, is_phantom, read_tables
+from oacore.data.cohort import SPLITS, drawn_among_real, graded, is_phantom, read_tables
 from oacore.instruments.phantom.cohort import read_truth
 from oacore.names import in_order
 from oacore.profile import load_profile
@@ -78,7 +78,7 @@ def cards(build: Path, profile: str, notebooks: Any) -> str:
     return PAGE.format(
         model_card=sections(file["model card"], phantom, words),
         scores=scores_in_words(kept(build, "08-comparison/table1")),
-        kind=KIND[phantom],
+        kind=f"{KIND[phantom]} {drawn_among_real(build / 'cohort')}".strip(),
         datasheet=sections(file["datasheet"], phantom, words),
         people=people_table(cases),
         counts=case_counts(cases),

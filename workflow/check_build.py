@@ -2,8 +2,8 @@
 
 Readers compare what they read (:mod:`oacore.seals`), large files by size and time. This compares
 the content of everything: of runs, caches, explanations, chapters and pages, and of the volumes
-that the caches were made of. `make book` does the same by size and time before it begins, and with
-content before the report is written.
+that the caches were made of. `make book` and plain Snakemake do the same by size and time before
+they begin, and with content before the report is written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from oacore.errors import InputError
+from oacore.errors import InputError, refusal
 from oacore.profile import load_profile
 from oacore.seals import SEAL, damage, seal
 from oacore.training.records import finished
@@ -42,10 +42,13 @@ class Fault:
         The file, and in what it differs.
     remove : tuple of Path
         What is to be removed, so that ``make book`` makes it again.
+    unsealed : bool
+        Whether nothing is known of it, as of all that older versions finished.
     """
 
     said: str
     remove: tuple[Path, ...]
+    unsealed: bool = False
 
 
 def run_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
@@ -53,7 +56,7 @@ def run_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
     for kind in (*RUNS, *MEASURED):
         for folder in finished(build / kind):
             if said := damage(folder / SEAL, compared=compared):
-                yield Fault(said, (folder,))
+                yield Fault(said, (folder,), not (folder / SEAL).exists())
 
 
 def cache_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
@@ -67,7 +70,7 @@ def page_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
     """Faults of measurements, executed chapters, of what they kept, and of the pages."""
     measured = build / "measured.csv"
     if measured.exists() and (said := damage(f"{measured}.{SEAL}", compared=compared)):
-        yield Fault(said, (measured,))
+        yield Fault(said, (measured,), not Path(f"{measured}.{SEAL}").exists())
     for notebook in sorted(build.glob("notebooks/*.ipynb")):
         kept = build / "results" / notebook.stem
         records = [
@@ -75,11 +78,11 @@ def page_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
             *([kept / SEAL] if (kept / SEAL).exists() else []),
         ]
         if said := next(filter(None, (damage(one, compared=compared) for one in records)), None):
-            yield Fault(said, (notebook, kept))
+            yield Fault(said, (notebook, kept), not records[0].exists())
     record = build / HTML_SEAL
     begun = (build / "html/build.json").exists() or record.exists()
     if begun and (said := damage(record, compared=compared)):
-        yield Fault(said, (build / "html", record))
+        yield Fault(said, (build / "html", record), not record.exists())
 
 
 def cohort_faults(build: Path) -> Iterator[Fault]:
@@ -127,14 +130,17 @@ def make_again(build: Path) -> None:
         If a finished run, or what was measured on one, is damaged: it may have taken days, and
         whoever has a copy will want that.
     """
-    faults = [one for one in run_faults(build, 0) if not _can_go_on(one.remove[0])]
-    if found := [one for one in faults if (one.remove[0] / SEAL).exists()]:
+    runs = [one for one in run_faults(build, 0) if not _can_go_on(one.remove[0])]
+    if found := [one for one in runs if not one.unsealed]:
         raise InputError(in_words(found))
-    for fault in faults:  # without a seal, of an older version, whose code was another
-        print(f"{fault.said}; it is made again", flush=True)
+    pages = list(page_faults(build, 0))
+    if unsealed := [one for one in (*runs, *pages) if one.unsealed]:
+        print(_of_older_versions(build, unsealed), flush=True)
+    for fault in runs:  # without a seal, of an older version, whose code was another
         (fault.remove[0] / "done.json").unlink(missing_ok=True)  # so that no chapter reads it first
-    for fault in page_faults(build, 0):
-        print(f"{fault.said}; it is made again", flush=True)
+    for fault in pages:
+        if not fault.unsealed:
+            print(f"{fault.said}; it is made again", flush=True)
         for path in fault.remove:
             if path.name == "html":  # stays to be read until new pages take its place
                 (path / "build.json").unlink(missing_ok=True)
@@ -142,6 +148,16 @@ def make_again(build: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _of_older_versions(build: Path, faults: list[Fault]) -> str:
+    """One line on all that has no seal: a build by an older version has hundreds of such parts."""
+    names = [str(fault.remove[0].relative_to(build)) for fault in faults]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"{build}: {', '.join(names[:3])}{more} without a seal, as older versions left it: nothing "
+        "tells whether this is what was written, so it is made again"
+    )
 
 
 def _can_go_on(folder: Path) -> bool:
@@ -180,8 +196,7 @@ def main() -> int:
             print(f"make check-build: {error}", file=sys.stderr)
             return 1
     if words.seal:
-        seal(f"{build}.{SEAL}", [build])
-        return 0
+        return _seal_one(build)
     if not build.is_dir():
         print(f"make check-build: {build}: no such build; make book makes it", file=sys.stderr)
         return 1
@@ -196,6 +211,18 @@ def main() -> int:
     finally:
         for lock in locks:
             os.close(lock)
+
+
+def _seal_one(file: Path) -> int:
+    """Record what a file is; 0, or 1 where the system refuses that."""
+    try:
+        seal(f"{file}.{SEAL}", [file])
+        return 0
+    except InputError as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(refusal(error, str(file)), file=sys.stderr)
+    return 1
 
 
 def _tell(build: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import glob
 import hashlib
 import json
 import os
@@ -42,6 +43,24 @@ def build_folder(profile: str, cohort: str = "") -> str:
         return f"build/{profile}"
     digest = hashlib.sha256(os.fsencode(Path(cohort).expanduser().resolve())).hexdigest()
     return f"build/{profile}-{digest[:8]}"
+
+
+def older_builds(profile: str, cohort: str, root: Path = ROOT) -> list[str]:
+    """Builds of a user's cohort that bear its name, as older versions called them.
+
+    Parameters
+    ----------
+    profile, cohort : str
+        See :func:`build_folder`.
+    root : Path
+        The project.
+    """
+    if not cohort:
+        return []
+    real = Path(cohort).expanduser().resolve()
+    links = sorted(root.glob(f"build/{glob.escape(profile)}-*/cohort"))
+    found = [str(link.parent.relative_to(root)) for link in links if link.resolve() == real]
+    return [build for build in found if build != build_folder(profile, cohort)]
 
 
 def words(config: Mapping[str, Any], typed: Sequence[str] = ()) -> dict[str, str]:

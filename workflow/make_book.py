@@ -23,7 +23,7 @@ from oacore.files import write
 from oacore.profile import load_profile
 from workflow.about import in_words
 from workflow.check_build import make_again
-from workflow.graph import ROOT, build_folder
+from workflow.graph import ROOT, build_folder, older_builds
 from workflow.lock import HANDED, take, unusable
 
 #: Where a build keeps the words it was made with, for Snakemake to read.
@@ -154,6 +154,12 @@ def main() -> int:
         folders = {name: _folder(name, getattr(words, name)) for name in ("cohort", *TERMS)}
         _require_open_files()
         build = build_folder(words.profile, folders["cohort"])
+        for older in older_builds(words.profile, folders["cohort"]):
+            print(
+                f"An older version's build of this cohort lies in {older}. Nothing reads it any "
+                f"more; if you do not either: rm -r {shlex.quote(older)}",
+                flush=True,
+            )
         shown = asked_for(words.images)
         config = {"profile": words.profile, **folders, "images": "yes" if shown else ""}
         status = snakemake(build, cores, config)

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from oacore.data.cohort import is_phantom, read_tables
+from oacore.data.cohort import drawn_among_real, is_phantom, read_tables
 from oacore.data.download import RECORD
 from oacore.data.sources import sources_table
 from oacore.instruments.evidence.claims import (
@@ -61,7 +61,7 @@ SOURCES = {
     "published": "Published predictions",
     "radiomics": "Public radiomics",
     "phantom": "Phantom",
-    "oaizib-cm": "OAIZIB-CM",
+    "oaizib-cm": "Real images",
 }
 SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", OPEN: "?", ABSENT: "–"}
 #: What each source has, where a chapter keeps it, and the label of the cell that computed it.
@@ -94,6 +94,24 @@ SILENT = {
     "runs": {
         "table1": "Other models, so there is nothing to recompute.",
         "benchmark": "Other knees than the benchmark's.",
+    },
+}
+KIND = {
+    True: "**A result on the phantom tests a method; it is never a clinical one.**",
+    False: (
+        "*Real images* are those of the cohort that this build was given, on which all of its own "
+        "runs were trained."
+    ),
+}
+#: What the checklist says of this build's data.
+DATA = {
+    True: {
+        "obtained": "the phantom is drawn from a seed; `oacore fetch` gets what is public",
+        "new_data": "the phantom: {ref}`sec-building-a-knee`",
+    },
+    False: {
+        "obtained": "the cohort from its owner; `oacore fetch` gets what is public",
+        "new_data": "no new data: the cohort was given",
     },
 }
 NO_IMAGE = "Radiomics hold no image, so there is no such network."
@@ -202,7 +220,7 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
     found = evidence(build, phantom)
     versions = {"Python": here["python"], **here["versions"]}
     return PAGE.format(
-        kind="**A result on the phantom tests a method; it is never a clinical one.**",
+        kind=f"{KIND[phantom]} {drawn_among_real(build / 'cohort')}".strip(),
         source=table(
             {
                 "Commit": commit_in_words(here),
@@ -230,7 +248,7 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
         runs=run_table(build),
         recipes=recipe_table(load_profile(profile)),
         times=chapter_times(notebooks),
-        checklist=checklist(build, profile, here["device"]),
+        checklist=checklist(build, profile, here["device"], phantom),
     )
 
 
@@ -398,6 +416,7 @@ def cohort_in_words(build: Path, phantom: bool) -> str:
             f"and grade are below; SHA-256 of its `truth.csv`: `{truth}`."
         )
     words = "The cohort is a folder given by the one who built this."
+    words = f"{words} {drawn_among_real(cohort)}".strip()
     record = cohort / RECORD
     if record.is_file():
         fetched = json.loads(record.read_text(encoding="utf-8"))
@@ -429,10 +448,11 @@ def origins(build: Path) -> str:
     )
 
 
-def checklist(build: Path, profile: str, device: str) -> str:
+def checklist(build: Path, profile: str, device: str, phantom: bool) -> str:
     """The checklist, with the words in braces filled in from the build's records."""
     runs = run_records(build / "runs")
-    words = facts(build, profile) | {
+    words = facts(build, profile) | DATA[phantom]
+    words |= {
         "chosen_on": (
             "phantom cohorts: schedules of `laptop` on seeds 2 and 3, grids and widths on seed 1; "
             "other profiles have older settings or the paper's"

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from oacore.backbones import BACKBONE_NAMES
-from oacore.data.cohort import graded, is_phantom, named_subset, read_tables
+from oacore.data.cohort import drawn_among_real, graded, is_phantom, named_subset, read_tables
 from oacore.data.download import RECORD
 from oacore.hierarchy import N_GRADES
 from oacore.names import in_order
@@ -119,7 +119,7 @@ def reporting(build: Path, profile: str, notebooks: Any) -> str:
     return PAGE.format(
         models=words["models"],
         cohort="knees that this project drew" if phantom else "a cohort that was given",
-        caution=CAUTION[phantom],
+        caution=f"{CAUTION[phantom]} {drawn_among_real(build / 'cohort')}".strip(),
         counts=markdown(rows, "l" + "r" * (len(ANSWERS) + 1)),
         lists="\n\n".join(lists),
     )

@@ -17,7 +17,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from oacore.data.disclosure import asked_for
-from oacore.errors import InputError
+from oacore.errors import InputError, refusal
 from oacore.seals import SEAL, files_below, seal
 from workflow.scratch import scratch
 
@@ -254,6 +254,9 @@ def main() -> int:
             run_notebook(words.source, words.output, parameters, own)
     except InputError as error:
         print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\n{refusal(error, str(words.output))}\n", file=sys.stderr)
         return 1
     return 0
 

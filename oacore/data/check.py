@@ -73,8 +73,12 @@ class Report:
         """
         lines = _wrap(f"Cohort {self.folder}") if names else []
         if len(self.cases):
-            if self.cases["synthetic"].any():
-                lines.append("A phantom, as its tables say: synthetic knees, no clinical evidence.")
+            if drawn := int(self.cases["synthetic"].sum()):
+                n = len(self.cases)
+                part = f"In part ({drawn} of {n} knees) a" if drawn < n else "A"
+                lines += _wrap(
+                    f"{part} phantom, as its tables say: synthetic knees, no clinical evidence."
+                )
             lines += [*_volume_lines(self.cases), "", *_distribution(self.cases)]
         by_severity = self.faults.sort_values("severity", kind="stable")  # errors come first
         for _, same in by_severity.groupby(["severity", "what", "cure"], sort=False):

@@ -259,14 +259,35 @@ def require_trainable(cases: pd.DataFrame) -> None:
 
 
 def is_phantom(folder: str | Path) -> bool:
-    """Tell whether a cohort is synthetic: its subject tables say so in place of a bar code.
+    """Tell whether a cohort is synthetic: all of its subject tables' rows say so, for a bar code.
 
     Raises
     ------
     InputError
         If the folder holds no cohort.
     """
+    return bool(_is_drawn(folder).all())
+
+
+def drawn_among_real(folder: str | Path) -> str:
+    """A sentence on synthetic knees in a cohort that also has others; empty for one kind alone.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no cohort.
+    """
+    drawn = _is_drawn(folder)
+    if drawn.all() or not drawn.any():
+        return ""
+    return (
+        f"Not all of it is real: {drawn.sum()} of its {len(drawn)} knees are synthetic, and what "
+        "rests on them is not a clinical result."
+    )
+
+
+def _is_drawn(folder: str | Path) -> pd.Series:
     cases, faults = scan_tables(Path(folder))
     if cases.empty:
         raise InputError(faults[0].message(Path(folder)))
-    return bool(cases["synthetic"].any())
+    return cases["synthetic"].astype(bool)

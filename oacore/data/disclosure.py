@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from oacore.data.cohort import scan_tables
+from oacore.data.cohort import is_phantom
 from oacore.errors import InputError
 
 
@@ -71,8 +71,5 @@ def may_show(cohort: str | Path, images: str) -> Allowed:
         If the word is another one, or the folder holds no cohort.
     """
     asked = asked_for(images)
-    cases, faults = scan_tables(Path(cohort))
-    if cases.empty:
-        raise InputError(faults[0].message(Path(cohort)))
-    drawn = bool(cases["synthetic"].all())
+    drawn = is_phantom(cohort)
     return Allowed(knees=drawn or asked, names=drawn)

@@ -24,7 +24,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import Markdown, display
 
-from oacore.data.cohort import is_phantom
+from oacore.data.cohort import drawn_among_real, is_phantom
 from oacore.data.disclosure import may_show
 from oacore.errors import InputError
 from oacore.plots.style import OKABE_ITO
@@ -320,15 +320,20 @@ def evidence(kind: str, but: str = "") -> Html:
     )
 
 
-def cohort_evidence(cohort: str | Path, images: str) -> Html:
+def cohort_evidence(cohort: str | Path, images: str = "", but: str = "") -> Html:
     """Banner of a chapter that shows a cohort, and single knees of it where that is allowed.
 
     Parameters
     ----------
     cohort : path-like
+        Where its knees are of two kinds, the banner names both.
     images : {"", "no", "yes"}
         Whether the one who builds asked for single knees of a real cohort to be shown.
+    but : str
+        See :func:`evidence`.
     """
     if is_phantom(cohort):
-        return evidence("phantom")
-    return evidence("oaizib-cm", SINGLE_KNEES if may_show(cohort, images).knees else "")
+        return evidence("phantom", but)
+    shown = SINGLE_KNEES if may_show(cohort, images).knees else ""
+    said = (drawn_among_real(cohort), shown, but)
+    return evidence("oaizib-cm", " ".join(sentence for sentence in said if sentence))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -25,11 +26,17 @@ from oacore.errors import InputError
 from oacore.models.heads import by_voxel
 from oacore.training import probe
 from oacore.training.probe import onednn
+from oacore.training.remembered import Layer, keep, recalled
 
 #: Seconds after which a layer that has not come to an end is given up.
 PATIENCE = 900
-#: Layers (as JSON) that were probed in this process with so many threads, and what was found.
-_KNOWN: dict[tuple[int, str], str] = {}
+#: What is known in this process of layers.
+_KNOWN: dict[Layer, str] = {}
+#: Ways in which a layer itself ends a process. Others, such as the system's want of memory, say
+#: nothing of it on another day.
+_OF_THE_LAYER = frozenset(
+    (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
+)
 
 
 def secure_convolutions(
@@ -37,8 +44,8 @@ def secure_convolutions(
 ) -> tuple[str, ...]:
     """Probe a network's convolutions on a CPU; change those that fail, and say so.
 
-    Takes a start of Python (about 3 s) and the time of a training step or two; layers that this
-    process has met before take nothing.
+    Takes a start of Python (about 3 s) and the time of a training step or two; layers that were
+    met before on this machine take nothing (:mod:`.remembered`).
 
     Parameters
     ----------
@@ -103,20 +110,33 @@ def faults(layers: Iterable[dict[str, Any]]) -> list[str]:
     for key in [key for key in new if _overruns(json.loads(key[1]))]:
         _KNOWN[key] = "it writes beyond its memory"
         new.remove(key)
-    while new:
-        said, end = _probed(threads, [text for _, text in new])
-        results = said[1::2]
-        _KNOWN.update(zip(new, map(json.loads, results), strict=False))
-        new = new[len(results) :]
-        if len(said) % 2:  # a number went out and no result: that layer ended the process
-            _KNOWN[new.pop(0)] = f"it {end}"
-        elif new:
-            raise InputError(f"convolutions could not be probed: Python {end}; run it again")
+    if new:
+        before = recalled()
+        _KNOWN.update({key: before[key] for key in new if key in before})
+        new = [key for key in new if key not in before]
+    learned: dict[Layer, str] = {}
+    try:
+        while new:
+            said, end, lasting = _probed(threads, [text for _, text in new])
+            results = dict(zip(new, map(json.loads, said[1::2]), strict=False))
+            _KNOWN.update(results)
+            learned |= results
+            new = new[len(results) :]
+            if len(said) % 2:  # a number went out and no result: that layer ended the process
+                key = new.pop(0)
+                _KNOWN[key] = f"it {end}"
+                if lasting:
+                    learned[key] = _KNOWN[key]
+            elif new:
+                raise InputError(f"convolutions could not be probed: Python {end}; run it again")
+    finally:
+        if learned:
+            keep(learned)
     return [_KNOWN[key] for key in asked]
 
 
-def _probed(threads: int, layers: list[str]) -> tuple[list[str], str]:
-    """Lines that a process wrote about some layers, and how it ended."""
+def _probed(threads: int, layers: list[str]) -> tuple[list[str], str, bool]:
+    """Lines that a process wrote about some layers, how it ended, and whether it would again."""
     lines = "\n".join([str(threads), *layers])
     try:
         done = subprocess.run(
@@ -125,10 +145,11 @@ def _probed(threads: int, layers: list[str]) -> tuple[list[str], str]:
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         out = (late.stdout or b"").decode()
-        return out.split("\n")[:-1], f"does not end within {PATIENCE} s"
+        return out.split("\n")[:-1], f"does not end within {PATIENCE} s", False
     if done.returncode > 0:
         raise InputError(f"convolutions could not be probed: {done.stderr.strip()[-300:]}")
-    return done.stdout.splitlines(), f"ends the process (signal {-done.returncode})"
+    number = -done.returncode
+    return done.stdout.splitlines(), f"ends the process (signal {number})", number in _OF_THE_LAYER
 
 
 def _overruns(layer: dict[str, Any]) -> bool:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import time
-import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +40,7 @@ from oacore.training.grades import told
 from oacore.training.losses import LossSums, hierarchical_loss
 from oacore.training.normalisation import re_estimate
 from oacore.training.prediction import predict
-from oacore.training.resuming import CHECKPOINT, is_finished, prepare
+from oacore.training.resuming import CHECKPOINT, is_finished, prepare, say
 
 #: Training knees, spread over the split, whose loss in evaluation mode is taken in each epoch.
 EVALUATED = 64
@@ -99,13 +98,12 @@ def train(
     Path
         The folder.
 
-    Warns
+    Notes
     -----
-    UserWarning
-        If an interrupted run goes on under other numerics (threads, instruction set, versions,
-        device). It ends near where it would have ended, as another seed does, not at the same bits.
-        And if it is begun anew, since its settings, code, precision, kernel or number of devices
-        are others now.
+    A line says if an interrupted run goes on under other numerics (threads, instruction set,
+    versions, device): it ends near where it would have ended, as another seed does, not at the same
+    bits. And if it is begun anew, since its settings, code, precision, kernel or number of devices
+    are others now.
     """
     folder = Path(folder)
     checkpoint = folder / CHECKPOINT
@@ -140,7 +138,9 @@ def train(
     state |= {"history": [], "stretches": []}
     if checkpoint.exists():
         fabric.load(checkpoint, state, weights_only=True)
-    _note_numerics(state, {**numerics(fabric.device), "without oneDNN": around}, folder)
+    changed = _note_numerics(state, {**numerics(fabric.device), "without oneDNN": around})
+    if changed and fabric.is_global_zero:
+        say(folder, changed)
     read = volume_reader(volumes, fabric.device)
     name = f"{config.backbone} {config.supervision} seed {config.seed}"
     epochs = range(len(state["history"]), config.epochs)
@@ -306,22 +306,20 @@ def _circumstances(
     }
 
 
-def _note_numerics(state: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Record under what numerics a run goes on, and warn where they are not those before."""
+def _note_numerics(state: dict[str, Any], now: dict[str, Any]) -> str:
+    """Record under what numerics a run goes on; in words what differs from those before, or ""."""
     stretches, begin = state["stretches"], len(state["history"]) + 1
     if stretches and stretches[-1]["numerics"] == now:
-        return
-    if stretches:
-        before = stretches[-1]["numerics"]
-        changes = [
-            f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
-        ]
-        warnings.warn(
-            f"{folder}: goes on from epoch {begin} under other numerics ({', '.join(changes)}); it "
-            "will end near where it would have ended, not at the same bits, and its record says so",
-            stacklevel=3,
-        )
+        return ""
+    before = stretches[-1]["numerics"] if stretches else None
     stretches.append({"from epoch": begin, "numerics": now})
+    if before is None:
+        return ""
+    changes = ", ".join(f"{k} {before.get(k)} -> {now[k]}" for k in now if before.get(k) != now[k])
+    return (
+        f"goes on from epoch {begin} under other numerics ({changes}); it will end near where it "
+        "would have ended, not at the same bits, and its record says so"
+    )
 
 
 def _seed_dropout(fabric: Fabric, config: RunConfig, epoch: int) -> None:

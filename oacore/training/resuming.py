@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -65,26 +64,46 @@ def prepare(folder: Path, identity: dict[str, Any], epochs: int) -> None:
     InputError
         If the folder holds something else than a run, or its settings are damaged.
 
-    Warns
+    Notes
     -----
-    UserWarning
-        If an interrupted run is begun anew, since what it was begun with is not the same now.
+    Says so where an interrupted run is begun anew, and why.
     """
     checkpoint, config = folder / CHECKPOINT, folder / "config.json"
     if (folder / "done.json").exists():
         said = str(damage(folder / SEAL)).replace(f"{folder}/", "")
-        _say(folder, f"{said}; this finished run is trained again")
+        say(folder, f"{said}; this finished run is trained again")
         _clear(folder)
     if checkpoint.exists() and not config.exists():
         raise InputError(f"{config}: is missing beside {CHECKPOINT}; remove {folder}")
     if not is_of(config, identity):
         if checkpoint.exists():
-            warnings.warn(_begun_anew(folder, identity), stacklevel=3)
+            say(folder, _begun_anew(folder, identity))
         _clear(folder)
         write(config, json.dumps(identity, indent=1))
     if checkpoint.exists() and (fault := unusable(checkpoint, identity, epochs)):
-        _say(folder, f"{CHECKPOINT}: {fault}; this run is begun anew")
+        say(folder, f"{CHECKPOINT}: {fault}; this run is begun anew")
         checkpoint.unlink()
+
+
+def say(folder: Path, text: str) -> None:
+    """Say something of a run that is no error.
+
+    It may stand in a page. A warning would name its own file there, and a folder where the one who
+    builds keeps things; so this names the run as :func:`called` does.
+    """
+    print(f"oacore: {called(folder)}: {text}", file=sys.stderr, flush=True)
+
+
+def called(folder: Path) -> str:
+    """What a run's folder is called in a page: its place in the build, or its name alone.
+
+    A relative path ends in that place, and so does one below the working directory; what leads
+    there from elsewhere tells of a disk.
+    """
+    if folder.is_absolute():
+        here = Path.cwd()
+        folder = folder.relative_to(here) if folder.is_relative_to(here) else Path(folder.name)
+    return "/".join([part for part in folder.parts if part != ".."][-4:])
 
 
 def unusable(checkpoint: Path, identity: dict[str, Any], epochs: int) -> str | None:
@@ -132,7 +151,7 @@ def _begun_anew(folder: Path, identity: dict[str, Any]) -> str:
     """Say why an interrupted run is not gone on with."""
     before = json.loads((folder / "config.json").read_text())
     others = [key for key, value in identity.items() if before.get(key) != value]
-    return f"{folder}: is begun anew, since an interrupted run there had other {', '.join(others)}"
+    return f"this run is begun anew, since an interrupted one there had other {', '.join(others)}"
 
 
 def _clear(folder: Path) -> None:
@@ -143,8 +162,3 @@ def _clear(folder: Path) -> None:
     if left:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def _say(folder: Path, text: str) -> None:
-    """Say something of a run: it may stand in a page, where a warning would name its own file."""
-    print(f"oacore: {' '.join(folder.parts[-3:])}, {text}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from oacore.data.check import check_cohort
+from oacore.data.cohort import SYNTHETIC
 from tests.helpers import GRADES, SHAPE, table, write_cohort, write_tables, write_volume
 
 AFFINE = np.diag([0.7, 0.36, 0.36, 1])
@@ -35,6 +36,17 @@ def test_a_sound_cohort_has_no_fault(cohort):
     assert "6 x 8 x 8 voxels of 0.7 x 0.36 x 0.36 mm, axes RAS" in text
     assert "Errors: 0. Warnings: 0." in text and "phantom" not in text
     assert not {"subject", "where"} & set(report.cases)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"), [(10, "A phantom, as its"), (4, "In part (4 of 10 knees) a phantom, as its")]
+)
+def test_a_phantom_is_said_to_be_one_or_in_part(cohort, drawn, said):
+    """Of four drawn knees among ten it said: a phantom."""
+    marks = [SYNTHETIC] * drawn + [0] * (10 - drawn)
+    tables = (table(GRADES, first).assign(MRBarCode=marks[first - 1 :][:5]) for first in (1, 6))
+    write_tables(cohort, *tables)
+    assert said in " ".join(check_cohort(cohort, workers=1).text().split())
 
 
 def test_a_page_counts_findings_and_names_no_file_row_or_case(cohort):

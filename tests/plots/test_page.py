@@ -9,10 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from oacore.data.cohort import SYNTHETIC
 from oacore.errors import InputError
 from oacore.plots import page as page_module
-from oacore.plots.page import evidence, readable, show, table
-from tests.helpers import FOREIGN
+from oacore.plots.page import cohort_evidence, evidence, readable, show, table
+from tests.helpers import FOREIGN, GRADES, write_tables
+from tests.helpers import table as rows
 
 
 class Tags(HTMLParser):
@@ -100,6 +102,22 @@ def test_an_exception_is_part_of_the_banner_and_cannot_break_it():
     banner = evidence("phantom", "But <one> & only one.")
     assert "But &lt;one&gt; &amp; only one.</span>" in banner.html
     assert banner.alt.endswith("But <one> & only one.")
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 9, 10])
+def test_the_banner_of_a_cohort_names_each_kind_of_its_knees(tmp_path, drawn):
+    """A single synthetic knee made every image, mask and grade of a real cohort "drawn"."""
+    marks = [SYNTHETIC] * drawn + [0] * (10 - drawn)
+    tables = (rows(GRADES, first).assign(MRBarCode=marks[first - 1 :][:5]) for first in (1, 6))
+    write_tables(tmp_path, *tables)
+    banner = cohort_evidence(tmp_path, but="And one exception.")
+    kind = "phantom" if drawn == 10 else "oaizib-cm"
+    assert f'data-evidence="{kind}"' in banner.html and banner.alt.endswith("And one exception.")
+    assert ("phantom" in banner.alt.lower()) == (drawn == 10)
+    named = f"Not all of it is real: {drawn} of its 10 knees are synthetic"
+    assert (named in banner.alt) == (0 < drawn < 10)
+    assert ("not a clinical result" in banner.alt) == (drawn > 0)
+    assert "Single knees are shown" not in banner.alt
 
 
 def test_a_table_rounds_leaves_blanks_and_escapes():

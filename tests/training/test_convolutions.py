@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,15 +11,19 @@ from torch import nn
 
 from oacore.errors import InputError
 from oacore.models.heads import build_model, by_voxel, channels_last
-from oacore.training import convolutions, probe
+from oacore.training import convolutions, probe, remembered
 from oacore.training.convolutions import faults, secure_convolutions
 from oacore.training.loop import train
 from tests.helpers import CONFIG, make_cohort
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def home(tmp_path_factory, monkeypatch):
+    """One thread, and a cache folder in which nothing is remembered."""
     torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
 
 
 def gradients(model, x):
@@ -145,3 +150,134 @@ def test_a_probe_that_cannot_run_is_an_error(monkeypatch):
     monkeypatch.setattr(convolutions, "_KNOWN", {})
     with pytest.raises(InputError, match="could not be probed"):
         faults([layer((1, 8, 4, 4), (8, 8, 1, 1), 1)])
+
+
+# What is remembered
+
+
+@pytest.fixture
+def counting(tmp_path, monkeypatch):
+    """A probe that notes each layer it meets by its groups; 13 crashes, 9 the system ends."""
+    met = tmp_path / "met"
+    program = tmp_path / "counting.py"
+    program.write_text(
+        "import json, os, sys\n"
+        "sys.stdin.readline()\n"
+        "for number, line in enumerate(sys.stdin):\n"
+        "    groups = json.loads(line)['groups']\n"
+        f"    print(groups, file=open({str(met)!r}, 'a'))\n"
+        "    print(number, flush=True)\n"
+        "    if groups in (13, 9): os.kill(os.getpid(), 11 if groups == 13 else 9)\n"
+        "    print(json.dumps('it is wrong' if groups == 4 else ''), flush=True)\n"
+    )
+    monkeypatch.setattr(probe, "__file__", str(program))
+
+    def ask(*groups):
+        """What another process would find, and which layers it would probe."""
+        monkeypatch.setattr(convolutions, "_KNOWN", {})
+        met.write_text("")
+        found = faults([layer((1, 8, 4, 4), (8, 8, 1, 1), 1, groups=n) for n in groups])
+        return found, [int(line) for line in met.read_text().split()]
+
+    return ask
+
+
+def another(program):
+    path = Path(program).with_name("another.py")
+    path.write_text(Path(program).read_text() + "# another probe\n")
+    return str(path)
+
+
+def test_what_a_process_found_the_next_one_knows(counting, home):
+    crash = "it ends the process (signal 11)"
+    assert counting(1, 13, 4) == (["", crash, "it is wrong"], [1, 13, 4])
+    assert counting(4, 13, 1) == (["it is wrong", crash, ""], [])
+    assert counting(1, 2) == (["", ""], [2])  # only what is new, and the rest stays known
+    assert counting(1, 2, 4, 13)[1] == []
+    assert len([*home.rglob("*.json")]) == 1 and not [*home.rglob("part-*")]
+
+
+def test_what_the_system_did_to_a_probe_is_not_remembered(counting):
+    ended = "it ends the process (signal 9)"
+    assert counting(9, 1) == ([ended, ""], [9, 1])
+    assert counting(9, 1) == ([ended, ""], [9])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch: patch.setattr(torch, "__version__", "2.99"),
+        lambda patch: patch.setattr(torch.__config__, "show", lambda: "oneDNN v4"),
+        lambda patch: patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX9"),
+        lambda patch: patch.setattr(remembered, "_processor", lambda: ["model name: another"]),
+        lambda patch: patch.setattr("platform.release", lambda: "99"),
+        lambda patch: patch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41"),
+        lambda patch: patch.setenv("OMP_NUM_THREADS", "7"),
+        lambda patch: patch.setattr(torch, "get_num_threads", lambda: 7),
+        lambda patch: patch.setattr(probe, "__file__", another(probe.__file__)),
+    ],
+    ids=["torch", "build", "instructions", "processor", "kernel", "onednn", "openmp", "threads",
+         "probe"],
+)  # fmt: skip
+def test_nothing_is_remembered_across_another_machine(counting, monkeypatch, change):
+    assert counting(1)[1] == [1] and counting(1)[1] == []
+    with monkeypatch.context() as patch:
+        change(patch)
+        assert counting(1)[1] == [1]
+        assert counting(1)[1] == []
+
+
+def test_a_processor_of_which_nothing_is_known_is_probed_each_time(counting, home, monkeypatch):
+    monkeypatch.setattr(remembered, "_processor", lambda: [])
+    assert counting(1)[1] == counting(1)[1] == [1]
+    assert not [*home.rglob("*")]
+
+
+@pytest.mark.parametrize("harm", ["", "{}", "half", None])
+def test_a_damaged_memory_is_said_and_made_again(counting, home, capsys, harm):
+    assert counting(1, 13)[1] == [1, 13]
+    (file,) = home.rglob("*.json")
+    file.write_text(file.read_text().replace("signal 11", "signal 12") if harm is None else harm)
+    assert counting(1, 13) == (["", "it ends the process (signal 11)"], [1, 13])
+    said = capsys.readouterr().err
+    assert said == f"oacore: {file.name} is damaged; layers are probed anew\n"
+    assert counting(1, 13)[1] == [] and capsys.readouterr().err == ""
+
+
+def test_where_nothing_can_be_kept_layers_are_probed_without_a_word(
+    counting, tmp_path, monkeypatch, capsys
+):
+    """As with a home that cannot be written: a word of it would stand in the pages."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert counting(1)[1] == counting(1)[1] == [1]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "full"))
+
+    def full(path, content):
+        raise InputError(f"{path}: No space left on device")
+
+    monkeypatch.setattr(remembered, "write", full)
+    assert counting(1)[1] == counting(1)[1] == [1]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_network_that_was_probed_before_is_changed_the_same_way(monkeypatch, capsys):
+    """The record of a run says the same, whether its layers were probed or remembered."""
+    name, shape = "encoder.conv1", (2, 1, 16, 16, 16)
+    probed = convolutions._probed
+
+    def wrong(threads, layers):
+        said, end, lasting = probed(threads, layers)
+        if json.loads(layers[0])["onednn"]:
+            said[1] = json.dumps("the gradient of its input is wrong")
+        return said, end, lasting
+
+    results = []
+    for probe_of in (wrong, None):
+        monkeypatch.setattr(convolutions, "_KNOWN", {})
+        monkeypatch.setattr(convolutions, "_probed", probe_of)
+        model = channels_last(build_model("resnet3d", "dual", 0, {"depth": 10, "width": 4}))
+        names = secure_convolutions(model, [shape], bf16=False)
+        assert names[0] == name and "_conv_forward" in vars(model.get_submodule(name))
+        results.append((names, capsys.readouterr().err))
+    assert results[0] == results[1]

@@ -5,6 +5,8 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +29,7 @@ from oacore.training.config import run_config
 from oacore.training.loop import evaluated_rows, train
 from oacore.training.normalisation import re_estimate
 from oacore.training.records import read_runs, run_folder, run_records
+from oacore.training.resuming import called
 from oacore.training.runs import load_trained
 from tests.helpers import CONFIG, ROOT, make_cohort, reseal
 
@@ -128,7 +131,7 @@ t.train(CONFIG, *make_cohort(), {str(killed)!r}, accelerator="cpu")
     pd.testing.assert_frame_equal(*losses, check_exact=True)
 
 
-def test_an_unfinished_run_of_other_code_is_begun_anew(cohort, tmp_path, monkeypatch):
+def test_an_unfinished_run_of_other_code_is_begun_anew(cohort, tmp_path, monkeypatch, capsys):
     cases, volumes = cohort
 
     def stop(*arguments):
@@ -143,11 +146,12 @@ def test_an_unfinished_run_of_other_code_is_begun_anew(cohort, tmp_path, monkeyp
     seen = []
     honest = module.learning_rate
     monkeypatch.setattr(module, "learning_rate", lambda *a: seen.append(a[-1]) or honest(*a))
-    with pytest.warns(
-        UserWarning, match="begun anew, since an interrupted run there had other code"
-    ):
+    with warnings.catch_warnings(action="error", category=UserWarning):
         train(CONFIG, cases, volumes, tmp_path, accelerator="cpu")
     assert seen == [0, 1, 2]
+    said = capsys.readouterr().err
+    assert f"oacore: {tmp_path.name}: this run is begun anew" in said
+    assert "an interrupted one there had other code" in said and str(tmp_path.parent) not in said
 
 
 def test_a_batch_too_small_to_share_is_refused(cohort, tmp_path, monkeypatch):
@@ -413,7 +417,8 @@ def test_the_loss_in_evaluation_is_that_of_the_model_as_it_stands(cohort, tmp_pa
     assert evaluated_rows(5).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_run_that_goes_on_under_other_numerics_says_so(cohort, tmp_path, monkeypatch):
+def test_a_run_that_goes_on_under_other_numerics_says_so(cohort, tmp_path, monkeypatch, capsys):
+    """It may stand in a page, which must not tell where on the disk the run lies."""
     cases, volumes = cohort
 
     def stop(*arguments):
@@ -425,16 +430,26 @@ def test_a_run_that_goes_on_under_other_numerics_says_so(cohort, tmp_path, monke
             train(dataclasses.replace(CONFIG, epochs=3), cases, volumes, tmp_path / "run", "cpu")
     torch.set_num_threads(2)
     try:
-        with pytest.warns(
-            UserWarning, match=r"from epoch 4 under other numerics \(threads 1 -> 2\)"
-        ):
+        with warnings.catch_warnings(action="error", category=UserWarning):
             folder = train(CONFIG, cases, volumes, tmp_path / "run", accelerator="cpu")
     finally:
         torch.set_num_threads(1)
+    said = capsys.readouterr().err
+    assert "oacore: run: goes on from epoch 4 under other numerics (threads 1 -> 2);" in said
+    assert str(tmp_path) not in said and "loop.py" not in said
     stretches = json.loads((folder / "done.json").read_text())["stretches"]
     assert [s["from epoch"] for s in stretches] == [1, 4]
     assert [s["numerics"]["threads"] for s in stretches] == [1, 2]
     assert stretches[0]["numerics"]["instructions"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_a_run_is_called_by_its_place_in_the_build(tmp_path, monkeypatch):
+    """As chapters name it, as jobs do, by its absolute path below the working directory or not."""
+    run = "runs/resnet3d/dual/seed3"
+    monkeypatch.chdir(tmp_path)
+    for above in ("..", ".", tmp_path):
+        assert called(Path(above, "build/laptop", run)) == run
+    assert called(Path("mine")) == called(tmp_path.parent / "mine") == "mine"
 
 
 def test_a_record_of_an_older_version_is_named(cohort, tmp_path):

@@ -1,5 +1,6 @@
 """The machinery between `make book` and the pages: graph, notebook runner, rendering."""
 
+import errno
 import fcntl
 import os
 import re
@@ -21,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from oacore.errors import InputError
 from oacore.profile import Profile, load_profile
 from tests.helpers import ROOT, copy_project, make
-from workflow import make_book
+from workflow import build_book, check_build, make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
 from workflow.graph import build_folder, chapter_code, cohort_tables, image_listing, place
@@ -548,6 +549,47 @@ def test_pages_are_checked(tmp_path):
     (tmp_path / "one.html").write_text("<p>no title</p>")
     with pytest.raises(InputError, match=r"one\.html has no title"):
         check_pages(tmp_path, ["one", "two"])
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/x/page.html")
+
+
+def refused(*arguments, **words):
+    raise FULL
+
+
+def sphinx_on_a_full_disk(command, **words):
+    """What Sphinx says where it cannot write a page."""
+    trace = f"Exception occurred:\n  File ...\nOSError: {FULL}\nThe full traceback has been saved"
+    return subprocess.CompletedProcess(command, 1, stderr=trace.encode())
+
+
+@pytest.mark.parametrize("where", ["its own files", "Sphinx's", "a chapter", "a seal"])
+def test_a_full_disk_ends_each_step_of_the_book_with_one_line(where, tmp_path, monkeypatch, capsys):
+    """Each ended with a traceback, and a full disk under Sphinx with "the book has warnings"."""
+    if where == "a chapter":
+        monkeypatch.setattr(runner, "run_notebook", refused)
+        monkeypatch.setattr(runner, "list_fonts", lambda cache: None)
+        main, words = runner.main, ["a.ipynb", str(tmp_path / "b.ipynb")]
+    elif where == "a seal":
+        monkeypatch.setattr(check_build, "seal", refused)
+        main, words = check_build.main, ["--seal", "measured.csv"]
+    else:
+        for step in ("require_undamaged", "chapters_and_rooms"):
+            monkeypatch.setattr(build_book, step, lambda *_: None)
+        monkeypatch.setattr(build_book, "PAGES", {})
+        monkeypatch.setattr(build_book, "stage", refused if where != "Sphinx's" else lambda *_: {})
+        monkeypatch.setattr(build_book.subprocess, "run", sphinx_on_a_full_disk)
+        main, words = build_book.main, [str(tmp_path), "--profile", "smoke"]
+    monkeypatch.setattr(sys, "argv", ["x", *words])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", dict(os.environ))
+        assert main() == 1
+    (said,) = capsys.readouterr().err.split("\n\n")[0].strip().splitlines()
+    named = tmp_path / "site" if where == "Sphinx's" else "build/x/page.html"
+    assert (
+        said == f"{named}: No space left on device; free some space and run the same command again"
+    )
 
 
 def test_a_new_book_takes_the_old_ones_place(tmp_path):

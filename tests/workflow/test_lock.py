@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from oacore.errors import InputError
+from oacore.seals import SEAL, seal
 from tests.helpers import copy_project, make
 from workflow import lock
 from workflow.check_build import main as check_build
@@ -164,3 +165,28 @@ def test_snakemake_make_book_and_make_clean_wait_for_each_other(tmp_path):
     free(held)
     assert make("clean", root=project).returncode == 0
     assert not (project / "build").exists() and not (project / ".snakemake").exists()
+
+
+def test_snakemake_looks_for_damage_before_it_begins_as_make_book_does(tmp_path):
+    """It said "Nothing to be done" over runs whose files were not what had been written."""
+    project = copy_project(tmp_path / "project")
+    run = project / "build/smoke/runs/resnet3d/dual/seed0"
+    run.mkdir(parents=True)
+    for name in ("weights.safetensors", "done.json"):
+        (run / name).write_text(name)
+    seal(run / SEAL, [run / "weights.safetensors", run / "done.json"])
+    (run / "weights.safetensors").write_text("half")
+    (project / "build/smoke/measured.csv").write_text("never sealed")
+    command = [sys.executable, "-m", "snakemake", "--nocolor", "--config", "profile=smoke"]
+
+    def build(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *words], cwd=project, capture_output=True, text=True)
+
+    looked = build("--list-rules")
+    assert looked.returncode == 0 and "seal" not in looked.stdout + looked.stderr
+    assert (project / "build/smoke/measured.csv").exists()
+    refused = build("--cores", "1", "--", "build/smoke/measured.csv")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "snakemake: 1 of the build's parts are not what was written" in refused.stderr
+    assert refused.stderr.strip().endswith("rm -r build/smoke/runs/resnet3d/dual/seed0")
+    assert (run / "weights.safetensors").exists()

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from oacore.data.cohort import SYNTHETIC, is_phantom
 from oacore.instruments.evidence.claims import claims, margins
 from oacore.instruments.evidence.verdicts import ABSENT, ALONE, FAILS, HOLDS, OPEN
 from oacore.instruments.published.predictions import compare_table1, read_published
@@ -14,12 +15,13 @@ from oacore.metrics.references import ALWAYS_OA, REFERENCE
 from oacore.metrics.scores import METRICS
 from oacore.names import METRIC_NAMES
 from oacore.results import keep
+from tests.helpers import GRADES, table, write_tables
 from workflow import about, report
 
 
 @pytest.fixture
 def build(tmp_path):
-    (tmp_path / "cohort").mkdir()
+    write_tables(tmp_path / "cohort", table(GRADES, 1), table(GRADES, 6))
     return tmp_path
 
 
@@ -176,6 +178,23 @@ def test_a_fetched_cohort_is_named_by_its_revision(build):
     record = {"dataset": "name/of-it", "revision": "abc", "licence": "CC", "files": {}}
     (build / "cohort/oaizib-cm.json").write_text(json.dumps(record))
     assert "name/of-it, revision abc, under CC" in report.cohort_in_words(build, False)
+
+
+def test_each_kind_of_cohort_is_called_by_its_name(tmp_path):
+    """A report on a real cohort spoke of results on the phantom, and of data from a seed."""
+    said = {}
+    for drawn in (0, 4, 10):
+        marks = [SYNTHETIC] * drawn + [0] * (10 - drawn)
+        folder = tmp_path / str(drawn)
+        tables = (table(GRADES, first).assign(MRBarCode=marks[first - 1 :][:5]) for first in (1, 6))
+        write_tables(folder / "cohort", *tables)
+        (folder / "cohort/truth.csv").write_text("case_id\n")
+        phantom = is_phantom(folder / "cohort")
+        page = report.cohort_in_words(folder, phantom) + report.KIND[phantom]
+        said[drawn] = page + " ".join(report.DATA[phantom].values())
+    assert "phantom" in said[10] and "real" not in said[10].lower()
+    assert "phantom" not in said[0] and "synthetic" not in said[0]
+    assert "4 of its 10 knees are synthetic" in said[4] and "not a clinical result" in said[4]
 
 
 def test_every_word_of_the_checklist_is_filled_in():

@@ -21,7 +21,7 @@ from snakemake.common.configfile import load_configfile
 from oacore.errors import InputError
 from tests.helpers import ROOT, copy_project
 from workflow import graph, lock, make_book, serve
-from workflow.graph import WORDS, build_folder, only_looks, place_source, words
+from workflow.graph import WORDS, build_folder, older_builds, only_looks, place_source, words
 
 ODD = (
     "John's knees",
@@ -189,6 +189,32 @@ def test_a_dry_run_takes_the_folder_that_was_named_and_changes_nothing(odd_proje
         assert stale.is_symlink() and stale.resolve() == odd_project.resolve()
     assert f"oacore measure {cohort} --workers" in done.stdout
     assert f"--out {build_folder('smoke', cohort)}/measured.csv" in done.stdout
+
+
+def test_an_older_versions_build_of_the_cohort_is_named_and_left(tmp_path, monkeypatch, capsys):
+    """Builds were called after the cohort's folder: such a one lies there, and nobody reads it."""
+    mine, other = tmp_path / "my knees", tmp_path / "other/my knees"
+    for folder in (mine, other):
+        folder.mkdir(parents=True)
+    now = build_folder("smoke", str(mine))
+    for build, cohort in {now: mine, "build/smoke-a": other, "build/laptop-my-knees": mine}.items():
+        (tmp_path / build).mkdir(parents=True)
+        (tmp_path / build / "cohort").symlink_to(cohort)
+    (tmp_path / "build/smoke-b/cohort").mkdir(parents=True)
+    assert older_builds("smoke", str(mine), tmp_path) == older_builds("smoke", "", tmp_path) == []
+    older = tmp_path / "build/smoke-my knees"
+    older.mkdir()
+    (older / "cohort").symlink_to(mine)
+    assert older_builds("smoke", str(mine), tmp_path) == ["build/smoke-my knees"]
+
+    monkeypatch.setattr(make_book, "older_builds", lambda *words: older_builds(*words, tmp_path))
+    monkeypatch.setattr(make_book, "is_phantom", lambda folder: False)
+    monkeypatch.setattr(make_book, "snakemake", lambda *words: 0)
+    monkeypatch.setattr("sys.argv", ["make_book", "--profile", "smoke", "--cohort", str(mine)])
+    assert make_book.main() == 0
+    said = capsys.readouterr().out
+    assert said.count("older version's build") == 1 and "rm -r 'build/smoke-my knees'\n" in said
+    assert older.is_dir()
 
 
 def test_whoever_only_looks_is_known():

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,7 @@ from oacore.seals import SEAL, read_sealed, seal, sealed_text
 from oacore.training.batches import load_batch
 from oacore.training.convolutions import secure_convolutions
 from oacore.training.records import require_grades, run_record
+from oacore.training.resuming import say
 from oacore.training.runs import build_like, load_trained, load_trained_on
 
 #: What is measured: the method of the paper's text, the default of its released code, and one that
@@ -152,7 +152,7 @@ def explain(
         part = parts / f"{start:06d}.json"
         if read_sealed(part) is None:
             if part.exists():
-                print(f"oacore: {part}: is damaged; measured again", file=sys.stderr, flush=True)
+                say(folder, f"{part.name}: is damaged; measured again")
             rows = np.arange(start, min(start + size, len(test)))
             tables = {name: table.to_dict("records") for name, table in measure(rows).items()}
             write(part, sealed_text(tables))
