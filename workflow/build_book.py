@@ -256,7 +256,9 @@ def main() -> int:
         print(f"\n{error}\n", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"\n{refusal(error, str(words.build))}\n", file=sys.stderr)
+        if not (said := refusal(error, str(words.build))):
+            raise
+        print(f"\n{said}\n", file=sys.stderr)
         return 1
     return 0
 

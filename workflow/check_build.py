@@ -221,7 +221,9 @@ def _seal_one(file: Path) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
     except OSError as error:
-        print(refusal(error, str(file)), file=sys.stderr)
+        if not (said := refusal(error, str(file))):
+            raise
+        print(said, file=sys.stderr)
     return 1
 
 
