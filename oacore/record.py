@@ -157,11 +157,11 @@ def origin(chapter: str, inputs: str) -> str:
         As in :func:`recorded`.
     """
     if inputs:
-        return "Computed in this build, from the released files."
+        return "Computed in this build, from the files that it was given."
     said = made(chapter)
     commit, day = (said["provenance"][key] for key in ("commit", "finished"))
     words = (
-        "Read from this project's record, since this build has not the released files: "
+        "Read from this project's record, since this build was not given the files: "
         f"“{said['command']}” computed it from them on {day[:10]}, at commit {str(commit)[:10]}"
     )
     if not changed(chapter):

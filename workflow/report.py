@@ -331,8 +331,11 @@ def origins(build: Path) -> str:
     for _, folder, name, digest in pd.concat(tables)[["source", "file", "sha256"]].itertuples():
         path = build / folder / name
         if not path.is_file():
-            known = any(inputs.get(folder, {}).get(name) == digest for inputs in behind)
-            state = "not fetched; the record is of it as released" if known else "not fetched"
+            known = {inputs[folder][name] for inputs in behind if name in inputs.get(folder, {})}
+            state = "not fetched"
+            if known:
+                same = "it as released" if known == {digest} else "a copy of another content"
+                state += f"; the record is of {same}"
         elif hashlib.sha256(path.read_bytes()).hexdigest() == digest:
             state = "as released"
         else:

@@ -40,6 +40,8 @@ def test_a_record_says_what_it_follows_from(chapter):
     assert said["processor seconds"] > 0 and said["profile"] == made.PROFILE
     assert set(said["inputs"]) == {"published", "radiomics"}
     assert len(said["inputs"]["published"]) == 9 and len(said["inputs"]["radiomics"]) == 4
+    assert said["other than released"] == made.other_than_released(said["inputs"])
+    assert not [name for name in said["other than released"] if name.endswith(".csv")]
     assert set(said["tables"]) == {path.stem for path in RECORDS[chapter].glob("*.csv")}
     assert f"notebooks/{chapter}.ipynb" in said["code"]
     assert not any(name.startswith("oacore/plots") for name in said["code"])
@@ -164,7 +166,7 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "record/09-published-record"
     folder.mkdir(parents=True)
     (folder / "old.csv").write_text("x\n1\n")
-    monkeypatch.setattr(made, "released", lambda source, folder: {"a.csv": source})
+    monkeypatch.setattr(made, "digests", lambda source, folder: {"a.csv": source})
 
     def run(chapter, folders):
         results = tmp_path / "build/results" / chapter
@@ -200,18 +202,19 @@ def test_a_failed_chapter_leaves_the_record_as_it_was(project, monkeypatch, tmp_
     assert [path.name for path in project.parent.iterdir()] == ["09-published-record"]
 
 
-def test_files_that_are_not_the_released_ones_make_no_record(shared, tmp_path):
+def test_files_other_than_the_released_ones_are_named(shared, tmp_path):
     there = shared / "real/published_predictions"
-    assert len(made.released("published", str(there))) == 9
+    found = made.digests("published", str(there))
+    assert len(found) == 9 and made.other_than_released({"published": found}) == []
     for path in there.iterdir():
         shutil.copyfile(path, tmp_path / path.name)
     with (tmp_path / "m3t_dual_preds.csv").open("a") as file:
         file.write("\n")
-    with pytest.raises(InputError, match=r"m3t_dual_preds.csv: is not the file that was released"):
-        made.released("published", str(tmp_path))
+    found = made.digests("published", str(tmp_path))
+    assert made.other_than_released({"published": found}) == ["m3t_dual_preds.csv"]
     (tmp_path / "m3t_dual_preds.csv").unlink()
     with pytest.raises(InputError, match=r"m3t_dual_preds.csv: no such file; get it with `oacore"):
-        made.released("published", str(tmp_path))
+        made.digests("published", str(tmp_path))
 
 
 def test_the_command_says_which_record_is_of_earlier_code(monkeypatch, capsys):
