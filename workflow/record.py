@@ -77,30 +77,35 @@ def make(name: str, folders: Mapping[str, str]) -> Path:
     chapter = CHAPTERS[name]
     inputs = {source: digests(source, folder) for source, folder in folders.items()}
     there = record.RECORDS / chapter
-    there.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="part-", dir=there.parent) as part:
-        new, old = Path(part) / "new", Path(part) / "old"
-        results, seconds = run(chapter, folders)
-        try:
-            tables = sorted(results.glob("*.csv"))
-            new.mkdir()
-            for path in tables:
-                shutil.copyfile(path, new / path.name)
-            calls = {
-                path.stem: json.loads(path.with_suffix(".json").read_text()) for path in tables
-            }
-        finally:
-            shutil.rmtree(results.parents[1])
+    results, seconds = run(chapter, folders)
+    try:
+        tables = sorted(results.glob("*.csv"))
         said = {
             "command": f"python -m workflow.record {name} --published FOLDER --radiomics FOLDER",
             "profile": PROFILE,
-            "tables": calls,
+            "tables": {
+                path.stem: json.loads(path.with_suffix(".json").read_text()) for path in tables
+            },
             "inputs": inputs,
             "other than released": other_than_released(inputs),
             "code": code(chapter),
             "processor seconds": round(seconds),
-            "provenance": of_this_machine(),
+            "provenance": of_this_machine(),  # before a file of ours makes the project unclean
         }
+        _replace(there, tables, said)
+    finally:
+        shutil.rmtree(results.parents[1])
+    return there
+
+
+def _replace(there: Path, tables: list[Path], said: dict[str, Any]) -> None:
+    """Put tables and what is said of them in place of a record; all of them, or none."""
+    there.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="part-", dir=there.parent) as part:
+        new, old = Path(part) / "new", Path(part) / "old"
+        new.mkdir()
+        for path in tables:
+            shutil.copyfile(path, new / path.name)
         (new / record.MADE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
         if there.exists():
             os.replace(there, old)
@@ -110,7 +115,6 @@ def make(name: str, folders: Mapping[str, str]) -> Path:
             if old.exists():
                 os.replace(old, there)
             raise
-    return there
 
 
 def digests(source: str, folder: str) -> dict[str, str]:
