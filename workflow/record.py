@@ -90,7 +90,8 @@ def make(name: str, folders: Mapping[str, str]) -> Path:
             "other than released": other_than_released(inputs),
             "code": code(chapter),
             "processor seconds": round(seconds),
-            "provenance": of_this_machine(),  # before a file of ours makes the project unclean
+            # Before a file of ours makes the project unclean.
+            "provenance": {**of_this_machine(), "threads": 1},
         }
         _replace(there, tables, said)
     finally:
@@ -148,7 +149,7 @@ def other_than_released(inputs: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def run(chapter: str, folders: Mapping[str, str]) -> tuple[Path, float]:
-    """Run a chapter on the released files, in a build of its own outside the project.
+    """Run a chapter on the files, in a build of its own outside the project, on one thread.
 
     Returns
     -------
@@ -166,7 +167,8 @@ def run(chapter: str, folders: Mapping[str, str]) -> tuple[Path, float]:
     source, output = f"notebooks/{chapter}.ipynb", build / f"notebooks/{chapter}.ipynb"
     before = _processor_seconds()
     command = [sys.executable, "-m", "workflow.run_notebook", source, str(output), *words]
-    if subprocess.run(command, check=False, cwd=ROOT).returncode:
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums do not depend on how many there are
+    if subprocess.run(command, check=False, cwd=ROOT, env=alone).returncode:
         shutil.rmtree(build)
         raise InputError(f"{source} failed, see above; the record is as it was")
     return build / "results" / chapter, _processor_seconds() - before
@@ -237,28 +239,26 @@ def _apart(recorded: pd.DataFrame, computed: pd.DataFrame, absolute: float) -> l
     return said
 
 
-def check(folders: Mapping[str, str]) -> list[str]:
-    """What speaks against the records: code that has changed, and tables that come out otherwise.
+def stale() -> list[str]:
+    """Which records were made by code that does something else now, and what makes them anew."""
+    return [
+        f"the record {chapter} was made by an earlier version of {', '.join(files)}: "
+        f"`python -m workflow.record {name} --published FOLDER --radiomics FOLDER`"
+        for name, chapter in CHAPTERS.items()
+        if (files := record.changed(chapter))
+    ]
 
-    Parameters
-    ----------
-    folders : mapping
-        As in :func:`make`; empty for the code alone.
-    """
+
+def compared(folders: Mapping[str, str]) -> list[str]:
+    """Run the chapters of all records again, and say in what their tables differ."""
     said = []
-    for name, chapter in CHAPTERS.items():
-        if files := record.changed(chapter):
-            said.append(
-                f"the record {chapter} was made by an earlier version of {', '.join(files)}: "
-                f"`python -m workflow.record {name} --published FOLDER --radiomics FOLDER`"
-            )
-        if folders:
-            results, _ = run(chapter, folders)
-            try:
-                found = differences(record.RECORDS / chapter, results, ABSOLUTE.get(chapter))
-            finally:
-                shutil.rmtree(results.parents[1])
-            said += [f"{chapter}/{what}" for what in found]
+    for chapter in CHAPTERS.values():
+        results, _ = run(chapter, folders)
+        try:
+            found = differences(record.RECORDS / chapter, results, ABSOLUTE.get(chapter))
+        finally:
+            shutil.rmtree(results.parents[1])
+        said += [f"{chapter}/{what}" for what in found]
     return said
 
 
@@ -282,7 +282,7 @@ def main(words: list[str] | None = None) -> int:
         if not given.check:
             print(f"{make(given.name, folders)} is made")
             return 0
-        said = check(folders if any(folders.values()) else {})
+        said = [*stale(), *(compared(folders) if any(folders.values()) else [])]
     except InputError as error:
         print(f"\n{error}\n", file=sys.stderr)
         return 1
