@@ -140,12 +140,12 @@ def other_than_released(inputs: Mapping[str, Mapping[str, str]]) -> list[str]:
 
     A subject table without the columns that identify a participant is one: nothing reads them.
     """
-    return [
-        name
-        for source, found in inputs.items()
-        for name, released in sources_table(source).set_index("file")["sha256"].items()
-        if name in found and found[name] != released
-    ]
+    others = []
+    for source, found in inputs.items():
+        released = sources_table(source)
+        known = dict(zip(released["file"], released["sha256"], strict=True))
+        others += [name for name, digest in found.items() if digest != known[name]]
+    return others
 
 
 def run(chapter: str, folders: Mapping[str, str]) -> tuple[Path, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,17 +26,18 @@ def pairing(
         `way` ("paired", "as if unpaired"), `width`. Unpaired, the two models' own widths add up as
         those of independent numbers do, by their squares.
     """
-    options = {"n_resamples": n_resamples, "seed": seed}
     models = [of_model(predictions, backbone, name) for name in ("single_oa", "dual")]
     pairs = [(models[0], models[1])]
     # A constant, whose AUC never moves, takes the other model's place.
     pairs += [(rows.assign(prob_oa=0.5), rows) for rows in models]
-    widths = []
-    for first, second in pairs:
-        row = paired_bootstrap(first, second, **options).set_index("metric").loc["oa_auc"]
-        widths.append(float(row["high"] - row["low"]))
-    unpaired = float(np.hypot(*widths[1:]))
-    return pd.DataFrame({"way": ["paired", "as if unpaired"], "width": [widths[0], unpaired]})
+    boots = [
+        paired_bootstrap(first, second, n_resamples=n_resamples, seed=seed)
+        for first, second in pairs
+    ]
+    rows = pd.concat([boot[boot["metric"] == "oa_auc"] for boot in boots])
+    paired, *alone = (rows["high"] - rows["low"]).tolist()
+    unpaired = math.hypot(*alone)
+    return pd.DataFrame({"way": ["paired", "as if unpaired"], "width": [paired, unpaired]})
 
 
 def three_intervals(predictions: pd.DataFrame, *, n_resamples: int, seed: int) -> pd.DataFrame:
@@ -50,11 +52,11 @@ def three_intervals(predictions: pd.DataFrame, *, n_resamples: int, seed: int) -
     for backbone in ordered(predictions["backbone"]):
         one, two = (of_model(predictions, backbone, name) for name in ("single_oa", "dual"))
         boot = paired_bootstrap(one, two, n_resamples=n_resamples, seed=seed)
-        boot = boot.set_index("metric").loc["oa_auc"]
+        row = boot[boot["metric"] == "oa_auc"].iloc[0]
         exact = delong(one["oa"], one["prob_oa"], two["prob_oa"])
         ways = {
-            "percentile": (boot["low"], boot["high"], boot["p_value"]),
-            "BCa": (boot["bca_low"], boot["bca_high"], np.nan),
+            "percentile": (row["low"], row["high"], row["p_value"]),
+            "BCa": (row["bca_low"], row["bca_high"], np.nan),
             "DeLong": (exact.low, exact.high, exact.p_value),
         }
         rows += [(backbone, way, exact.value, *limits) for way, limits in ways.items()]
