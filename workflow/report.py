@@ -26,7 +26,7 @@ from oacore.metrics.seeds import mean_over_seeds
 from oacore.names import METRIC_NAMES, NAMES, written
 from oacore.profile import load_profile
 from oacore.provenance import of_this_machine
-from oacore.record import made
+from oacore.record import changed, made
 from oacore.results import kept
 from oacore.training.checks import doubts
 from oacore.training.records import run_records
@@ -207,6 +207,8 @@ def recorded_in_words(found: pd.DataFrame) -> str:
                 f"read from this project's record, which `{record['command']}` made on "
                 f"{day[:10]} at commit `{str(commit)[:10]}`, and not computed in this build"
             )
+            if changed(chapter):
+                how += "; it was made by an earlier version of this code"
             if not from_record.all():
                 how += ", but for what is linked as computed"
         elif len(from_record):

@@ -11,6 +11,7 @@ import pytest
 
 from oacore import record
 from oacore.errors import InputError
+from tests.helpers import ROOT
 from workflow import record as made
 
 RECORDS = {chapter: record.RECORDS / chapter for chapter in made.CHAPTERS.values()}
@@ -35,6 +36,16 @@ def test_a_record_says_what_it_follows_from(chapter):
     assert set(said["tables"]) == {path.stem for path in RECORDS[chapter].glob("*.csv")}
     assert f"notebooks/{chapter}.ipynb" in said["code"]
     assert not any(name.startswith("oacore/plots") for name in said["code"])
+
+
+@pytest.mark.parametrize("chapter", RECORDS)
+def test_a_chapter_shows_every_table_and_leaves_no_cell_out(chapter):
+    cells = json.loads((ROOT / f"notebooks/{chapter}.ipynb").read_text())["cells"]
+    tags = {tag for cell in cells for tag in cell["metadata"].get("tags", [])}
+    assert not [tag for tag in tags if tag.startswith("needs-")]
+    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    asked = re.findall(r'(?:recorded|of_people)\(\s*(?:build, chapter, \w+, )?"([\w-]+)"', code)
+    assert sorted(asked) == sorted(path.stem for path in RECORDS[chapter].glob("*.csv"))
 
 
 def no_person(path):

@@ -61,7 +61,7 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
     assert square.count("* - ") == 1 + len(claims())
 
 
-def test_a_source_that_speaks_from_the_record_says_so(build):
+def test_a_source_that_speaks_from_the_record_says_so(build, monkeypatch):
     kept_effects(build)
     for name in ("stats", "table1", "interaction"):
         recorded(build, CHAPTERS["published"], "", name, lambda: None)
@@ -76,6 +76,11 @@ def test_a_source_that_speaks_from_the_record_says_so(build):
     assert "*Published predictions*: read from this project's record" in first
     assert "and not computed in this build" in first and made_on["commit"][:10] in first
     assert second == "*Public radiomics*: not measured in this build."
+    monkeypatch.setattr(report, "changed", lambda chapter: ["oacore/x.py"])
+    said = report.recorded_in_words(found)
+    assert said.count("made by an earlier version of this code") == 1
+    monkeypatch.setattr(report, "changed", lambda chapter: [])
+    assert "earlier version" not in report.recorded_in_words(found)
     # With the audit of printed tables, which each build computes.
     audit = pd.DataFrame(
         {"table": ["section 4.2"], "row": "ResNet3D", "check": "claim-table", "claim": "axis",
