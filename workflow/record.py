@@ -144,7 +144,7 @@ def other_than_released(inputs: Mapping[str, Mapping[str, str]]) -> list[str]:
     for source, found in inputs.items():
         released = sources_table(source)
         known = dict(zip(released["file"], released["sha256"], strict=True))
-        others += [name for name, digest in found.items() if digest != known[name]]
+        others += [name for name, digest in found.items() if digest != known.get(name)]
     return others
 
 

@@ -165,6 +165,7 @@ def test_a_record_is_replaced_as_a_whole(project, tmp_path):
     said = json.loads((project / "record.json").read_text())
     assert said["tables"] == {"new": {"function": "f", "settings": {"seed": 42}}}
     assert said["inputs"]["radiomics"] == {"a.csv": "radiomics"}
+    assert said["other than released"] == ["a.csv", "a.csv"]
     assert said["processor seconds"] == 3 and str(tmp_path) not in json.dumps(said)
     assert [path.name for path in project.parent.iterdir()] == ["09-published-record"]
     assert not (tmp_path / "build").exists()
