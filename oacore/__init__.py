@@ -6,7 +6,7 @@ instrument.
 
 The leaves, which need nothing else of the package:
     ``errors``, ``backbones``, ``names``, ``files``, ``seals``, ``hierarchy``, ``profile``,
-    ``provenance``, ``fingerprint``, ``results``, ``tables``
+    ``provenance``, ``fingerprint``, ``results``, ``record``, ``tables``
 
 ``data``: knees on disk, and as networks see them
     ``cohort``, ``check``, ``disclosure``, ``nifti``, ``volumes``, ``cache``, ``sources``,
@@ -43,9 +43,9 @@ The leaves, which need nothing else of the package:
     ``printed``, ``verdicts``, ``counts``, ``ranks``, ``overlap``, ``sums``, ``statements``,
     ``findings``, ``truths``, ``trial``, ``figures``
 ``instruments.published``: the paper's predictions and its protocol
-    ``predictions``, ``protocol``, ``figures``
+    ``predictions``, ``protocol``, ``counts``, ``ways``, ``figures``
 ``instruments.radiomics``: numbers of the same knees, and models on them
-    ``table``, ``models``, ``benchmark``, ``figures``
+    ``table``, ``models``, ``scored``, ``benchmark``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
     ``claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
+import json
 import os
+import tokenize
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -75,6 +78,45 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
         found |= {file for word in source.words for file in data.get(word, ())}
         waiting += sorted(needed - seen)
     return sorted(found)
+
+
+def code_digest(path: Path) -> str:
+    """Digest of what a file does: that of a module or notebook leaves out what it merely says.
+
+    Parameters
+    ----------
+    path : Path
+        A module, whose comments and docstrings do not count; a notebook, of which the code cells
+        count; or another file, of which all bytes do.
+
+    Returns
+    -------
+    str
+        Hexadecimal, 16 characters.
+    """
+    data = path.read_bytes()
+    if path.suffix == ".py":
+        data = _without_words(data.decode()).encode()
+    elif path.suffix == ".ipynb":
+        cells = json.loads(data)["cells"]
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        data = json.dumps(sources).encode()
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def _without_words(source: str) -> str:
+    """A module without comments, docstrings and empty lines, alike under every Python."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def imported_files(tree: ast.Module, entry: str, root: Path = ROOT) -> Iterator[str]:

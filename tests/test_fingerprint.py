@@ -1,6 +1,7 @@
 """The closure of imports, against what Python loads, and the digest of it."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oacore import fingerprint as module
-from oacore.fingerprint import code_files, fingerprint
+from oacore.fingerprint import code_digest, code_files, fingerprint
 from tests.helpers import ROOT, copy_project
 
 
@@ -92,3 +93,24 @@ def test_an_edited_kernel_is_other_code(tmp_path, monkeypatch):
         after = {name: fingerprint(*modules) for name, modules in runs.items()}
         assert after["nnmamba"] != before["nnmamba"] and after["m3t"] == before["m3t"]
         before = after
+
+
+def digest_of(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return code_digest(path)
+
+
+def test_a_digest_of_code_leaves_out_what_is_merely_said(tmp_path):
+    said = '"""One."""\n\n\ndef f(x):\n    """Two,\n    three."""\n    # four\n'
+    said += '    return "#" + x  # five\n'
+    bare = 'def f(x):\n    return "#" + x\n'
+    assert digest_of(tmp_path, "a.py", said) == digest_of(tmp_path, "b.py", bare)
+    assert digest_of(tmp_path, "b.py", bare.replace("#", "!")) != digest_of(tmp_path, "a.py", said)
+    code = {"cell_type": "code", "source": ["x = 1"], "outputs": []}
+    text = {"cell_type": "markdown", "source": ["Words."]}
+    one = digest_of(tmp_path, "a.ipynb", json.dumps({"cells": [code, text]}))
+    assert one == digest_of(tmp_path, "b.ipynb", json.dumps({"cells": [code]}))
+    other = json.dumps({"cells": [{**code, "source": ["x = 2"]}, text]})
+    assert one != digest_of(tmp_path, "b.ipynb", other)
+    assert digest_of(tmp_path, "a.csv", "x\n1\n") != digest_of(tmp_path, "b.csv", "x\n# 1\n1\n")

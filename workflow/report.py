@@ -18,27 +18,15 @@ import yaml
 from oacore.data.cohort import drawn_among_real, is_phantom, read_tables
 from oacore.data.download import RECORD
 from oacore.data.sources import sources_table
-from oacore.instruments.evidence.claims import (
-    claims,
-    judge,
-    margins,
-    published_effects,
-    run_effects,
-)
-from oacore.instruments.evidence.verdicts import (
-    ABSENT,
-    FAILS,
-    HOLDS,
-    OPEN,
-    PARTLY,
-    Judgement,
-)
+from oacore.instruments.evidence.claims import margins
+from oacore.instruments.evidence.verdicts import ABSENT, FAILS, HOLDS, OPEN, PARTLY
 from oacore.metrics.references import REFERENCE
 from oacore.metrics.scores import METRICS
 from oacore.metrics.seeds import mean_over_seeds
 from oacore.names import METRIC_NAMES, NAMES, written
 from oacore.profile import load_profile
 from oacore.provenance import of_this_machine
+from oacore.record import changed, made
 from oacore.results import kept
 from oacore.training.checks import doubts
 from oacore.training.records import run_records
@@ -53,49 +41,12 @@ from workflow.about import (
     run_table,
     table,
 )
+from workflow.claims_by_source import CHAPTERS, SOURCES, evidence
 from workflow.reporting import facts
 
 CHECKLIST = Path(__file__).with_name("checklist.yml")
 
-SOURCES = {
-    "published": "Published predictions",
-    "radiomics": "Public radiomics",
-    "phantom": "Phantom",
-    "oaizib-cm": "Real images",
-}
 SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", OPEN: "?", ABSENT: "–"}
-#: What each source has, where a chapter keeps it, and the label of the cell that computed it.
-KEPT = {
-    "published": {
-        "effects": ("09-published-record/stats", "cell-stats"),
-        "table1": ("09-published-record/table1", "cell-table1"),
-        "interaction": ("09-published-record/interaction", "cell-interaction"),
-        "audit": ("10-printed-tables/audit", "cell-audit"),
-    },
-    "radiomics": {
-        "effects": ("11-radiomics/effects", "cell-radiomics-effects"),
-        "benchmark": ("11-radiomics/benchmark", "cell-radiomics-benchmark"),
-    },
-    "runs": {
-        "effects": ("08-comparison/effects", "cell-effects"),
-        "interaction": ("08-comparison/interaction", "cell-run-interaction"),
-        "axis": ("13-severity-axis/differences", "cell-axis-differences"),
-        "saliency": ("14-saliency/differences", "cell-saliency-differences"),
-    },
-}
-#: Why a source says nothing of a kind of claim, where it is not for want of files.
-SILENT = {
-    "published": {
-        "axis": "No feature was released.",
-        "saliency": "No saliency map was released.",
-        "benchmark": "The paper sets a figure beside another study's mean: nothing to pair.",
-    },
-    "radiomics": {},
-    "runs": {
-        "table1": "Other models, so there is nothing to recompute.",
-        "benchmark": "Other knees than the benchmark's.",
-    },
-}
 KIND = {
     True: "**A result on the phantom tests a method; it is never a clinical one.**",
     False: (
@@ -114,7 +65,6 @@ DATA = {
         "new_data": "no new data: the cohort was given",
     },
 }
-NO_IMAGE = "Radiomics hold no image, so there is no such network."
 
 PAGE = """\
 (sec-report)=
@@ -129,6 +79,8 @@ of evidence shows. {kind}
 ## The claims at a glance
 
 {glance}
+
+{recorded}
 
 *Holds*: all that the claim names is borne out. *Holds in part*: some of it, and nothing against
 it. *Does not hold*: the source contradicts it, or, for the paper's own predictions, none of the
@@ -233,6 +185,7 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
             "",
         ),  # fmt: skip
         glance=glance(found),
+        recorded=recorded_in_words(found),
         margins=margins_in_words(),
         claims=one_by_one(found),
         scores=scores_in_words(kept(build, "08-comparison/table1")),
@@ -252,73 +205,36 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
     )
 
 
-def evidence(build: Path, phantom: bool) -> pd.DataFrame:
-    """Judge every claim by every source.
-
-    Returns
-    -------
-    DataFrame
-        claim, where, printed, source, verdict, because, label (of the cell; "" without).
-    """
-    tables = {
-        source: {
-            kind: frame
-            for kind, (name, _) in names.items()
-            if (frame := kept(build, name)) is not None
-        }
-        for source, names in KEPT.items()
-    }
-    if "effects" in tables["published"]:
-        tables["published"]["effects"] = published_effects(tables["published"]["effects"])
-    for source in ("radiomics", "runs"):
-        if "effects" in tables[source]:
-            tables[source]["effects"] = run_effects(tables[source]["effects"])
-    own = "phantom" if phantom else "oaizib-cm"
-    rows = []
-    for _, claim in claims().iterrows():
-        kind = "effects" if isinstance(claim["effects"], dict) else claim["kind"]
-        for source in SOURCES:
-            store = "runs" if source in ("phantom", "oaizib-cm") else source
-            if store == "runs" and source != own:
-                finding = Judgement(ABSENT, _not_built(source))
-            else:
-                finding = judge(claim, tables[store], same_data=source == "published")
-                if finding.verdict == ABSENT:
-                    finding = Judgement(ABSENT, _silent(store, kind, tables[store]))
-            spoke = finding.verdict != ABSENT
-            key = kind if kind in KEPT[store] else "audit"
-            rows.append(
-                {
-                    **claim[["claim", "where", "printed"]],
-                    "source": source,
-                    "verdict": finding.verdict,
-                    "because": finding.because,
-                    "label": KEPT[store][key][1] if spoke else "",
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _not_built(source: str) -> str:
-    if source == "phantom":
-        return "This build has another cohort; `make book` without `COHORT` draws the phantom."
-    return "Not run in this build: `oacore fetch oaizib-cm`, then `make book COHORT=FOLDER`."
-
-
-def _silent(store: str, kind: str, tables: Mapping[str, pd.DataFrame]) -> str:
-    if kind in KEPT[store] and kind not in tables:
-        if store == "runs":
-            return "No chapter of this build kept it."
-        return f"Needs the files that `oacore fetch {store}` gets."
-    return SILENT[store].get(kind, NO_IMAGE)
-
-
 def glance(found: pd.DataFrame) -> str:
     """Verdicts in a square of claims and sources."""
     rows = [["Claim", *SOURCES.values()]]
     for claim, of_claim in found.groupby("claim", sort=False):
         rows.append([str(claim), *(f"{SIGNS[v]} {v}".strip() for v in of_claim["verdict"])])
     return list_table(rows, [40, 15, 15, 15, 15])
+
+
+def recorded_in_words(found: pd.DataFrame) -> str:
+    """Which columns were computed in this build, and which come from the project's record."""
+    said = []
+    for source, chapter in CHAPTERS.items():
+        from_record = found.loc[(found["source"] == source) & found["label"].ne(""), "recorded"]
+        if from_record.any():
+            record = made(chapter)
+            commit, day = (record["provenance"][key] for key in ("commit", "finished"))
+            how = (
+                f"read from this project's record, which `{record['command']}` made on "
+                f"{day[:10]} at commit `{str(commit)[:10]}`, and not computed in this build"
+            )
+            if changed(chapter):
+                how += "; it was made by an earlier version of this code"
+            if not from_record.all():
+                how += ", but for what is linked as computed"
+        elif len(from_record):
+            how = "computed in this build"
+        else:
+            how = "not measured in this build"
+        said.append(f"*{SOURCES[source]}*: {how}.")
+    return "\n".join(said)
 
 
 def margins_in_words() -> str:
@@ -338,7 +254,8 @@ def one_by_one(found: pd.DataFrame) -> str:
         printed = f"; it prints: {first['printed']}" if first["printed"] else ""
         rows = [["Evidence", "Verdict", "What it shows"]]
         for row in of_claim.to_dict("records"):
-            link = f" {{ref}}`Computed here <{row['label']}>`." if row["label"] else ""
+            how = "From the record, shown here" if row["recorded"] else "Computed here"
+            link = f" {{ref}}`{how} <{row['label']}>`." if row["label"] else ""
             because = row["because"].rstrip(".")
             rows.append([SOURCES[row["source"]], row["verdict"], f"{because}.{link}"])
         parts.append(
@@ -428,13 +345,18 @@ def cohort_in_words(build: Path, phantom: bool) -> str:
 
 
 def origins(build: Path) -> str:
-    """Files of others: commit, SHA-256, and whether this build has them as released."""
+    """Files of others: commit, SHA-256, and whether this build, or the record, has them so."""
     rows = [["File", "SHA-256", "In this build"]]
+    behind = [made(chapter)["inputs"] for chapter in CHAPTERS.values()]
     tables = [sources_table(source).assign(source=source) for source in ("published", "radiomics")]
     for _, folder, name, digest in pd.concat(tables)[["source", "file", "sha256"]].itertuples():
         path = build / folder / name
         if not path.is_file():
+            known = {inputs[folder][name] for inputs in behind if name in inputs.get(folder, {})}
             state = "not fetched"
+            if known:
+                same = "it as released" if known == {digest} else "a copy of another content"
+                state += f"; the record is of {same}"
         elif hashlib.sha256(path.read_bytes()).hexdigest() == digest:
             state = "as released"
         else:

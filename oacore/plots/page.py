@@ -289,7 +289,7 @@ _EVIDENCE = {
 }
 
 
-def evidence(kind: str, but: str = "") -> Html:
+def evidence(kind: str, but: str = "", origin: str = "") -> Html:
     """Banner that says what kind of evidence a page shows.
 
     Parameters
@@ -299,6 +299,9 @@ def evidence(kind: str, but: str = "") -> Html:
         words, not in colour alone.
     but : str
         What on the page is an exception, in a sentence.
+    origin : str
+        Whether its tables were computed in this build or are the record's, in a sentence
+        (:func:`.record.origin`).
 
     Raises
     ------
@@ -308,7 +311,7 @@ def evidence(kind: str, but: str = "") -> Html:
     if kind not in _EVIDENCE:
         raise InputError(f"evidence: unknown kind {kind!r}: use one of {', '.join(_EVIDENCE)}.")
     sign, colour, line, head, body = _EVIDENCE[kind]
-    body = f"{body} {but}".strip()
+    body = " ".join(part for part in (body, origin, but) if part)
     return Html(
         f'<aside class="oa-evidence" role="note" data-evidence="{kind}" style="display:flex;'
         f"gap:.8em;align-items:flex-start;border:1px solid {colour};"

@@ -98,6 +98,11 @@ def test_kinds_of_evidence_differ_in_more_than_colour():
         evidence("clinical")
 
 
+def test_a_banner_says_where_its_tables_come_from_before_what_is_an_exception():
+    banner = evidence("published", "But for one.", origin="Read from a record.")
+    assert banner.alt.endswith("for this page. Read from a record. But for one.")
+
+
 def test_an_exception_is_part_of_the_banner_and_cannot_break_it():
     banner = evidence("phantom", "But <one> & only one.")
     assert "But &lt;one&gt; &amp; only one.</span>" in banner.html

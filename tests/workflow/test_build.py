@@ -25,6 +25,7 @@ from tests.helpers import ROOT, copy_project, make
 from workflow import build_book, check_build, make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
+from workflow.claims_by_source import CHAPTERS as OF_SOURCES
 from workflow.graph import build_folder, chapter_code, cohort_tables, image_listing, place
 from workflow.scratch import PREFIX, scratch, short_place
 
@@ -649,6 +650,8 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
     ]
     assert len(given) >= 6 and ("09-published-record", "RADIOMICS_FILES") in given
     assert all(files in chapters["NEEDS"][chapter] for chapter, files in given)
+    for chapter in OF_SOURCES.values():
+        assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
 
 
 def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
@@ -704,13 +707,23 @@ def test_the_book_builds_without_the_files_of_others(smoke_build, tmp_path, monk
     assert done.returncode == 0, done.stdout[-6000:]
     assert "Training" not in done.stdout and "synthetic cohort" not in done.stdout
     html = project / "build/smoke/html"
-    for chapter in ("07-text-and-code", "09-published-record", "11-radiomics"):
+    page = (html / "notebooks/07-text-and-code.html").read_text()
+    assert "Not shown: this needs the files" in page
+    for chapter in OF_SOURCES.values():
         page = (html / f"notebooks/{chapter}.html").read_text()
-        assert "Not shown: this needs the files" in page, chapter
-    assert not list((project / "build/smoke/results/09-published-record").glob("*.csv"))
-    report = re.sub(r"<[^>]+>", "", (html / "book/report.html").read_text())
-    assert "Needs the files that oacore fetch published gets" in report
-    assert report.count("not fetched") == 9 + 4  # predictions, radiomics
+        assert "Not shown" not in page and "Read from this project's record" in page.replace(
+            "’", "'"
+        )
+        results = project / "build/smoke/results" / chapter
+        assert not list(results.glob("*.csv"))
+        recorded = {path.name for path in (ROOT / "book/record" / chapter).glob("*.csv")}
+        assert {path.name for path in (results / "recorded").glob("*.csv")} == recorded
+    report = re.sub(r"<[^>]+>", "", (html / "book/report.html").read_text()).replace("’", "'")
+    for source in ("Published predictions", "Public radiomics"):
+        assert f"{source}: read from this project's record, which" in report
+    assert "From the record, shown here" in report
+    assert "No chapter of this build kept it" not in report
+    assert report.count("not fetched; the record is of") == 9 + 4  # predictions, radiomics
 
 
 def test_real_cohorts_are_measured_and_what_is_missing_is_said(smoke_build, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from oacore.data.cohort import SYNTHETIC, is_phantom
+from oacore.data.sources import sources_table
 from oacore.instruments.evidence.claims import claims, margins
 from oacore.instruments.evidence.verdicts import ABSENT, ALONE, FAILS, HOLDS, OPEN
 from oacore.instruments.published.predictions import compare_table1, read_published
@@ -14,9 +15,11 @@ from oacore.instruments.published.protocol import released_protocol
 from oacore.metrics.references import ALWAYS_OA, REFERENCE
 from oacore.metrics.scores import METRICS
 from oacore.names import METRIC_NAMES
+from oacore.record import made, recorded
 from oacore.results import keep
 from tests.helpers import GRADES, table, write_tables
 from workflow import about, report
+from workflow.claims_by_source import CHAPTERS, KEPT, evidence
 
 
 @pytest.fixture
@@ -26,16 +29,18 @@ def build(tmp_path):
 
 
 def test_a_build_without_results_says_why_for_each_source(build):
-    found = report.evidence(build, phantom=True)
+    found = evidence(build, phantom=True)
     assert len(found) == 4 * len(claims())
     silent = found["verdict"] == ABSENT
     assert silent.all() and (found["because"].str.len() > 20).all()
     assert (found["label"] == "").all()
     because = found.groupby("source")["because"].unique().map("\n".join)
-    assert "oacore fetch published" in because["published"]
-    assert "oacore fetch radiomics" in because["radiomics"]
+    for source in ("published", "radiomics"):
+        assert "No chapter of this build kept it." in because[source]
+    said = report.recorded_in_words(found)
+    assert said.count("not measured in this build") == 2
     assert "make book COHORT=FOLDER" in because["oaizib-cm"]
-    real = report.evidence(build, phantom=False)
+    real = evidence(build, phantom=False)
     assert "draws the phantom" in real.query("source == 'phantom'")["because"].iloc[0]
 
 
@@ -44,7 +49,7 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
     stats = released_protocol(predictions)
     keep(stats, build, "09-published-record/stats")
     keep(compare_table1(predictions), build, "09-published-record/table1")
-    found = report.evidence(build, phantom=True)
+    found = evidence(build, phantom=True)
     spoke = found[found["verdict"] != ABSENT]
     assert set(spoke["source"]) == {"published"}
     assert set(spoke["label"]) == {"cell-stats", "cell-table1"}
@@ -56,6 +61,44 @@ def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
     assert "{ref}`Computed here <cell-stats>`" in page
     square = report.glance(found)
     assert square.count("* - ") == 1 + len(claims())
+
+
+def test_a_source_that_speaks_from_the_record_says_so(build, monkeypatch):
+    kept_effects(build)
+    for name in ("stats", "table1", "interaction"):
+        recorded(build, CHAPTERS["published"], "", name, lambda: None)
+    found = evidence(build, phantom=True)
+    of = found[found["label"] != ""].groupby("source")["recorded"]
+    assert of.all().to_dict() == {"phantom": False, "published": True}
+    page = report.one_by_one(found)
+    assert "{ref}`From the record, shown here <cell-stats>`" in page
+    assert "{ref}`Computed here <cell-effects>`" in page
+    first, second = report.recorded_in_words(found).splitlines()
+    made_on = made(CHAPTERS["published"])["provenance"]
+    assert "*Published predictions*: read from this project's record" in first
+    assert "and not computed in this build" in first and made_on["commit"][:10] in first
+    assert second == "*Public radiomics*: not measured in this build."
+    monkeypatch.setattr(report, "changed", lambda chapter: ["oacore/x.py"])
+    said = report.recorded_in_words(found)
+    assert said.count("made by an earlier version of this code") == 1
+    monkeypatch.setattr(report, "changed", lambda chapter: [])
+    assert "earlier version" not in report.recorded_in_words(found)
+    # With the audit of printed tables, which each build computes.
+    audit = pd.DataFrame(
+        {"table": ["section 4.2"], "row": "ResNet3D", "check": "claim-table", "claim": "axis",
+         "printed": "strongest 0.748", "implied": "0.802 is larger", "verdict": "inconsistent"}
+    )  # fmt: skip
+    keep(audit, build, "10-printed-tables/audit")
+    said = report.recorded_in_words(evidence(build, phantom=True))
+    assert "not computed in this build, but for what is linked as computed." in said
+
+
+def test_a_source_that_was_computed_says_so(build, shared):
+    predictions = read_published(shared / "real/published_predictions")
+    recorded(build, CHAPTERS["published"], "files", "table1", compare_table1, predictions)
+    found = evidence(build, phantom=True)
+    assert not found["recorded"].any()
+    assert "*Published predictions*: computed in this build." in report.recorded_in_words(found)
 
 
 def kept_effects(build, **columns):
@@ -70,7 +113,7 @@ def kept_effects(build, **columns):
 def test_runs_speak_for_the_cohort_that_they_were_trained_on(build):
     kept_effects(build)
     for phantom, own in ((True, "phantom"), (False, "oaizib-cm")):
-        found = report.evidence(build, phantom)
+        found = evidence(build, phantom)
         spoke = found[found["verdict"] != ABSENT]
         assert set(spoke["source"]) == {own}
         assert set(spoke["verdict"]) == {HOLDS}
@@ -82,7 +125,7 @@ def test_runs_speak_for_the_cohort_that_they_were_trained_on(build):
 
 def test_runs_of_one_seed_decide_nothing(build):
     kept_effects(build, seeds=1, over=ALONE, df=float("inf"), p_value=float("nan"))
-    found = report.evidence(build, phantom=True)
+    found = evidence(build, phantom=True)
     spoke = found[found["verdict"] != ABSENT]
     assert len(spoke) == 2 and set(spoke["verdict"]) == {OPEN}
     assert spoke["because"].str.endswith("1 seed, and one seed gives no verdict").all()
@@ -95,7 +138,7 @@ def test_print_refutes_a_claim_on_the_page(build):
          "verdict": "inconsistent"}
     )  # fmt: skip
     keep(audit, build, "10-printed-tables/audit")
-    found = report.evidence(build, phantom=True)
+    found = evidence(build, phantom=True)
     spoke = found[found["verdict"] != ABSENT].set_index("printed")
     assert spoke["verdict"].tolist() == [FAILS, OPEN]  # axis, saliency
     assert "ResNet3D: strongest 0.748; 0.802 is larger" in spoke["because"].iloc[0]
@@ -170,8 +213,14 @@ def test_files_are_compared_with_their_released_digests(build, shared):
     radiomics.mkdir()
     (radiomics / "radiomics_test.csv").write_text("case_id\n")
     said = report.origins(build)
-    assert said.count("as released") == 9
-    assert said.count("another content") == 1 and said.count("not fetched") == 3
+    assert said.count("- as released") == 9
+    assert said.count("not fetched") == 3
+    inputs = made(CHAPTERS["radiomics"])["inputs"]["radiomics"]
+    released = sources_table("radiomics").set_index("file")["sha256"]
+    same = [name for name in inputs if inputs[name] == released[name] and "_test.csv" not in name]
+    assert said.count("not fetched; the record is of it as released") == len(same) > 0
+    other = said.count("not fetched; the record is of a copy of another content")
+    assert other == 3 - len(same) and said.count("another content") == 1 + other
 
 
 def test_a_fetched_cohort_is_named_by_its_revision(build):
@@ -219,7 +268,7 @@ def test_links_of_the_report_lead_to_cells_of_the_chapters():
     from tests.helpers import ROOT
 
     sources = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb"))
-    for names in report.KEPT.values():
+    for names in KEPT.values():
         for name, label in names.values():
             assert f"({label})=" in sources, label
             chapter, table = name.split("/")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
-from sklearn.metrics import confusion_matrix
 
 from oacore.names import ANSWER_NAMES, METRIC_NAMES, SUPERVISION_NAMES
 from oacore.plots.intervals import interval_panels
@@ -65,17 +65,17 @@ def beside_detectable(table: pd.DataFrame) -> go.Figure:
     return interval_panels(pd.concat([band, found], ignore_index=True), "Dual minus single")
 
 
-def confusion_grid(predictions: pd.DataFrame, names: dict[str, str]) -> go.Figure:
+def confusion_grid(answers: pd.DataFrame, names: dict[str, str]) -> go.Figure:
     """Confusion matrices of all models and heads: rows are backbones, columns heads (Fig. 5).
 
     Parameters
     ----------
-    predictions : DataFrame
-        Tidy predictions of one split, one seed of each model.
+    answers : DataFrame
+        From :func:`.counts.answers`.
     names : dict
         Backbones in the order of the rows, with the words for them.
     """
-    require_columns(predictions, "backbone", "supervision", "oa", "pred_oa", "kl", "pred_kl")
+    require_columns(answers, "backbone", "supervision", "level", "label", "answer", "knees")
     titles = [f"{name} {head}" for name in names.values() for head in ANSWER_NAMES.values()]
     fig = make_subplots(
         rows=len(names), cols=len(ANSWER_NAMES), horizontal_spacing=0.045, vertical_spacing=0.09,
@@ -83,12 +83,10 @@ def confusion_grid(predictions: pd.DataFrame, names: dict[str, str]) -> go.Figur
     )  # fmt: skip
     for row, backbone in enumerate(names, start=1):
         for col, (supervision, level) in enumerate(ANSWER_NAMES, start=1):
-            part = predictions[
-                (predictions["backbone"] == backbone) & (predictions["supervision"] == supervision)
-            ]
+            own = (answers["backbone"] == backbone) & (answers["supervision"] == supervision)
+            part = answers[own & (answers["level"] == level)]
             ticks = ["no", "OA"] if level == "oa" else [str(grade) for grade in GRADES]
-            label, given = part[level].astype(int), part[f"pred_{level}"].astype(int)
-            counts = confusion_matrix(label, given, labels=range(len(ticks)))
+            counts = part.pivot(index="label", columns="answer", values="knees").to_numpy()
             share = counts / counts.sum(1, keepdims=True).clip(min=1)
             fig.add_heatmap(
                 z=share, x=ticks, y=ticks, text=counts, texttemplate="%{text}", xgap=1, ygap=1,
@@ -293,40 +291,35 @@ def ranked_p(table: pd.DataFrame) -> go.Figure:
     )
 
 
-def right_and_wrong(right: pd.DataFrame, names: list[str]) -> go.Figure:
-    """Every knee as a column, every model as a row: filled where the model is right.
+def models_right(table: pd.DataFrame) -> go.Figure:
+    """Knees of each grade, a bar each, divided by how many models are right on them.
 
     Parameters
     ----------
-    right : DataFrame of bool
-        From :func:`.failures.right_by_case`; within a grade, knees are put in the order of
-        how many models are right, so that no place tells which knee it is.
-    names : list of str
-        Words for the columns of `right`.
+    table : DataFrame
+        From :func:`.counts.models_right`.
     """
-    grade = right.index.get_level_values("kl").to_numpy()
-    order = np.lexsort((-right.sum(axis=1).to_numpy(), grade))
-    values = right.to_numpy()[order].T.astype(int)
+    require_columns(table, "kl", "models_right", "knees")
+    numbers = sorted(table["models_right"].unique())
+    shades = sample_colorscale("Blues", [0.15 + 0.75 * i / numbers[-1] for i in numbers])
+    shades[0] = OKABE_ITO["vermilion"]
     fig = go.Figure()
-    fig.add_heatmap(
-        z=values, y=names, x=list(range(values.shape[1])), zmin=0, zmax=1, xgap=0.5, ygap=2,
-        colorscale=[[0, OKABE_ITO["vermilion"]], [1, "#DCE9F5"]], showscale=False,
-        customdata=[[f"KL {g}" for g in grade[order]]] * len(names),
-        text=[["right" if v else "wrong" for v in row] for row in values],
-        hovertemplate="%{y}, a knee of %{customdata}: %{text}<extra></extra>",
-    )  # fmt: skip
-    edges = [(g, (grade[order] == g).nonzero()[0]) for g in sorted(set(grade))]
-    style_figure(fig, height=110 + 34 * len(names), margin_t=16)
-    for _, at in edges[1:]:
-        fig.add_vline(at[0] - 0.5, line_color="#1A1A1A", line_width=2)
-    fig.update_xaxes(
-        tickvals=[at.mean() for _, at in edges], ticktext=[f"KL {g}" for g, _ in edges],
-        title="the test knees, by grade", showgrid=False,
+    for number, shade in zip(numbers, shades, strict=True):
+        part = table[table["models_right"] == number]
+        name = "none" if not number else "all" if number == numbers[-1] else str(number)
+        fig.add_bar(
+            y=[f"KL {grade}" for grade in part["kl"]], x=part["knees"], orientation="h", name=name,
+            marker={"color": shade, "line": {"color": "#1A1A1A", "width": 0.5}},
+            hovertemplate=f"%{{y}}: %{{x}} knees with {name} of the models right<extra></extra>",
+        )  # fmt: skip
+    style_figure(
+        fig, height=360, margin_t=90, barmode="stack", xaxis_title="test knees",
+        legend_title_text="models that are right", legend_traceorder="normal",
     )  # fmt: skip
     return fig.update_yaxes(autorange="reversed", showgrid=False)
 
 
-def agreement_matrix(pairs: pd.DataFrame, names: dict[tuple, str]) -> go.Figure:
+def agreement_matrix(pairs: pd.DataFrame, names: dict[str, str]) -> go.Figure:
     """Kappa of each two models, written into a square.
 
     Parameters

@@ -7,9 +7,9 @@ from sklearn.metrics import confusion_matrix
 
 from oacore.errors import InputError
 from oacore.instruments.published import figures
+from oacore.instruments.published.counts import agreement, answers, models_right
 from oacore.metrics.calibration import by_grade, reliability
 from oacore.metrics.decisions import decision_curves
-from oacore.metrics.failures import failed_together, pairwise_agreement, right_by_case
 from oacore.names import ANSWER_NAMES, BACKBONE_NAMES
 from tests.helpers import model
 
@@ -27,7 +27,8 @@ def nine(n=60):
 
 def test_twelve_confusion_matrices_are_scikit_learns():
     table = nine()
-    fig = figures.confusion_grid(table, BACKBONE_NAMES)
+    counted = answers(table)
+    fig = figures.confusion_grid(counted, BACKBONE_NAMES)
     assert len(fig.data) == 12
     panels = iter(fig.data)
     for backbone in BACKBONE_NAMES:
@@ -36,8 +37,8 @@ def test_twelve_confusion_matrices_are_scikit_learns():
             rows = table[own]
             expected = confusion_matrix(rows[level], rows[f"pred_{level}"].astype(int))
             assert np.array_equal(next(panels).text, expected)
-    with pytest.raises(InputError, match="lacks the column 'pred_kl'"):
-        figures.confusion_grid(table.drop(columns="pred_kl"), BACKBONE_NAMES)
+    with pytest.raises(InputError, match="lacks the column 'answer'"):
+        figures.confusion_grid(counted.drop(columns="answer"), BACKBONE_NAMES)
 
 
 def test_each_difference_stands_beside_its_band():
@@ -102,24 +103,22 @@ def test_limits_of_three_rules_in_the_order_of_the_p_values():
     assert np.allclose(family.y, [0.05 / 4, 0.05 / 3, 0.05 / 2, 0.05])
 
 
-def test_right_and_wrong_keeps_counts_and_tells_no_order_of_knees():
-    right = right_by_case(nine(), "kl")
-    fig = figures.right_and_wrong(right, [str(i) for i in range(6)])
-    drawn = np.asarray(fig.data[0].z)
-    assert drawn.shape == (6, 60)
-    assert np.array_equal(drawn.sum(axis=1), right.sum().to_numpy())
-    assert list(failed_together(right)["knees"]) == [12] * 5
-    # Within a grade the columns fall from most models right to fewest, whatever the case numbers.
-    for grade in range(5):
-        assert (np.diff(drawn[:, 12 * grade : 12 * (grade + 1)].sum(axis=0)) <= 0).all()
-    assert "405" not in fig.to_json()
+def test_bars_of_models_that_are_right_are_knees_of_each_grade():
+    table = models_right(nine())
+    fig = figures.models_right(table)
+    assert [bar.name for bar in fig.data] == ["none", "1", "2", "3", "4", "5", "all"]
+    assert list(fig.data[0].y) == [f"KL {grade}" for grade in range(5)]
+    assert np.array_equal(np.sum([bar.x for bar in fig.data], axis=0), [12] * 5)
+    three = table[table["models_right"] == 3]
+    assert list(fig.data[3].x) == list(three["knees"])
+    assert fig.layout.barmode == "stack" and len({bar.marker.color for bar in fig.data}) == 7
 
 
 def test_each_pair_of_models_has_its_square():
     table = nine()
-    pairs = pairwise_agreement(table, "kl")
+    pairs = agreement(table)
     models = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
-    fig = figures.agreement_matrix(pairs, {m: f"{m[0]} {m[1]}" for m in models})
+    fig = figures.agreement_matrix(pairs, {m: m.upper() for m in models})
     square = np.asarray(fig.data[0].z, dtype=float)
     assert np.isfinite(square).sum() == len(pairs) == 15
     row = pairs.iloc[-1]

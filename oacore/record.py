@@ -1,0 +1,183 @@
+"""Tables computed where their inputs are, and read from this project's record where they are not.
+
+A record is a folder ``book/record/<chapter>``: small tables of aggregates that a chapter computed
+from files which cannot be shipped, and ``record.json``, which says from what, when and by which
+code. ``python -m workflow.record`` makes it, ``python -m workflow.record --check`` compares it with
+the code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from oacore.errors import InputError
+from oacore.files import write
+from oacore.fingerprint import ROOT, code_digest
+from oacore.results import keep, kept
+
+RECORDS = ROOT / "book/record"
+#: What is said of a record, beside its tables.
+MADE = "record.json"
+#: Where a build keeps tables that were read and not computed, below those of their chapter.
+READ = "recorded"
+
+
+def recorded(
+    build: str | Path,
+    chapter: str,
+    inputs: str,
+    name: str,
+    compute: Callable[..., pd.DataFrame],
+    *args: Any,
+    **kwargs: Any,
+) -> pd.DataFrame:
+    """A table, computed where its inputs are given and read from the record where they are not.
+
+    Parameters
+    ----------
+    build : path
+        Folder of the build. A computed table is kept there as ``results/<chapter>/<name>.csv``,
+        one from the record as ``results/<chapter>/recorded/<name>.csv``; :func:`found` reads both.
+    chapter : str
+        Name of the chapter's file, ``"09-published-record"``.
+    inputs : str
+        Folder of the files that the table follows from; empty where they are absent.
+    name : str
+    compute : callable
+        Gives aggregates alone: no row may belong to a single knee. Its index is not kept.
+    *args, **kwargs
+        For `compute`, which is called only where the inputs are given.
+
+    Returns
+    -------
+    DataFrame
+        As read from a file in either case: an empty text is NaN.
+
+    Raises
+    ------
+    InputError
+        If neither the inputs nor such a table in the record is there.
+    """
+    place = f"{chapter}/{name}"
+    if inputs:
+        keep(compute(*args, **kwargs), build, place)
+        path = Path(build) / "results" / f"{place}.csv"
+        write(path.with_suffix(".json"), json.dumps(_call(compute, args, kwargs)))
+        return read(path)
+    path = RECORDS / chapter / f"{name}.csv"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: the record has no such table; give the files that it follows from (`oacore "
+            "fetch`), or make the record anew with `python -m workflow.record`"
+        )
+    table = read(path)
+    keep(table, build, f"{chapter}/{READ}/{name}")
+    return table
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a table of a record, or what is to become one."""
+    # pandas would take a group called "none" for no value.
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def found(build: str | Path, name: str) -> tuple[pd.DataFrame | None, bool]:
+    """A table that a chapter has shown, and whether it comes from the record.
+
+    Parameters
+    ----------
+    build : path
+    name : str
+        Chapter and table, ``"09-published-record/stats"``.
+
+    Returns
+    -------
+    DataFrame or None, bool
+        None and False where the chapter has no such table.
+
+    Raises
+    ------
+    InputError
+        If the table is not what the chapter kept.
+    """
+    if (table := kept(build, name)) is not None:
+        return table, False
+    chapter, _, rest = name.partition("/")
+    table = kept(build, f"{chapter}/{READ}/{rest}")
+    return table, table is not None
+
+
+def made(chapter: str) -> dict[str, Any]:
+    """What a record says of itself: command, inputs, code, provenance.
+
+    Raises
+    ------
+    InputError
+        If there is no such record.
+    """
+    path = RECORDS / chapter / MADE
+    if not path.is_file():
+        raise InputError(f"{path}: no such record; make it with `python -m workflow.record`")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def changed(chapter: str, root: Path = ROOT) -> list[str]:
+    """Files of the code behind a record that do something else now, or are gone.
+
+    Parameters
+    ----------
+    chapter : str
+    root : Path
+        Folder that holds the code.
+
+    Returns
+    -------
+    list of str
+        Empty where the record was made by this code.
+    """
+    return [
+        name
+        for name, digest in made(chapter)["code"].items()
+        if not (root / name).is_file() or code_digest(root / name) != digest
+    ]
+
+
+def origin(chapter: str, inputs: str) -> str:
+    """Say in a sentence or two whether tables were computed in this build, or are the record's.
+
+    Parameters
+    ----------
+    chapter, inputs : str
+        As in :func:`recorded`.
+    """
+    if inputs:
+        return "Computed in this build, from the files that it was given."
+    said = made(chapter)
+    commit, day = (said["provenance"][key] for key in ("commit", "finished"))
+    words = (
+        "Read from this project's record, since this build was not given the files: "
+        f"“{said['command']}” computed it from them on {day[:10]}, at commit {str(commit)[:10]}"
+    )
+    if not changed(chapter):
+        return f"{words}."
+    return f"{words}. It was made by an earlier version of this code."
+
+
+def _call(compute: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+    """Which function gave a table, and the settings among its arguments, defaults included."""
+    bound = inspect.signature(compute).bind(*args, **kwargs)
+    bound.apply_defaults()
+    simple = (bool, int, float, str)
+    settings = {
+        name: value
+        for name, value in bound.arguments.items()
+        if isinstance(value, simple)
+        or (isinstance(value, list | tuple) and all(isinstance(one, simple) for one in value))
+    }
+    return {"function": f"{compute.__module__}.{compute.__qualname__}", "settings": settings}

@@ -1,0 +1,210 @@
+"""Records: what the code computes today, of no single knee, made whole or not at all."""
+
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oacore import record
+from oacore.errors import InputError
+from tests.helpers import ROOT
+from workflow import record as made
+
+RECORDS = {chapter: record.RECORDS / chapter for chapter in made.CHAPTERS.values()}
+TABLES = [path for folder in RECORDS.values() for path in sorted(folder.glob("*.csv"))]
+
+
+def test_the_records_are_there_and_small():
+    assert len(TABLES) == 32
+    files = [path for folder in RECORDS.values() for path in folder.iterdir()]
+    assert sum(path.stat().st_size for path in files) < 300_000
+
+
+@pytest.mark.parametrize("chapter", RECORDS)
+def test_a_record_says_what_it_follows_from(chapter):
+    said = record.made(chapter)
+    assert said["provenance"]["clean"] is True and len(said["provenance"]["commit"]) == 40
+    assert said["processor seconds"] > 0 and said["profile"] == made.PROFILE
+    assert set(said["inputs"]) == {"published", "radiomics"}
+    assert len(said["inputs"]["published"]) == 9 and len(said["inputs"]["radiomics"]) == 4
+    assert said["other than released"] == made.other_than_released(said["inputs"])
+    assert not [name for name in said["other than released"] if name.endswith(".csv")]
+    assert set(said["tables"]) == {path.stem for path in RECORDS[chapter].glob("*.csv")}
+    assert f"notebooks/{chapter}.ipynb" in said["code"]
+    assert not any(name.startswith("oacore/plots") for name in said["code"])
+
+
+@pytest.mark.parametrize("chapter", RECORDS)
+def test_a_chapter_shows_every_table_and_leaves_no_cell_out(chapter):
+    cells = json.loads((ROOT / f"notebooks/{chapter}.ipynb").read_text())["cells"]
+    tags = {tag for cell in cells for tag in cell["metadata"].get("tags", [])}
+    assert not [tag for tag in tags if tag.startswith("needs-")]
+    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    asked = re.findall(r'(?:recorded|of_people)\(\s*(?:build, chapter, \w+, )?"([\w-]+)"', code)
+    assert sorted(asked) == sorted(path.stem for path in RECORDS[chapter].glob("*.csv"))
+
+
+def no_person(path):
+    """What a table has that could be of single knees."""
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    columns = [
+        name for name in head if re.search(r"(^|_)(case|cmt|id|path|barcode)(_|$)", name, re.I)
+    ]
+    said = [f"{path.name} has a column {name}" for name in columns]
+    lists = [cell for row in rows for cell in row if cell.startswith(("[", "(", "{"))]
+    said += [f"{path.name} has a list in a cell: {cell[:30]}" for cell in lists[:1]]
+    frame = record.read(path)
+    for name in frame if len(frame) >= 98 else []:
+        values = frame[name]
+        if pd.api.types.is_integer_dtype(values) and values.is_unique:
+            said.append(f"{path.name} has {len(frame)} rows, each with a {name} of its own")
+    if "n" in frame and {"predicted", "observed"} <= set(frame) and frame["n"].min() < 5:
+        said.append(f"{path.name} has a mean over fewer than five knees")
+    return said
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_no_table_is_of_single_knees(path):
+    assert no_person(path) == []
+
+
+def test_a_row_of_a_person_is_found(tmp_path):
+    path = tmp_path / "table.csv"
+    knees = np.arange(98)
+    for frame, said in (
+        (pd.DataFrame({"case_id": [1, 2]}), "has a column case_id"),
+        (pd.DataFrame({"CMT_ID": [1, 2]}), "has a column CMT_ID"),
+        (pd.DataFrame({"knee": knees, "right": True}), "98 rows, each with a knee of its own"),
+        (pd.DataFrame({"values": ["[0.1, 0.2]"]}), "has a list in a cell"),
+        (pd.DataFrame({"predicted": [0.2], "observed": 0, "n": 1}), "fewer than five knees"),
+    ):
+        frame.to_csv(path, index=False)
+        assert len(no_person(path)) == 1 and said in no_person(path)[0]
+
+
+def test_the_records_are_what_the_code_computes_today(shared):
+    """Both chapters, anew: some 50 seconds of one processor."""
+    real = shared / "real"
+    folders = {
+        "published": str(real / "published_predictions"),
+        "radiomics": str(real / "radiomics"),
+    }
+    assert made.compared(folders) == []
+
+
+def altered(value):
+    """Another value, by the least that a reader could see of it."""
+    if isinstance(value, bool | np.bool_):
+        return not value
+    if isinstance(value, str):
+        return f"{value}x"
+    if np.isinf(value):
+        return 1e6
+    return value + (1 if isinstance(value, int | np.integer) else 0.03)
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_an_altered_value_is_found_in_each_column(path, tmp_path):
+    absolute = made.ABSOLUTE.get(path.parent.name)
+    was, now = tmp_path / "was", tmp_path / "now"
+    was.mkdir()
+    now.mkdir()
+    shutil.copy(path, now)
+    frame = record.read(path)
+    for name in frame:
+        row = frame[name].first_valid_index()
+        if row is None:
+            continue
+        other = frame.astype({name: object})
+        other.loc[row, name] = altered(frame.loc[row, name])
+        other.to_csv(was / path.name, index=False)
+        (said,) = made.differences(was, now, absolute)
+        assert f"{path.name}: row {row + 1}, {name} was" in said
+    frame.iloc[:-1].to_csv(was / path.name, index=False)
+    assert "rows and columns in the record" in made.differences(was, now, absolute)[0]
+
+
+def test_a_table_in_one_folder_alone_is_found(tmp_path):
+    for name in ("was", "now"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "now/a.csv").write_text("x\n1\n")
+    (tmp_path / "was/b.csv").write_text("x\n1\n")
+    said = made.differences(tmp_path / "was", tmp_path / "now")
+    assert said == ["a.csv is not among the record", "b.csv is not among the computed tables"]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An old record, and a chapter that computes one table."""
+    monkeypatch.setattr(record, "RECORDS", tmp_path / "record")
+    folder = tmp_path / "record/09-published-record"
+    folder.mkdir(parents=True)
+    (folder / "old.csv").write_text("x\n1\n")
+    monkeypatch.setattr(made, "digests", lambda source, folder: {"a.csv": source})
+
+    def run(chapter, folders):
+        results = tmp_path / "build/results" / chapter
+        results.mkdir(parents=True)
+        (results / "new.csv").write_text("x\n2\n")
+        (results / "new.json").write_text('{"function": "f", "settings": {"seed": 42}}')
+        return results, 3.4
+
+    monkeypatch.setattr(made, "run", run)
+    return folder
+
+
+def test_a_record_is_replaced_as_a_whole(project, tmp_path):
+    folders = {"published": "a", "radiomics": "b"}
+    assert made.make("published", folders) == project
+    assert sorted(path.name for path in project.iterdir()) == ["new.csv", "record.json"]
+    said = json.loads((project / "record.json").read_text())
+    assert said["tables"] == {"new": {"function": "f", "settings": {"seed": 42}}}
+    assert said["inputs"]["radiomics"] == {"a.csv": "radiomics"}
+    assert said["other than released"] == ["a.csv", "a.csv"]
+    assert said["processor seconds"] == 3 and str(tmp_path) not in json.dumps(said)
+    assert [path.name for path in project.parent.iterdir()] == ["09-published-record"]
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_failed_chapter_leaves_the_record_as_it_was(project, monkeypatch, tmp_path):
+    def fails(chapter, folders):
+        raise InputError("a cell failed")
+
+    monkeypatch.setattr(made, "run", fails)
+    with pytest.raises(InputError, match="a cell failed"):
+        made.make("published", {"published": "a", "radiomics": "b"})
+    assert [path.name for path in project.iterdir()] == ["old.csv"]
+    assert [path.name for path in project.parent.iterdir()] == ["09-published-record"]
+
+
+def test_files_other_than_the_released_ones_are_named(shared, tmp_path):
+    there = shared / "real/published_predictions"
+    found = made.digests("published", str(there))
+    assert len(found) == 9 and made.other_than_released({"published": found}) == []
+    for path in there.iterdir():
+        shutil.copyfile(path, tmp_path / path.name)
+    with (tmp_path / "m3t_dual_preds.csv").open("a") as file:
+        file.write("\n")
+    found = made.digests("published", str(tmp_path))
+    assert made.other_than_released({"published": found}) == ["m3t_dual_preds.csv"]
+    (tmp_path / "m3t_dual_preds.csv").unlink()
+    with pytest.raises(InputError, match=r"m3t_dual_preds.csv: no such file; get it with `oacore"):
+        made.digests("published", str(tmp_path))
+
+
+def test_the_command_says_which_record_is_of_earlier_code(monkeypatch, capsys):
+    monkeypatch.setattr(record, "changed", lambda chapter: [])
+    assert made.main(["--check"]) == 0
+    assert "of this code" in capsys.readouterr().out
+    monkeypatch.setattr(record, "changed", lambda c: ["oacore/x.py"] if c[:2] == "11" else [])
+    assert made.main(["--check"]) == 1
+    said = capsys.readouterr().out
+    assert "11-radiomics was made by an earlier version of oacore/x.py" in said
+    assert "python -m workflow.record radiomics --published FOLDER" in said and "09-" not in said
+    assert made.main(["published"]) == 1  # without folders
+    assert "oacore fetch published" in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""Every claim of the paper, judged by what each source of evidence left in a build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from oacore.instruments.evidence.claims import claims, judge, published_effects, run_effects
+from oacore.instruments.evidence.verdicts import ABSENT, Judgement
+from oacore.record import found
+
+SOURCES = {
+    "published": "Published predictions",
+    "radiomics": "Public radiomics",
+    "phantom": "Phantom",
+    "oaizib-cm": "Real images",
+}
+#: Chapters whose tables are computed in the build, or read from the project's record.
+CHAPTERS = {"published": "09-published-record", "radiomics": "11-radiomics"}
+#: What each source has, where a chapter keeps it, and the label of the cell that computed it.
+KEPT = {
+    "published": {
+        "effects": ("09-published-record/stats", "cell-stats"),
+        "table1": ("09-published-record/table1", "cell-table1"),
+        "interaction": ("09-published-record/interaction", "cell-interaction"),
+        "audit": ("10-printed-tables/audit", "cell-audit"),
+    },
+    "radiomics": {
+        "effects": ("11-radiomics/effects", "cell-radiomics-effects"),
+        "benchmark": ("11-radiomics/benchmark", "cell-radiomics-benchmark"),
+    },
+    "runs": {
+        "effects": ("08-comparison/effects", "cell-effects"),
+        "interaction": ("08-comparison/interaction", "cell-run-interaction"),
+        "axis": ("13-severity-axis/differences", "cell-axis-differences"),
+        "saliency": ("14-saliency/differences", "cell-saliency-differences"),
+    },
+}
+#: Why a source says nothing of a kind of claim, where it is not for want of files.
+SILENT = {
+    "published": {
+        "axis": "No feature was released.",
+        "saliency": "No saliency map was released.",
+        "benchmark": "The paper sets a figure beside another study's mean: nothing to pair.",
+    },
+    "radiomics": {},
+    "runs": {
+        "table1": "Other models, so there is nothing to recompute.",
+        "benchmark": "Other knees than the benchmark's.",
+    },
+}
+NO_IMAGE = "Radiomics hold no image, so there is no such network."
+
+
+def evidence(build: Path, phantom: bool) -> pd.DataFrame:
+    """Judge every claim by every source.
+
+    Returns
+    -------
+    DataFrame
+        claim, where, printed, source, verdict, because, label (of the cell; "" without), recorded
+        (whether the source spoke from the record, and not from what this build computed).
+    """
+    tables: dict[str, dict[str, pd.DataFrame]] = {}
+    read: dict[str, dict[str, bool]] = {}
+    for source, names in KEPT.items():
+        shown = {kind: found(build, name) for kind, (name, _) in names.items()}
+        tables[source] = {kind: frame for kind, (frame, _) in shown.items() if frame is not None}
+        read[source] = {kind: from_record for kind, (_, from_record) in shown.items()}
+    if "effects" in tables["published"]:
+        tables["published"]["effects"] = published_effects(tables["published"]["effects"])
+    for source in ("radiomics", "runs"):
+        if "effects" in tables[source]:
+            tables[source]["effects"] = run_effects(tables[source]["effects"])
+    own = "phantom" if phantom else "oaizib-cm"
+    rows = []
+    for _, claim in claims().iterrows():
+        kind = "effects" if isinstance(claim["effects"], dict) else claim["kind"]
+        for source in SOURCES:
+            store = "runs" if source in ("phantom", "oaizib-cm") else source
+            if store == "runs" and source != own:
+                finding = Judgement(ABSENT, _not_built(source))
+            else:
+                finding = judge(claim, tables[store], same_data=source == "published")
+                if finding.verdict == ABSENT:
+                    finding = Judgement(ABSENT, _silent(store, kind, tables[store]))
+            spoke = finding.verdict != ABSENT
+            key = kind if kind in KEPT[store] else "audit"
+            rows.append(
+                {
+                    **claim[["claim", "where", "printed"]],
+                    "source": source,
+                    "verdict": finding.verdict,
+                    "because": finding.because,
+                    "label": KEPT[store][key][1] if spoke else "",
+                    "recorded": spoke and read[store][key],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _not_built(source: str) -> str:
+    if source == "phantom":
+        return "This build has another cohort; `make book` without `COHORT` draws the phantom."
+    return "Not run in this build: `oacore fetch oaizib-cm`, then `make book COHORT=FOLDER`."
+
+
+def _silent(store: str, kind: str, tables: Mapping[str, pd.DataFrame]) -> str:
+    if kind in KEPT[store] and kind not in tables:
+        return "No chapter of this build kept it."
+    return SILENT[store].get(kind, NO_IMAGE)
