@@ -76,9 +76,10 @@ def interval_panels(
             drawn.add(name)
     if line is not None:
         fig.add_vline(line, line_color="#1A1A1A", line_width=1)
-    # Titles start above the metrics' names: centred, long ones would not fit on a phone.
-    fig.update_annotations(x=0, xanchor="left", xshift=-104, font_size=14)
     words = [NAMES.get(metric, metric) for metric in metrics]
+    # Titles start above the metrics' names: centred, long ones would not fit on a phone.
+    room = 20 + 7 * max(map(len, words))  # px, of the names
+    fig.update_annotations(x=0, xanchor="left", xshift=-room, font_size=14)
     # The legend may need two lines on a phone, and the first panel's title stands below it.
     style_figure(fig, height=height, margin_t=96, legend_y=1 + 32 / height)
     fig.update_yaxes(
