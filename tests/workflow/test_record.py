@@ -99,14 +99,14 @@ def test_the_records_are_what_the_code_computes_today(shared):
 
 def altered(value, name):
     """Another value, by the least that a reader could see of it."""
-    if name in made.SWINGING:
-        return 2 * value + 1
     if isinstance(value, bool | np.bool_):
         return not value
     if isinstance(value, str):
         return f"{value}x"
     if np.isinf(value):
         return 1e6
+    if name in made.SWINGING:
+        return 4 * value + 1
     return value + (1 if isinstance(value, int | np.integer) else 0.03)
 
 
