@@ -106,7 +106,7 @@ def altered(value, name):
     if np.isinf(value):
         return 1e6
     if name in made.SWINGING:
-        return 4 * value + 1
+        return 10 * value + 1
     return value + (1 if isinstance(value, int | np.integer) else 0.03)
 
 
