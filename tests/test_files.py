@@ -164,9 +164,10 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path):
-    script, out = tmp_path / "slow.py", tmp_path / "out"
-    script.write_text(SLOW)
+def at_work(text, tmp_path):
+    """A program that hands out work, in a group of its own, once two items have been begun."""
+    script, out = tmp_path / "work.py", tmp_path / "out"
+    script.write_text(text)
     out.mkdir()
     process = subprocess.Popen(
         [sys.executable, script, out],
@@ -178,6 +179,11 @@ def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path):
     deadline = time.monotonic() + 60
     while len(names(out)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
+    return process, out
+
+
+def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path):
+    process, out = at_work(SLOW, tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     said = process.communicate(timeout=30)[1]
     assert process.returncode == 130
@@ -202,19 +208,8 @@ if __name__ == "__main__":
 
 
 def test_workers_end_soon_after_a_parent_that_was_killed(tmp_path):
-    script, out = tmp_path / "busy.py", tmp_path / "out"
-    script.write_text(BUSY)
-    out.mkdir()
-    parent = subprocess.Popen(
-        [sys.executable, script, out],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-    )
+    parent, out = at_work(BUSY, tmp_path)
     try:
-        deadline = time.monotonic() + 60
-        while len(names(out)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
         assert names(out) == ["busy", "idle"]
         parent.kill()
         # The pipe ends when the last process that has it does: parent, workers, and what Python
