@@ -72,12 +72,12 @@ def refusal(error: OSError, otherwise: str = "") -> str:
     Returns
     -------
     str
-        "" where it is not known what was refused: the error has no number of the system's, or
+        "" where it is not known what was refused: the error has no reason of the system's, or
         neither it nor the caller names a path.
     """
     error = _first(error)
     path = error.filename2 or error.filename or otherwise
-    if error.errno is None or (not path and error.errno not in _OF_NO_PATH):
+    if error.strerror is None or (not path and error.errno not in _OF_NO_PATH):
         return ""
     said = f"{error.strerror}; {cure_of(error)}"
     return f"{path}: {said}" if path else said

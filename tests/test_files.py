@@ -242,13 +242,18 @@ def test_a_folder_in_place_of_a_file_is_named_and_not_its_part(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_room():
-    """Files of 50 kB at most: a write beyond fails half way, as on a full disk."""
+    """Files of 50 kB at most: a write beyond fails half way, as on a full disk.
+
+    As a fixture it would hold while pytest writes to a log, too.
+    """
     most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
 
 
 @pytest.mark.parametrize(
@@ -261,11 +266,11 @@ def no_room():
     ],
     ids=["torch", "lightning", "safetensors", "python"],
 )
-def test_a_write_that_fails_half_way_is_named_whoever_writes(tmp_path, no_room, save):
+def test_a_write_that_fails_half_way_is_named_whoever_writes(tmp_path, save):
     """All but PyTorch itself say that it is the limit."""
     words = r"w: could not be written \(.+\), with \d+ MiB free on .*; "
     words += r"(raise the limit of a file's size \(ulimit -f\)|free some space and run)"
-    with pytest.raises(InputError, match=words), saving(tmp_path / "w"):
+    with pytest.raises(InputError, match=words), no_room(), saving(tmp_path / "w"):
         save({"weights": torch.zeros(50_000)}, tmp_path / "w")
 
 
