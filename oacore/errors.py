@@ -72,12 +72,12 @@ def refusal(error: OSError, otherwise: str = "") -> str:
     Returns
     -------
     str
-        "" where it is not known what was refused: the error has no number of the system's, or
-        neither it nor the caller names a path.
+        "" where it is not known what was refused: the error is none of the system's, nor of a
+        file that could not be copied, or neither it nor the caller names a path.
     """
     error = _first(error)
     path = error.filename2 or error.filename or otherwise
-    if error.errno is None or (not path and error.errno not in _OF_NO_PATH):
+    if not error.strerror or (not path and error.errno not in _OF_NO_PATH):
         return ""
     said = f"{error.strerror}; {cure_of(error)}"
     return f"{path}: {said}" if path else said
