@@ -12,7 +12,8 @@ class InputError(ValueError):
 
 
 #: What keeps a file from being read that may be as it was written.
-_BARRED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO,
+           errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)  # fmt: skip
 
 
 def unread(error: BaseException, path: str) -> str:
@@ -48,6 +49,10 @@ _CURES = {
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n), or use fewer workers",
     errno.ENFILE: "too many files are open; end other programs, or use fewer workers",
     errno.ENOMEM: "end other programs, or use fewer workers",
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
+        "see whether its disk is sound and still there, and run the same command again",
+    ),
 }
 #: A disk, a quota, or the size that a file may have, is used up.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

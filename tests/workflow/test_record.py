@@ -210,3 +210,12 @@ def test_the_command_says_which_record_is_of_earlier_code(monkeypatch, capsys):
     assert "python -m workflow.record radiomics --published FOLDER" in said and "09-" not in said
     assert made.main(["published"]) == 1  # without folders
     assert "oacore fetch published" in capsys.readouterr().err
+
+
+def test_a_comparison_without_one_of_the_folders_says_which(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(record, "changed", lambda chapter: [])
+    monkeypatch.setattr(made, "run", lambda chapter, folders: pytest.fail("it ran a chapter"))
+    assert made.main(["--check", "--radiomics", str(tmp_path)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("no such file; get it with `oacore fetch published`")
+    assert said.count("\n") == 0
