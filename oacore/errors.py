@@ -12,7 +12,8 @@ class InputError(ValueError):
 
 
 #: What keeps a file from being read that may be as it was written.
-_BARRED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO,
+           errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)  # fmt: skip
 
 
 def unread(error: BaseException, path: str) -> str:
@@ -48,6 +49,10 @@ _CURES = {
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n), or use fewer workers",
     errno.ENFILE: "too many files are open; end other programs, or use fewer workers",
     errno.ENOMEM: "end other programs, or use fewer workers",
+    **dict.fromkeys(
+        (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
+        "see whether its disk is sound and still there, and run the same command again",
+    ),
 }
 #: A disk, a quota, or the size that a file may have, is used up.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -72,12 +77,12 @@ def refusal(error: OSError, otherwise: str = "") -> str:
     Returns
     -------
     str
-        "" where it is not known what was refused: the error has no reason of the system's, or
-        neither it nor the caller names a path.
+        "" where it is not known what was refused: the error is none of the system's, nor of a
+        file that could not be copied, or neither it nor the caller names a path.
     """
     error = _first(error)
     path = error.filename2 or error.filename or otherwise
-    if error.strerror is None or (not path and error.errno not in _OF_NO_PATH):
+    if not error.strerror or (not path and error.errno not in _OF_NO_PATH):
         return ""
     said = f"{error.strerror}; {cure_of(error)}"
     return f"{path}: {said}" if path else said

@@ -130,7 +130,8 @@ def _number(error: Exception, path: Path) -> int:
         return int(told[1])
     if path.is_dir():
         return errno.EISDIR
-    return errno.ENOSPC if os.access(path.parent, os.W_OK) else errno.EACCES
+    may = os.access(path if path.exists() else path.parent, os.W_OK)
+    return errno.ENOSPC if may else errno.EACCES
 
 
 def replace(part: Path, path: Path) -> None:

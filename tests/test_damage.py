@@ -281,7 +281,7 @@ def test_a_damaged_run_of_other_settings_is_refused(made, build):
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", SEAL])
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ESTALE])
 def test_a_run_that_may_not_be_read_is_no_damaged_one(
     made, build, monkeypatch, capsys, name, number
 ):

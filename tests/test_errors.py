@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from oacore.errors import refusal
+from oacore.errors import refusal, unread
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,14 @@ def test_a_copy_that_stops_is_one_line_on_its_first_file(tmp_path, number, named
     reason = os.strerror(number)
     assert said.startswith((f"{tmp_path}/{named}: {reason}; ", f"{tmp_path}/{named[:-8]}two.html"))
     assert cure in said and "[" not in said.removeprefix(str(tmp_path)) and "\n" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_disk_that_is_gone_damages_nothing(number):
+    """A finished run on such a disk was removed and trained again, its file for a damaged one."""
+    said = unread(OSError(number, os.strerror(number), "w"), "w")
+    assert said.startswith(f"w: {os.strerror(number)}; see whether its disk is sound")
+    assert unread(OSError(errno.ELOOP, "Too many links", "w"), "w") == ""
 
 
 def test_a_copy_that_stops_without_a_number_says_why():

@@ -234,6 +234,21 @@ def test_what_pytorch_and_safetensors_cannot_write_is_named(tmp_path):
             save()
 
 
+@pytest.mark.parametrize(
+    ("closed", "cure"), [("folder", "free some space"), ("file", "give yourself the right")]
+)
+def test_a_write_to_a_file_that_is_there_asks_for_no_right_to_its_folder(
+    tmp_path, monkeypatch, closed, cure
+):
+    """As whoever is not root finds /dev/full, and a file of theirs in another's folder."""
+    path = tmp_path / "w"
+    path.touch()
+    shut = {"folder": tmp_path, "file": path}[closed]
+    monkeypatch.setattr(os, "access", lambda asked, mode: Path(asked) != shut)
+    with pytest.raises(InputError, match=f"w: could not be written .*{cure}"), saving(path):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+
 def test_a_folder_in_place_of_a_file_is_named_and_not_its_part(tmp_path):
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(IsADirectoryError) as caught:
@@ -246,7 +261,7 @@ def test_a_folder_in_place_of_a_file_is_named_and_not_its_part(tmp_path):
 def no_room():
     """Files of 50 kB at most: a write beyond fails half way, as on a full disk.
 
-    As a fixture it would hold while pytest writes to a log, too.
+    Not for a whole test: pytest may write its words to a longer file in between.
     """
     most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))

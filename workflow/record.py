@@ -254,7 +254,15 @@ def stale() -> list[str]:
 
 
 def compared(folders: Mapping[str, str]) -> list[str]:
-    """Run the chapters of all records again, and say in what their tables differ."""
+    """Run the chapters of all records again, and say in what their tables differ.
+
+    Raises
+    ------
+    InputError
+        If a file is not there, or a chapter fails.
+    """
+    for source, folder in folders.items():
+        digests(source, folder)
     said = []
     for chapter in CHAPTERS.values():
         results, _ = run(chapter, folders)

@@ -85,7 +85,8 @@ def inside(folder: Path, name: str, source: str, own: str = "") -> Path:
     """
     base = folder / own
     path = base / name
-    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(base)):
+    # Absolute: "../x" begins with ".", as relative paths are compared.
+    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(base)):
         raise InputError(
             f"{source}: the entry {name!r} would be written outside {folder}. Nothing of it was "
             "unpacked; it is not the OAIZIB-CM that this client knows."

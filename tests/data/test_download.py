@@ -10,6 +10,7 @@ import sys
 import threading
 import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,6 +184,17 @@ def test_nothing_is_unpacked_outside_the_folder(hub, tmp_path, name):
         fetch.fetch_oaizib_cm(tmp_path / "folder", accept_licence=True, endpoint=hub.url)
     assert not (tmp_path / "folder" / "imagesTr").exists()
     assert not list(tmp_path.rglob("outside*"))
+
+
+@pytest.mark.parametrize("folder", [".", "..", "new", "../here"])
+def test_what_is_outside_is_told_by_a_relative_path_too(tmp_path, monkeypatch, folder):
+    """Of ".", "../outside" was taken for a part."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("../outside", "../../outside", "a/../../outside"):
+        with pytest.raises(InputError, match="a.zip: the entry .* would be written outside"):
+            archive.inside(Path(folder), name, "a.zip")
+    assert archive.inside(Path(folder), "a/b", "a.zip") == Path(folder, "a/b")
 
 
 def test_a_listing_cannot_write_outside_either(hub, tmp_path):

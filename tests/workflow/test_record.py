@@ -48,6 +48,10 @@ def test_a_chapter_shows_every_table_and_leaves_no_cell_out(chapter):
     assert sorted(asked) == sorted(path.stem for path in RECORDS[chapter].glob("*.csv"))
 
 
+#: Knees with and without a grade, of training, of the test, of both.
+KNEES = {404, 383, 103, 98, 507, 481}
+
+
 def no_person(path):
     """What a table has that could be of single knees."""
     with path.open(encoding="utf-8", newline="") as file:
@@ -59,6 +63,8 @@ def no_person(path):
     lists = [cell for row in rows for cell in row if cell.startswith(("[", "(", "{"))]
     said += [f"{path.name} has a list in a cell: {cell[:30]}" for cell in lists[:1]]
     frame = record.read(path)
+    if len(frame) in KNEES:
+        said.append(f"{path.name} has {len(frame)} rows, as many as there are knees")
     for name in frame if len(frame) >= 98 else []:
         values = frame[name]
         if pd.api.types.is_integer_dtype(values) and values.is_unique:
@@ -79,7 +85,8 @@ def test_a_row_of_a_person_is_found(tmp_path):
     for frame, said in (
         (pd.DataFrame({"case_id": [1, 2]}), "has a column case_id"),
         (pd.DataFrame({"CMT_ID": [1, 2]}), "has a column CMT_ID"),
-        (pd.DataFrame({"knee": knees, "right": True}), "98 rows, each with a knee of its own"),
+        (pd.DataFrame({"knee": np.arange(99), "right": True}), "each with a knee of its own"),
+        (pd.DataFrame({"prob_oa": knees / 97}), "98 rows, as many as there are knees"),
         (pd.DataFrame({"values": ["[0.1, 0.2]"]}), "has a list in a cell"),
         (pd.DataFrame({"predicted": [0.2], "observed": 0, "n": 1}), "fewer than five knees"),
     ):
@@ -210,3 +217,12 @@ def test_the_command_says_which_record_is_of_earlier_code(monkeypatch, capsys):
     assert "python -m workflow.record radiomics --published FOLDER" in said and "09-" not in said
     assert made.main(["published"]) == 1  # without folders
     assert "oacore fetch published" in capsys.readouterr().err
+
+
+def test_a_comparison_without_one_of_the_folders_says_which(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(record, "changed", lambda chapter: [])
+    monkeypatch.setattr(made, "run", lambda chapter, folders: pytest.fail("it ran a chapter"))
+    assert made.main(["--check", "--radiomics", str(tmp_path)]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("no such file; get it with `oacore fetch published`")
+    assert said.count("\n") == 0
