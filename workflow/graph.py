@@ -22,7 +22,7 @@ WORDS = ("profile", "cohort", "published", "radiomics", "references", "images")
 #: Options with which Snakemake only looks, as its parser names them.
 LOOKS = (
     *("dryrun", "lint", "list_target_rules", "list_rules", "print_compilation"),
-    *("dag", "rulegraph", "filegraph", "d3dag", "unlock", "summary", "detailed_summary"),
+    *("dag", "rulegraph", "filegraph", "d3dag", "unlock", "summary", "detailed_summary", "report"),
     *("list_changes", "list_input_changes", "list_params_changes", "list_untracked"),
 )
 

@@ -441,7 +441,7 @@ def test_folders_that_cannot_be_read(tmp_path):
     for content, cure in (
         (b"", "name the columns in row 1"),
         (b"\xff\xfe\x00" * 9, "save it as CSV in UTF-8"),
-        (b'a,b\n"1,2\n3,4\n1,2,3,4', "save or fetch it again"),
+        (b'a,b\n"1,2\n3,4\n1,2,3,4', "close the quotes there, or save it again"),
     ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=f"predictions.csv is not a readable CSV.*: {cure}$"):
