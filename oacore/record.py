@@ -8,6 +8,7 @@ the code.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def recorded(
     Raises
     ------
     InputError
-        If neither the inputs nor such a table in the record is there.
+        If neither the inputs nor such a table in the record is there, or that table was altered.
     """
     place = f"{chapter}/{name}"
     if inputs:
@@ -71,14 +72,25 @@ def recorded(
         write(path.with_suffix(".json"), json.dumps(_call(compute, args, kwargs)))
         return read(path)
     path = RECORDS / chapter / f"{name}.csv"
-    if not path.is_file():
+    tables = made(chapter)["tables"]
+    if name not in tables or not path.is_file():
         raise InputError(
             f"{path}: the record has no such table; give the files that it follows from (`oacore "
             "fetch`), or make the record anew with `python -m workflow.record`"
         )
+    if content_digest(path) != tables[name]["sha256"]:
+        raise InputError(
+            f"{path}: is not the table that was recorded; restore it (`git checkout {chapter}` in "
+            f"{RECORDS}), or make the record anew with `python -m workflow.record`"
+        )
     table = read(path)
     keep(table, build, f"{chapter}/{READ}/{name}")
     return table
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a table's text, however its lines end: Git may have turned them."""
+    return hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -132,6 +132,12 @@ def read_commented(path: str | Path) -> tuple[list[str], list[list[str]]]:
     head = [*takewhile(lambda row: seen(row[0]).startswith("#"), parsed)]
     comments = [seen(",".join(row).rstrip(", ")) for row in head]
     rows = parsed[len(head) :]
+    for row in rows:
+        if seen(row[0]).startswith("# "):
+            raise InputError(
+                f"{path}: {','.join(row)!r} stands below the names of the columns and begins as a "
+                "comment does; move it above them, or write the row without the sign and its space"
+            )
     if rows:
         _require_columns(path, [seen(cell) for cell in rows[0]], [], [])
     rows = [[seen(cell) for cell in row] for row in rows]

@@ -28,6 +28,7 @@ def there(tmp_path, monkeypatch):
     code.write_text('"""Said."""\nx = 1  # why\n')
     said = {
         "command": "python -m workflow.record chapter",
+        "tables": {},
         "code": {"oacore/thirds.py": code_digest(code)},
         "provenance": {"commit": "0123456789abcdef", "finished": "2026-11-29T02:00:00+00:00"},
     }
@@ -35,11 +36,19 @@ def there(tmp_path, monkeypatch):
     return folder
 
 
+def put(text, there):
+    """Record a table."""
+    (there / "thirds.csv").write_text(text)
+    said = json.loads((there / record.MADE).read_text())
+    said["tables"]["thirds"] = {"sha256": record.content_digest(there / "thirds.csv")}
+    (there / record.MADE).write_text(json.dumps(said))
+
+
 def test_a_recorded_table_equals_the_computed_one(there, tmp_path):
     build = tmp_path / "build"
     live = record.recorded(build, "09-chapter", "files", "thirds", thirds, 7)
     computed = build / "results/09-chapter/thirds.csv"
-    (there / "thirds.csv").write_bytes(computed.read_bytes())
+    put(computed.read_text(), there)
     other = tmp_path / "other"
     # Without inputs nothing is called: the arguments may be anything.
     read = record.recorded(other, "09-chapter", "", "thirds", thirds, None)
@@ -58,7 +67,7 @@ def test_a_computed_table_says_how_it_was_called(there, tmp_path):
 
 def test_the_report_knows_a_table_of_the_record_from_a_computed_one(there, tmp_path):
     assert record.found(tmp_path, "09-chapter/thirds") == (None, False)
-    thirds(3).to_csv(there / "thirds.csv", index=False)
+    put(thirds(3).to_csv(index=False), there)
     record.recorded(tmp_path, "09-chapter", "", "thirds", thirds)
     table, from_record = record.found(tmp_path, "09-chapter/thirds")
     assert from_record and len(table) == 3
@@ -73,6 +82,16 @@ def test_what_the_record_lacks_is_named_with_the_cure(there, tmp_path):
         record.recorded(tmp_path, "09-chapter", "", "other", thirds)
     with pytest.raises(InputError, match="no such record; make it with `python -m workflow.record"):
         record.origin("10-other", "")
+
+
+def test_an_altered_table_is_not_shown(there, tmp_path):
+    put(thirds(3).to_csv(index=False), there)
+    text = (there / "thirds.csv").read_text()
+    (there / "thirds.csv").write_bytes(text.replace("\n", "\r\n").encode())  # as Git may
+    assert len(record.recorded(tmp_path, "09-chapter", "", "thirds", thirds)) == 3
+    (there / "thirds.csv").write_text(text.replace("0.66", "0.67"))
+    with pytest.raises(InputError, match=r"thirds.csv: is not the table that was recorded; rest"):
+        record.recorded(tmp_path, "09-chapter", "", "thirds", thirds)
 
 
 def test_a_page_says_whether_it_computed_and_how_old_the_record_is(there, tmp_path, monkeypatch):

@@ -214,6 +214,9 @@ def test_comments_end_where_the_table_begins(tmp_path):
     comments, rows = read_commented(path)
     assert comments == ["# a: x", "# b: y"]
     assert rows == [["row", "one"], ["#1, ours", ".9"], ["#2", ".8"], ["plain", ".7"]]
+    path.write_text("row,one\nplain,.7\n# ours,.8\n")
+    with pytest.raises(InputError, match=r"'# ours,.8' stands below the names .*; move it above"):
+        read_commented(path)
 
 
 @pytest.mark.parametrize(

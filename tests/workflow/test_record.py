@@ -1,6 +1,7 @@
 """Records: what the code computes today, of no single knee, made whole or not at all."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -34,6 +35,8 @@ def test_a_record_says_what_it_follows_from(chapter):
     assert said["other than released"] == made.other_than_released(said["inputs"])
     assert not [name for name in said["other than released"] if name.endswith(".csv")]
     assert set(said["tables"]) == {path.stem for path in RECORDS[chapter].glob("*.csv")}
+    for path in RECORDS[chapter].glob("*.csv"):
+        assert said["tables"][path.stem]["sha256"] == record.content_digest(path), path.name
     assert f"notebooks/{chapter}.ipynb" in said["code"]
     assert not any(name.startswith("oacore/plots") for name in said["code"])
 
@@ -172,7 +175,13 @@ def test_a_record_is_replaced_as_a_whole(project, tmp_path):
     assert made.make("published", folders) == project
     assert sorted(path.name for path in project.iterdir()) == ["new.csv", "record.json"]
     said = json.loads((project / "record.json").read_text())
-    assert said["tables"] == {"new": {"function": "f", "settings": {"seed": 42}}}
+    assert said["tables"] == {
+        "new": {
+            "function": "f",
+            "settings": {"seed": 42},
+            "sha256": hashlib.sha256(b"x\n2\n").hexdigest(),
+        }
+    }
     assert said["inputs"]["radiomics"] == {"a.csv": "radiomics"}
     assert said["other than released"] == ["a.csv", "a.csv"]
     assert said["processor seconds"] == 3 and str(tmp_path) not in json.dumps(said)
