@@ -312,7 +312,9 @@ def test_deletion_and_insertion_of_a_run(folder, knees, tmp_path):
         for method in (*methods, *CONTROLS):
             assert_allclose(ends[case, method, "deletion", 0], whole, atol=1e-4)
             assert_allclose(ends[case, method, "insertion", 1], whole, atol=1e-4)
-            assert ends[case, method, "deletion", 1] == ends[case, method, "insertion", 0]
+            # The same volume, in batches of which the sums may round in another order.
+            emptied, begun = ends[case, method, "deletion", 1], ends[case, method, "insertion", 0]
+            assert_allclose(emptied, begun, atol=1e-5)
     likeness = read_explained(tmp_path, "likeness")
     assert set(likeness["method"]) == {"smoothgrad"}
     case, rho = likeness[["case_id", "spearman"]].iloc[0]
