@@ -33,7 +33,7 @@ override IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 1
 
 help:
 	@echo 'make book     build the book into build/<profile>/html; a rerun does only what changed'
-	@printf '                PROFILE=smoke|laptop|study|paper|text  how large (now %s)\n' "$$PROFILE"
+	@printf '                PROFILE=smoke|laptop|record|study|paper|text  how large (now %s)\n' "$$PROFILE"
 	@echo '                COHORT=FOLDER     your knees, laid out as OAIZIB-CM, for the synthetic ones'
 	@echo '                IMAGES=yes        show images and values of single knees of your cohort'
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'

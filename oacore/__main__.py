@@ -277,7 +277,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="oacore", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     profile = _Parser(add_help=False)
-    profile.add_argument("--profile", default="laptop", help="smoke, laptop, study, paper or text")
+    profile.add_argument(
+        "--profile", default="laptop", help="smoke, laptop, record, study, paper or text"
+    )
     workers = _Parser(add_help=False)
     workers.add_argument("--workers", type=_COUNT, default=os.cpu_count() or 1)
 

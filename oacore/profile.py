@@ -99,7 +99,7 @@ def load_profile(name: str) -> Profile:
     Parameters
     ----------
     name : str
-        "smoke", "laptop", "study", "paper" or "text".
+        "smoke", "laptop", "record", "study", "paper" or "text".
 
     Raises
     ------

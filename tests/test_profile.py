@@ -16,7 +16,7 @@ from oacore.profile import load_profile
 PAPERS = ("resnet3d", "m3t", "nnmamba")
 
 
-@pytest.mark.parametrize("name", ["smoke", "laptop", "study", "paper", "text"])
+@pytest.mark.parametrize("name", ["smoke", "laptop", "record", "study", "paper", "text"])
 def test_each_profile_loads_and_each_model_can_be_built(name):
     profile = load_profile(name)
     assert profile.name == name and len(profile.train) == len(profile.test) == 5
@@ -79,7 +79,7 @@ def test_paper_is_the_papers_protocol():
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(InputError, match="smoke, laptop, study, paper, text"):
+    with pytest.raises(InputError, match="smoke, laptop, record, study, paper, text"):
         load_profile("huge")
 
 

@@ -99,7 +99,7 @@ def test_a_record_from_before_there_was_a_choice_is_of_grades_as_read(tmp_path):
 
 
 def test_a_profiles_controls_are_its_only_recipes_on_permuted_grades():
-    for name in ("smoke", "laptop", "study", "paper", "text"):
+    for name in ("smoke", "laptop", "record", "study", "paper", "text"):
         profile = load_profile(name)
         told = {key: profile.recipe(key).grades for key in (*profile.backbones, *profile.variants)}
         assert set(told.values()) == {"as read"}

@@ -40,7 +40,7 @@ def test_an_erratic_candidate_is_not_favoured():
 
 def test_the_reported_cohort_is_never_chosen_on(tmp_path):
     laptop = load_profile("laptop")
-    for name in ("smoke", "laptop", "study", "paper", "text"):
+    for name in ("smoke", "laptop", "record", "study", "paper", "text"):
         assert load_profile(name).cohort_seed not in COHORT_SEEDS
     assert laptop.cohort_seed != 1  # on which grids and widths were chosen
     same = dataclasses.replace(laptop, cohort_seed=COHORT_SEEDS[0])

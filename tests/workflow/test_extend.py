@@ -127,7 +127,7 @@ def test_the_backbone_is_known_drawn_and_explained(project):
         print(oacore.__file__)
         assert list(BACKBONE_NAMES)[:3] == ["resnet3d", "m3t", "nnmamba"]
         assert BACKBONE_NAMES["mynet"] == "MyNet"
-        for name in ("smoke", "laptop", "study", "paper", "text"):
+        for name in ("smoke", "laptop", "record", "study", "paper", "text"):
             recipe = load_profile(name).backbones["mynet"]
             assert recipe.encoder == {"channels": 4}
         profile = load_profile("smoke")

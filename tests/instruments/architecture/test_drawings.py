@@ -28,7 +28,7 @@ from oacore.models.scan.selective import selective_scan, sequential_scan
 from oacore.models.shapes import shapes
 from oacore.profile import load_profile
 
-PROFILES = ("smoke", "laptop", "study", "paper", "text")
+PROFILES = ("smoke", "laptop", "record", "study", "paper", "text")
 RECIPES = [
     (name, model, recipe)
     for name in PROFILES
