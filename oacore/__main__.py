@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from oacore.errors import InputError, of_the_system
+from oacore.errors import InputError, of_the_system, out_of_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         out = getattr(options, "out", None) or getattr(options, "folder", None)
         if not (said := of_the_system(error, str(out or ""))):
             raise  # a fault of ours, or of the installation: its traceback says where
+        print(f"oacore: {said}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not (said := out_of_memory(type(error).__name__, str(error))):
+            raise
         print(f"oacore: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

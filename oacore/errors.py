@@ -60,7 +60,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_NO_PATH = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 #: How the loaders of Linux and macOS say that a library cannot be loaded.
 _LIBRARY = re.compile(
-    r"cannot open shared object file|Library not loaded|image not found|undefined symbol"
+    r"cannot open shared object file|load shared object file|Library not loaded|image not found|undefined symbol"
     r"|version `\S+' not found|invalid ELF header|wrong ELF class|incompatible architecture"
 )
 
@@ -119,9 +119,41 @@ def of_the_system(error: OSError | ImportError, out: str) -> str:
     if getattr(error, "errno", None) is not None or not _LIBRARY.search(words):
         return ""
     return (
-        f"{words.splitlines()[0]}; a library of this installation is missing or does not fit: "
-        "remove .venv and run make book again, or reinstall the package that needs it"
+        f"{words.splitlines()[0]}; a library of this installation is missing or does not fit, or "
+        "there was not the memory for it: end other programs, or remove .venv and run make book "
+        "again, or reinstall the package that needs it"
     )
+
+
+#: How PyTorch says that a computer's or a graphics card's memory ran out, in a RuntimeError. oneDNN
+#: has no other words for it than for a layer that it cannot compute, which none of ours is.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|(?P<card>CUDA) out of memory|Cannot allocate memory"
+    r"|std::bad_alloc|can't start new thread|could not create a primitive"
+)
+_ASKED = re.compile(r"ried to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
+
+
+def out_of_memory(kind: str, words: str) -> str:
+    """One line for an error that says there is no memory left; "" for any other.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the error's class. NumPy and Python have classes of their own for it, PyTorch none.
+    words : str
+        What the error says.
+    """
+    found = _NO_MEMORY.search(words)
+    if not (found or kind.endswith(("MemoryError", "OutOfMemoryError"))):
+        return ""
+    size = _ASKED.search(words)
+    asked = f" for another {size[1] or size[2]}" if size else ""
+    where = "on the GPU" if found and found["card"] else "on this computer"
+    cure = "end other programs, raise a limit that was set (ulimit -v), or take a smaller profile"
+    if found and found["card"]:
+        cure = "end what else runs on it (nvidia-smi), or take --precision bf16-mixed"
+    return f"there is no memory left {where}{asked}; {cure}"
 
 
 def _first(error: OSError) -> OSError:

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import oacore.__main__ as cli
 from oacore.__main__ import main
@@ -329,6 +331,7 @@ def test_what_the_system_refuses_is_one_line(number, cure, monkeypatch, capsys):
     "load",
     [
         lambda: ctypes.CDLL("libof-no-system.so"),
+        lambda: _raise(OSError("Could not find/load shared object file 'libllvmlite.so'")),
         lambda: exec("raise ImportError('libGL.so.1: cannot open shared object file: No such')"),
     ],
 )
@@ -355,6 +358,41 @@ def test_what_is_about_no_known_path_keeps_its_traceback(error, monkeypatch, cap
     with pytest.raises(type(error)) as caught:
         main(["audit", "--out", "a.csv"])
     assert caught.value is error and capsys.readouterr().err == ""
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("exhaust", "asked"),
+    [
+        (lambda: torch.empty(2**50, dtype=torch.uint8), "computer for another 1125899906842624 b"),
+        (lambda: np.empty(2**50, dtype=np.uint8), "on this computer for another 1.00 PiB; end"),
+        (lambda: _raise(MemoryError()), "on this computer; end other programs"),
+        (lambda: _raise(RuntimeError("could not create a primitive")), "on this computer; end"),
+        (
+            lambda: _raise(
+                torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            ),
+            "on the GPU for another 2.00 GiB; end what else runs on it",
+        ),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(exhaust, asked, monkeypatch, capsys):
+    """A training ended in PyTorch's traceback under ulimit -v."""
+    monkeypatch.setattr(cli, "_audit", lambda options: exhaust())
+    assert main(["audit", "--out", "a.csv"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("oacore: there is no memory left ") and said.count("\n") == 1
+    assert asked in said
+
+
+def test_an_error_of_ours_is_not_taken_for_want_of_memory(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_audit", lambda options: _raise(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(["audit", "--out", "a.csv"])
+    assert capsys.readouterr().err == ""
 
 
 def test_too_many_open_files_are_no_paths_fault(monkeypatch, capsys):

@@ -17,7 +17,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from oacore.data.disclosure import asked_for
-from oacore.errors import InputError, refusal
+from oacore.errors import InputError, out_of_memory, refusal
 from oacore.seals import SEAL, files_below, seal
 from workflow.scratch import scratch
 
@@ -186,7 +186,7 @@ def _describe(source: Path, failed: Path, error: Exception) -> str:
     source_lines = cells[number].source.splitlines()
     first = next((line.strip() for line in source_lines if line.strip()), "")
     if isinstance(error, PapermillExecutionError):
-        what = f"{error.ename}: {error.evalue}"
+        what = out_of_memory(error.ename, error.evalue) or f"{error.ename}: {error.evalue}"
     elif isinstance(error, CellTimeoutError):
         what = f"took longer than {CELL_TIMEOUT} s"
     else:

@@ -262,6 +262,15 @@ def test_a_failing_notebook_says_where_and_leaves_what_ran(folder):
     assert not Path("built/failed/bad.ipynb").exists()
 
 
+def test_a_notebook_that_runs_out_of_memory_says_so(folder):
+    write_notebook(folder / "notebooks/large.ipynb", "import numpy as np\nnp.empty(2**50, 'u1')")
+    done = run_cli("notebooks/large.ipynb", "built/large.ipynb")
+    where = "notebooks/large.ipynb, cell 3 (import numpy as np): "
+    assert (
+        f"{where}there is no memory left on this computer for another 1.00 PiB; end" in done.stderr
+    )
+
+
 def test_a_parameter_that_the_notebook_lacks_is_an_error(folder):
     write_notebook(folder / "notebooks/good.ipynb", "print(word)")
     with pytest.raises(InputError, match=r"good\.ipynb: has no parameter wrod; .* sets word"):
