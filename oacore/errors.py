@@ -60,7 +60,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_NO_PATH = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 #: How the loaders of Linux and macOS say that a library cannot be loaded.
 _LIBRARY = re.compile(
-    r"cannot open shared object file|load shared object file|Library not loaded|image not found|undefined symbol"
+    r"(cannot open|load) shared object file|Library not loaded|image not found|undefined symbol"
     r"|version `\S+' not found|invalid ELF header|wrong ELF class|incompatible architecture"
 )
 
