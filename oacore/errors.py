@@ -128,8 +128,8 @@ def of_the_system(error: OSError | ImportError, out: str) -> str:
 #: How PyTorch says that a computer's or a graphics card's memory ran out, in a RuntimeError. oneDNN
 #: has no other words for it than for a layer that it cannot compute, which none of ours is.
 _NO_MEMORY = re.compile(
-    r"can't allocate memory|not enough memory|(?P<card>CUDA) out of memory|Cannot allocate memory"
-    r"|std::bad_alloc|can't start new thread|could not create a primitive"
+    r"allocate memory|not enough memory|(?P<card>CUDA) out of memory|std::bad_alloc"
+    r"|start new thread|could not create a primitive"
 )
 _ASKED = re.compile(r"ried to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
 
