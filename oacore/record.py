@@ -3,7 +3,9 @@
 A record is a folder ``book/record/<chapter>``: small tables of aggregates that a chapter computed
 from files which cannot be shipped, and ``record.json``, which says from what, when and by which
 code. ``python -m workflow.record`` makes it, ``python -m workflow.record --check`` compares it with
-the code.
+the code. Another kind of record takes a night: of the phantom's models with more seeds and on more
+knees than a build trains while one waits. ``python -m workflow.record_phantom`` makes that, and
+chapters show it beside what they computed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from oacore.data.cohort import is_phantom
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.fingerprint import ROOT, code_digest
@@ -27,6 +30,8 @@ RECORDS = ROOT / "book/record"
 MADE = "record.json"
 #: Where a build keeps tables that were read and not computed, below those of their chapter.
 READ = "recorded"
+#: The profile by which the phantom's record was made.
+PROFILE = "record"
 
 
 def recorded(
@@ -71,6 +76,24 @@ def recorded(
         path = Path(build) / "results" / f"{place}.csv"
         write(path.with_suffix(".json"), json.dumps(_call(compute, args, kwargs)))
         return read(path)
+    return from_record(build, chapter, name)
+
+
+def from_record(build: str | Path, chapter: str, name: str) -> pd.DataFrame:
+    """A table of the record, of which the build keeps a copy as :func:`recorded` says.
+
+    Parameters
+    ----------
+    build : path
+        Folder of the build.
+    chapter, name : str
+        As in :func:`recorded`.
+
+    Raises
+    ------
+    InputError
+        If the record has no such table, or it was altered.
+    """
     path = RECORDS / chapter / f"{name}.csv"
     tables = made(chapter)["tables"]
     if name not in tables or not path.is_file():
@@ -120,9 +143,46 @@ def found(build: str | Path, name: str) -> tuple[pd.DataFrame | None, bool]:
     """
     if (table := kept(build, name)) is not None:
         return table, False
-    chapter, _, rest = name.partition("/")
-    table = kept(build, f"{chapter}/{READ}/{rest}")
+    table = beside(build, name)
     return table, table is not None
+
+
+def need(build: str | Path, name: str) -> tuple[pd.DataFrame, bool]:
+    """A table as :func:`found` gives it, of a chapter that must have shown one.
+
+    Raises
+    ------
+    InputError
+        If it has not; or if the table is not what the chapter kept.
+    """
+    table, was_read = found(build, name)
+    if table is None:
+        chapter = name.partition("/")[0]
+        raise InputError(
+            f"this build lacks {name}: run the chapter {chapter} first (`make book` does)"
+        )
+    return table, was_read
+
+
+def beside(build: str | Path, name: str) -> pd.DataFrame | None:
+    """A table that a chapter has shown from the record; None where it has shown none.
+
+    Parameters
+    ----------
+    build, name
+        As in :func:`found`.
+    """
+    chapter, _, rest = name.partition("/")
+    return kept(build, f"{chapter}/{READ}/{rest}")
+
+
+def stands_beside(chapter: str, cohort: str | Path, profile: str) -> bool:
+    """Whether a chapter of a build shows the phantom's record beside what it computes.
+
+    It does where the build's knees are a phantom's, unless its models are the record's own; and
+    where that record has been made.
+    """
+    return is_phantom(cohort) and profile != PROFILE and (RECORDS / chapter / MADE).is_file()
 
 
 def made(chapter: str) -> dict[str, Any]:
@@ -171,11 +231,39 @@ def origin(chapter: str, inputs: str) -> str:
     if inputs:
         return "Computed in this build, from the files that it was given."
     said = made(chapter)
-    commit, day = (said["provenance"][key] for key in ("commit", "finished"))
-    words = (
+    commit, day = _when(said)
+    return _of_which_code(
+        chapter,
         "Read from this project's record, since this build was not given the files: "
-        f"“{said['command']}” computed it from them on {day[:10]}, at commit {str(commit)[:10]}"
+        f"“{said['command']}” computed it from them on {day}, at commit {commit}",
     )
+
+
+def trained(chapter: str) -> str:
+    """Say in a sentence or two of which models and knees the phantom's record is.
+
+    Parameters
+    ----------
+    chapter : str
+        As in :func:`recorded`.
+    """
+    said = made(chapter)
+    commit, day = _when(said)
+    runs = said["runs"]
+    return _of_which_code(
+        chapter,
+        f"Read from this project's record, and not computed in this build: “{said['command']}” "
+        f"trained {runs['models']} models with {runs['seeds']} seeds each and tested them on "
+        f"{runs['test knees']:,} phantom knees; it was done on {day}, at commit {commit}",
+    )
+
+
+def _when(said: dict[str, Any]) -> tuple[str, str]:
+    """Commit, in short, and day of a record."""
+    return str(said["provenance"]["commit"])[:10], said["provenance"]["finished"][:10]
+
+
+def _of_which_code(chapter: str, words: str) -> str:
     if not changed(chapter):
         return f"{words}."
     return f"{words}. It was made by an earlier version of this code."

@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 from oacore import record
+from oacore.data.cohort import SYNTHETIC
 from oacore.errors import InputError
 from oacore.fingerprint import code_digest
 from oacore.results import kept
+from tests.helpers import GRADES, table, write_tables
 
 
 def thirds(n: int, *, word: str = "none", skipped: tuple[int, ...] = (1,)) -> pd.DataFrame:
@@ -114,3 +116,36 @@ def test_a_record_is_of_its_code_until_that_does_something_else(there, tmp_path)
     assert record.changed("09-chapter", tmp_path) == ["oacore/thirds.py"]
     code.unlink()
     assert record.changed("09-chapter", tmp_path) == ["oacore/thirds.py"]
+
+
+def test_the_phantoms_record_stands_beside_other_phantoms_alone(there, tmp_path):
+    drawn, own = tmp_path / "drawn", tmp_path / "own"
+    for folder, code in ((drawn, SYNTHETIC), (own, 0)):
+        parts = (table(GRADES, first).assign(MRBarCode=code) for first in (1, 6))
+        write_tables(folder, *parts)
+    assert record.stands_beside("09-chapter", drawn, "laptop")
+    assert not record.stands_beside("09-chapter", drawn, record.PROFILE)
+    assert not record.stands_beside("09-chapter", own, "laptop")
+    assert not record.stands_beside("08-other", drawn, "laptop")
+
+
+def test_the_phantoms_record_says_of_what_it_is(there):
+    said = json.loads((there / record.MADE).read_text())
+    said["runs"] = {"models": 9, "seeds": 5, "test knees": 1000}
+    (there / record.MADE).write_text(json.dumps(said))
+    words = record.trained("09-chapter")
+    assert "trained 9 models with 5 seeds each and tested them on 1,000 phantom knees" in words
+    assert "not computed in this build" in words and "at commit 0123456789." in words
+    assert words.endswith("made by an earlier version of this code.")
+    said["code"] = {}
+    (there / record.MADE).write_text(json.dumps(said))
+    assert record.trained("09-chapter").endswith("at commit 0123456789.")
+
+
+def test_a_chapter_that_has_not_run_is_named(there, tmp_path):
+    with pytest.raises(InputError, match="lacks 09-chapter/thirds: run the chapter 09-chapter"):
+        record.need(tmp_path / "build", "09-chapter/thirds")
+    put("value\n1\n", there)
+    record.from_record(tmp_path / "build", "09-chapter", "thirds")
+    table, was_read = record.need(tmp_path / "build", "09-chapter/thirds")
+    assert was_read and table["value"].tolist() == [1]

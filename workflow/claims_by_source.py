@@ -9,7 +9,7 @@ import pandas as pd
 
 from oacore.instruments.evidence.claims import claims, judge, published_effects, run_effects
 from oacore.instruments.evidence.verdicts import ABSENT, Judgement
-from oacore.record import found
+from oacore.record import beside, found
 
 SOURCES = {
     "published": "Published predictions",
@@ -18,7 +18,11 @@ SOURCES = {
     "oaizib-cm": "Real images",
 }
 #: Chapters whose tables are computed in the build, or read from the project's record.
-CHAPTERS = {"published": "09-published-record", "radiomics": "11-radiomics"}
+CHAPTERS = {
+    "published": "09-published-record",
+    "radiomics": "11-radiomics",
+    "phantom": "08-comparison",
+}
 #: What each source has, where a chapter keeps it, and the label of the cell that computed it.
 KEPT = {
     "published": {
@@ -66,7 +70,10 @@ def evidence(build: Path, phantom: bool) -> pd.DataFrame:
     tables: dict[str, dict[str, pd.DataFrame]] = {}
     read: dict[str, dict[str, bool]] = {}
     for source, names in KEPT.items():
-        shown = {kind: found(build, name) for kind, (name, _) in names.items()}
+        shown = {
+            kind: _found(build, name, source == "runs" and phantom)
+            for kind, (name, _) in names.items()
+        }
         tables[source] = {kind: frame for kind, (frame, _) in shown.items() if frame is not None}
         read[source] = {kind: from_record for kind, (_, from_record) in shown.items()}
     if "effects" in tables["published"]:
@@ -88,17 +95,28 @@ def evidence(build: Path, phantom: bool) -> pd.DataFrame:
                     finding = Judgement(ABSENT, _silent(store, kind, tables[store]))
             spoke = finding.verdict != ABSENT
             key = kind if kind in KEPT[store] else "audit"
+            recorded = spoke and read[store][key]
+            label = KEPT[store][key][1] if spoke else ""
+            if recorded and store == "runs":
+                label += "-record"  # what stands beside a chapter's own results has its own cell
             rows.append(
                 {
                     **claim[["claim", "where", "printed"]],
                     "source": source,
                     "verdict": finding.verdict,
                     "because": finding.because,
-                    "label": KEPT[store][key][1] if spoke else "",
-                    "recorded": spoke and read[store][key],
+                    "label": label,
+                    "recorded": recorded,
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _found(build: Path, name: str, runs: bool) -> tuple[pd.DataFrame | None, bool]:
+    """A table of a source; of a phantom's runs that of the record, of more seeds and knees."""
+    if runs and (table := beside(build, name)) is not None:
+        return table, True
+    return found(build, name)
 
 
 def _not_built(source: str) -> str:

@@ -40,6 +40,13 @@ NO_NUMBERS = (
     *("oacore/training/records.py", "oacore/data/sources"),
 )
 CHAPTERS = {"published": "09-published-record", "radiomics": "11-radiomics"}
+#: Chapters that show the phantom's record (workflow.record_phantom) beside their own results, and
+#: their tables in it.
+PHANTOM = {
+    "08-comparison": ("table1", "effects", "interaction"),
+    "13-severity-axis": ("differences",),
+    "14-saliency": ("differences", "learned"),
+}
 #: Ten seeds of the small network; no other of its settings concerns these chapters.
 PROFILE = "laptop"
 #: Two numbers are alike where they differ by so much of the recorded one at the most, or by so
@@ -101,13 +108,13 @@ def make(name: str, folders: Mapping[str, str]) -> Path:
             # Before a file of ours makes the project unclean.
             "provenance": {**of_this_machine(), "threads": 1},
         }
-        _replace(there, tables, said)
+        replace(there, tables, said)
     finally:
         shutil.rmtree(results.parents[1])
     return there
 
 
-def _replace(there: Path, tables: list[Path], said: dict[str, Any]) -> None:
+def replace(there: Path, tables: list[Path], said: dict[str, Any]) -> None:
     """Put tables and what is said of them in place of a record; all of them, or none."""
     there.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="part-", dir=there.parent) as part:
@@ -253,8 +260,8 @@ def stale() -> list[str]:
     """Which records were made by code that does something else now, and what makes them anew."""
     return [
         f"the record {chapter} was made by an earlier version of {', '.join(files)}: "
-        f"`python -m workflow.record {name} --published FOLDER --radiomics FOLDER`"
-        for name, chapter in CHAPTERS.items()
+        f"`{record.made(chapter)['command']}`"
+        for chapter in (*CHAPTERS.values(), *PHANTOM)
         if (files := record.changed(chapter))
     ]
 

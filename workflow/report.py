@@ -347,7 +347,7 @@ def cohort_in_words(build: Path, phantom: bool) -> str:
 def origins(build: Path) -> str:
     """Files of others: commit, SHA-256, and whether this build, or the record, has them so."""
     rows = [["File", "SHA-256", "In this build"]]
-    behind = [made(chapter)["inputs"] for chapter in CHAPTERS.values()]
+    behind = [made(CHAPTERS[source])["inputs"] for source in ("published", "radiomics")]
     tables = [sources_table(source).assign(source=source) for source in ("published", "radiomics")]
     for _, folder, name, digest in pd.concat(tables)[["source", "file", "sha256"]].itertuples():
         path = build / folder / name

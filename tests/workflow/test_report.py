@@ -1,6 +1,7 @@
 """The report: every claim by every source, from what the build kept and nothing else."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from oacore.instruments.published.protocol import released_protocol
 from oacore.metrics.references import ALWAYS_OA, REFERENCE
 from oacore.metrics.scores import METRICS
 from oacore.names import METRIC_NAMES
-from oacore.record import made, recorded
+from oacore.record import content_digest, from_record, made, recorded
 from oacore.results import keep
 from tests.helpers import GRADES, table, write_tables
 from workflow import about, report
@@ -38,7 +39,7 @@ def test_a_build_without_results_says_why_for_each_source(build):
     for source in ("published", "radiomics"):
         assert "No chapter of this build kept it." in because[source]
     said = report.recorded_in_words(found)
-    assert said.count("not measured in this build") == 2
+    assert said.count("not measured in this build") == 3
     assert "make book COHORT=FOLDER" in because["oaizib-cm"]
     real = evidence(build, phantom=False)
     assert "draws the phantom" in real.query("source == 'phantom'")["because"].iloc[0]
@@ -73,11 +74,12 @@ def test_a_source_that_speaks_from_the_record_says_so(build, monkeypatch):
     page = report.one_by_one(found)
     assert "{ref}`From the record, shown here <cell-stats>`" in page
     assert "{ref}`Computed here <cell-effects>`" in page
-    first, second = report.recorded_in_words(found).splitlines()
+    first, second, third = report.recorded_in_words(found).splitlines()
     made_on = made(CHAPTERS["published"])["provenance"]
     assert "*Published predictions*: read from this project's record" in first
     assert "and not computed in this build" in first and made_on["commit"][:10] in first
     assert second == "*Public radiomics*: not measured in this build."
+    assert third == "*Phantom*: computed in this build."
     monkeypatch.setattr(report, "changed", lambda chapter: ["oacore/x.py"])
     said = report.recorded_in_words(found)
     assert said.count("made by an earlier version of this code") == 1
@@ -99,6 +101,32 @@ def test_a_source_that_was_computed_says_so(build, shared):
     found = evidence(build, phantom=True)
     assert not found["recorded"].any()
     assert "*Published predictions*: computed in this build." in report.recorded_in_words(found)
+
+
+def test_the_record_of_the_phantom_speaks_before_a_build_of_few_seeds(build, monkeypatch):
+    kept_effects(build, value=0.01, low=-0.1, high=0.12, p_value=0.9, seeds=1)
+    folder = build / "records/08-comparison"
+    kept_effects(build / "many")
+    folder.mkdir(parents=True)
+    shutil.copy(build / "many/results/08-comparison/effects.csv", folder)
+    said = {
+        "command": "python -m workflow.record_phantom",
+        "tables": {"effects": {"sha256": content_digest(folder / "effects.csv")}},
+        "code": {},
+        "provenance": {"commit": "0123456789abcdef", "finished": "2026-11-29T08:00:00+00:00"},
+    }
+    (folder / "record.json").write_text(json.dumps(said))
+    monkeypatch.setattr("oacore.record.RECORDS", folder.parent)
+    from_record(build, "08-comparison", "effects")
+    found = evidence(build, phantom=True)
+    spoke = found[found["label"] != ""]
+    assert set(spoke["source"]) == {"phantom"} and spoke["recorded"].all()
+    assert set(spoke["label"]) == {"cell-effects-record"}
+    assert spoke["because"].str.contains(r"\+0\.200 \[\+0\.100, \+0\.300\]").any()
+    (_, _, third) = report.recorded_in_words(found).splitlines()
+    assert "*Phantom*: read from this project's record, which `python -m workflow" in third
+    # A cohort of one's own is judged by what was computed on it.
+    assert not evidence(build, phantom=False)["recorded"].any()
 
 
 def kept_effects(build, **columns):
