@@ -7,6 +7,7 @@ IMAGES ?=
 RADIOMICS ?=
 REFERENCES ?=
 CORES ?=
+FETCH ?=
 PORT ?= 8000
 PYTHON ?=
 
@@ -20,7 +21,7 @@ endif
 
 # A folder may bear any name. So each word is kept as it was typed, without make's own reading of
 # $, and recipes find it in their environment: no word is ever a part of a recipe's text.
-WORDS := PROFILE COHORT PUBLISHED IMAGES RADIOMICS REFERENCES CORES PORT PYTHON VENV
+WORDS := PROFILE COHORT PUBLISHED IMAGES RADIOMICS REFERENCES FETCH CORES PORT PYTHON VENV
 $(foreach word,$(WORDS),$(eval override $(word) := $$(value $(word))))
 export $(WORDS)
 
@@ -39,6 +40,7 @@ help:
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'
 	@echo '                RADIOMICS=FOLDER  radiomics of the same knees, from oacore fetch radiomics'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'
+	@echo '                FETCH=yes|no      get what of these is public and missing, or do not ask'
 	@printf '                CORES=N           jobs side by side (now %s)\n' \
 	  "$${CORES:-as many as processors}"
 	@printf 'make serve    show the built book on this machine only (PORT=%s)\n' "$$PORT"
@@ -71,7 +73,7 @@ help:
 book: $(READY)
 	@$(PY) -m workflow.make_book --profile="$$PROFILE" --cohort="$$COHORT" \
 	  --published="$$PUBLISHED" --radiomics="$$RADIOMICS" --references="$$REFERENCES" \
-	  --images="$$IMAGES" --cores="$$CORES"
+	  --images="$$IMAGES" --fetch="$$FETCH" --cores="$$CORES"
 
 serve: $(READY)
 	@exec $(PY) -m workflow.serve --profile="$$PROFILE" --cohort="$$COHORT" --port="$$PORT"

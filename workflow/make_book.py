@@ -25,6 +25,7 @@ from workflow.about import in_words
 from workflow.check_build import make_again
 from workflow.graph import ROOT, build_folder, older_builds
 from workflow.lock import HANDED, take, unusable
+from workflow.offer import offer
 
 #: Where a build keeps the words it was made with, for Snakemake to read.
 SETTINGS = "settings.json"
@@ -146,6 +147,7 @@ def main() -> int:
     parser.add_argument("--references", default="")
     parser.add_argument("--images", default="")
     parser.add_argument("--cores", default="")
+    parser.add_argument("--fetch", default="")
     words = parser.parse_args()
     start = time.monotonic()
     try:
@@ -153,6 +155,7 @@ def main() -> int:
         cores = _cores(words.cores)
         folders = {name: _folder(name, getattr(words, name)) for name in ("cohort", *TERMS)}
         _require_open_files()
+        offer(words.fetch, folders)
         build = build_folder(words.profile, folders["cohort"])
         for older in older_builds(words.profile, folders["cohort"]):
             print(

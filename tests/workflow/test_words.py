@@ -77,7 +77,11 @@ def given(root: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("target", ["book", "serve"])
 def test_make_pastes_no_word_into_a_shell(tmp_path, target):
-    names = (*FOLDERS, "PROFILE", "IMAGES", "CORES") if target == "book" else ("COHORT", "PORT")
+    names = (
+        (*FOLDERS, "PROFILE", "IMAGES", "FETCH", "CORES")
+        if target == "book"
+        else ("COHORT", "PORT")
+    )
     for first in range(len(ODD)):
         texts = {name: ODD[(first + shift) % len(ODD)] for shift, name in enumerate(names)}
         call_make(tmp_path, target, *(f"{name}={text}" for name, text in texts.items()))
