@@ -19,7 +19,6 @@ from typing import Any
 
 import pandas as pd
 
-from oacore.data.cohort import is_phantom
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.fingerprint import ROOT, code_digest
@@ -176,13 +175,13 @@ def beside(build: str | Path, name: str) -> pd.DataFrame | None:
     return kept(build, f"{chapter}/{READ}/{rest}")
 
 
-def stands_beside(chapter: str, cohort: str | Path, profile: str) -> bool:
+def stands_beside(chapter: str, phantom: bool, profile: str) -> bool:
     """Whether a chapter of a build shows the phantom's record beside what it computes.
 
     It does where the build's knees are a phantom's, unless its models are the record's own; and
     where that record has been made.
     """
-    return is_phantom(cohort) and profile != PROFILE and (RECORDS / chapter / MADE).is_file()
+    return phantom and profile != PROFILE and (RECORDS / chapter / MADE).is_file()
 
 
 def made(chapter: str) -> dict[str, Any]:

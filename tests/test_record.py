@@ -6,11 +6,9 @@ import pandas as pd
 import pytest
 
 from oacore import record
-from oacore.data.cohort import SYNTHETIC
 from oacore.errors import InputError
 from oacore.fingerprint import code_digest
 from oacore.results import kept
-from tests.helpers import GRADES, table, write_tables
 
 
 def thirds(n: int, *, word: str = "none", skipped: tuple[int, ...] = (1,)) -> pd.DataFrame:
@@ -118,15 +116,11 @@ def test_a_record_is_of_its_code_until_that_does_something_else(there, tmp_path)
     assert record.changed("09-chapter", tmp_path) == ["oacore/thirds.py"]
 
 
-def test_the_phantoms_record_stands_beside_other_phantoms_alone(there, tmp_path):
-    drawn, own = tmp_path / "drawn", tmp_path / "own"
-    for folder, code in ((drawn, SYNTHETIC), (own, 0)):
-        parts = (table(GRADES, first).assign(MRBarCode=code) for first in (1, 6))
-        write_tables(folder, *parts)
-    assert record.stands_beside("09-chapter", drawn, "laptop")
-    assert not record.stands_beside("09-chapter", drawn, record.PROFILE)
-    assert not record.stands_beside("09-chapter", own, "laptop")
-    assert not record.stands_beside("08-other", drawn, "laptop")
+def test_the_phantoms_record_stands_beside_other_phantoms_alone(there):
+    assert record.stands_beside("09-chapter", True, "laptop")
+    assert not record.stands_beside("09-chapter", True, record.PROFILE)
+    assert not record.stands_beside("09-chapter", False, "laptop")
+    assert not record.stands_beside("08-other", True, "laptop")
 
 
 def test_the_phantoms_record_says_of_what_it_is(there):
