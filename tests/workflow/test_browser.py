@@ -34,12 +34,10 @@ REPORT = "book/report.html"
 
 
 @pytest.fixture(scope="session")
-def book(request: pytest.FixtureRequest) -> Path:
+def book(built_book: Path) -> Path:
     """Folder of the built pages."""
-    folder = os.environ.get("OACORE_BOOK_HTML")
-    path = Path(folder) if folder else request.getfixturevalue("built_book")
-    assert (path / "index.html").is_file(), f"{path} holds no built book"
-    return path.resolve()
+    assert (built_book / "index.html").is_file(), f"{built_book} holds no built book"
+    return built_book.resolve()
 
 
 @pytest.fixture(scope="session")

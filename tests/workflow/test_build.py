@@ -21,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from oacore.errors import InputError
 from oacore.profile import Profile, load_profile
-from tests.helpers import ROOT, copy_project, make
+from tests.helpers import ROOT, copy_project, copy_smoke_build, make
 from workflow import build_book, check_build, make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
@@ -656,8 +656,7 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
 
 def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     project = copy_project(tmp_path / "project")
-    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
-    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+    copy_smoke_build(smoke_build, project)
     others = ("published", "radiomics", "references")
     links = {name: project / f"build/smoke/{name}" for name in others}
     config = [f"{name}={link}" for name, link in links.items() if link.exists()]
@@ -700,8 +699,7 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
 
 def test_the_book_builds_without_the_files_of_others(smoke_build, tmp_path, monkeypatch):
     project = copy_project(tmp_path / "project")
-    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
-    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+    copy_smoke_build(smoke_build, project)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing"))
     done = make("book", "PROFILE=smoke", "CORES=2", root=project)
     assert done.returncode == 0, done.stdout[-6000:]
