@@ -697,33 +697,6 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     assert edit("book/glossary.md", "#", "# Now:") == {}
 
 
-def test_the_book_builds_without_the_files_of_others(smoke_build, tmp_path, monkeypatch):
-    project = copy_project(tmp_path / "project")
-    copy_smoke_build(smoke_build, project)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing"))
-    done = make("book", "PROFILE=smoke", "CORES=2", root=project)
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert "Training" not in done.stdout and "synthetic cohort" not in done.stdout
-    html = project / "build/smoke/html"
-    page = (html / "notebooks/07-text-and-code.html").read_text()
-    assert "Not shown: this needs the files" in page
-    for chapter in OF_SOURCES.values():
-        page = (html / f"notebooks/{chapter}.html").read_text()
-        assert "Not shown" not in page and "Read from this project's record" in page.replace(
-            "’", "'"
-        )
-        results = project / "build/smoke/results" / chapter
-        assert not list(results.glob("*.csv"))
-        recorded = {path.name for path in (ROOT / "book/record" / chapter).glob("*.csv")}
-        assert {path.name for path in (results / "recorded").glob("*.csv")} == recorded
-    report = re.sub(r"<[^>]+>", "", (html / "book/report.html").read_text()).replace("’", "'")
-    for source in ("Published predictions", "Public radiomics"):
-        assert f"{source}: read from this project's record, which" in report
-    assert "From the record, shown here" in report
-    assert "No chapter of this build kept it" not in report
-    assert report.count("not fetched; the record is of") == 9 + 4  # predictions, radiomics
-
-
 def test_real_cohorts_are_measured_and_what_is_missing_is_said(smoke_build, tmp_path, monkeypatch):
     """A cohort that is no phantom and comes without truth, and no real mean knee."""
     cohort = tmp_path / "knees"
