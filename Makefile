@@ -95,8 +95,9 @@ lint: $(READY)
 	@$(PY) -m workflow.findings
 	@"$$VENV/bin/nbstripout" --keep-id --verify notebooks/*.ipynb
 
+# Two processes, each with one thread: tests/conftest.py says which takes what.
 test: lint
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
 
 # Where there is no Python, no build can be at work.
 clean:

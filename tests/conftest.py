@@ -13,6 +13,26 @@ import pytest
 from tests.helpers import ROOT, make
 from tests.server import Server
 
+#: Fixtures that make, or may make, the smoke build in the project's own build/.
+OF_ONE_BUILD = {"smoke_build", "built_book"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Deal the tests out to the processes of `make test`; a plain `pytest` runs them as they stand.
+
+    One process takes all that share the smoke build, in their order: a second build of it at the
+    same time would be refused. The others go file by file, so that what the tests of a module
+    share is made once. What takes longest comes first, so that all processes end together.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    for item in items:
+        file = str(item.path.relative_to(ROOT))
+        group = "the smoke build" if OF_ONE_BUILD & set(item.fixturenames) else file
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
+
 
 def absent(what: str, insist: str) -> NoReturn:
     """Skip a test for want of something, or fail where the variable `insist` is set to 1."""
@@ -73,9 +93,10 @@ def smoke_build(smoke_words: list[str]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built_book(smoke_build: Path) -> Path:
-    """Folder of the smoke build's pages."""
-    return smoke_build / "html"
+def built_book(request: pytest.FixtureRequest) -> Path:
+    """Folder of the book's pages: OACORE_BOOK_HTML, else the smoke build's."""
+    folder = os.environ.get("OACORE_BOOK_HTML")
+    return Path(folder) if folder else request.getfixturevalue("smoke_build") / "html"
 
 
 @pytest.fixture

@@ -51,15 +51,23 @@ SOURCES = (
 
 
 def copy_project(to: Path) -> Path:
-    """The project's sources without its builds."""
+    """The project's sources without its builds, and the kernels that numba compiled of them."""
     to.mkdir()
+    # What Python and numba compile right now has other names until it is whole.
+    leave = shutil.ignore_patterns("*.pyc", "*.pyc.*", "*.tmp.*")
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, to / name, ignore=leave)
         else:
             shutil.copy2(source, to)
     return to
+
+
+def copy_smoke_build(build: Path, project: Path) -> None:
+    """The smoke build, and what Snakemake knows of it, into a copy of the project."""
+    shutil.copytree(build, project / "build/smoke", symlinks=True)
+    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
 
 
 #: How Chromium is started.

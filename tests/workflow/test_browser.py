@@ -34,12 +34,10 @@ REPORT = "book/report.html"
 
 
 @pytest.fixture(scope="session")
-def book(request: pytest.FixtureRequest) -> Path:
+def book(built_book: Path) -> Path:
     """Folder of the built pages."""
-    folder = os.environ.get("OACORE_BOOK_HTML")
-    path = Path(folder) if folder else request.getfixturevalue("built_book")
-    assert (path / "index.html").is_file(), f"{path} holds no built book"
-    return path.resolve()
+    assert (built_book / "index.html").is_file(), f"{built_book} holds no built book"
+    return built_book.resolve()
 
 
 @pytest.fixture(scope="session")
@@ -137,25 +135,34 @@ def test_chapters_lead_to_the_package_and_the_package_to_its_source(book):
         assert [href for href in own if not leads(page, href)] == [], page.name
 
 
-@pytest.mark.parametrize("way", ["from disk", "served"])
-def test_every_page_is_whole_and_asks_no_other_host(browser, book, served, way):
-    home = book.as_uri() if way == "from disk" else served
+def everything(book: Path) -> list[str]:
+    """All pages, and what the search finds."""
     names = [*pages(book), "search.html?q=knee"]
     assert len(names) > 5, "the book has hardly a page"
+    return names
+
+
+def faults(watched: Watched, name: str) -> list[str]:
+    """What went wrong on a page that was opened, and what it asked of others."""
+    # Pictures below the fold may be lazy: what is asserted is that none is broken.
+    broken = watched.page.evaluate(
+        "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+    )
+    return [
+        *(f"{name}: {trouble}" for trouble in watched.trouble),
+        *(f"{name}: asked for {url[:200]}" for url in watched.foreign),
+        *(f"{name}: picture {source[:200]} is broken" for source in broken),
+    ]
+
+
+def test_every_page_is_whole_from_disk_and_asks_no_other_host(browser, book):
     wrong = []
     plots = 0
-    for name in names:
-        watched = Watched(browser, f"{home}/{name}", home)
-        page = watched.page
-        wrong += [f"{name}: {trouble}" for trouble in watched.trouble]
-        wrong += [f"{name}: asked for {url[:200]}" for url in watched.foreign]
-        # Pictures below the fold may be lazy: what is asserted is that none is broken.
-        broken = page.evaluate(
-            "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
-        )
-        wrong += [f"{name}: picture {source[:200]} is broken" for source in broken]
-        plots += page.locator(".plotly-graph-div").count()
-        page.close()
+    for name in everything(book):
+        watched = Watched(browser, f"{book.as_uri()}/{name}", book.as_uri())
+        wrong += faults(watched, name)
+        plots += watched.page.locator(".plotly-graph-div").count()
+        watched.page.close()
     assert not wrong, "\n".join(wrong)
     assert plots > 0, "no page has a plot"
 
@@ -184,7 +191,7 @@ PRESS = """async () => {
 }"""
 
 
-def test_no_button_asks_another_host_whichever_is_pressed(browser, book, served):
+def test_every_page_is_whole_when_served_and_no_button_asks_another_host(browser, book, served):
     opened: list[str] = []
     asked: list[str] = []
     keep = ("request", lambda r: asked.append(r.url)), ("page", lambda p: opened.append(p.url))
@@ -194,8 +201,9 @@ def test_no_button_asks_another_host_whichever_is_pressed(browser, book, served)
     browser.route(re.compile(f"^(?!{re.escape(served)}|data:|blob:)"), lambda r: r.abort())
     pressed: list[str] = []
     wrong = []
-    for name in pages(book):
+    for name in everything(book):
         watched = Watched(browser, f"{served}/{name}", served)
+        wrong += faults(watched, name)
         opened.clear()
         asked.clear()
         plots = watched.page.locator(".plotly-graph-div").count()

@@ -21,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from oacore.errors import InputError
 from oacore.profile import Profile, load_profile
-from tests.helpers import ROOT, copy_project, make
+from tests.helpers import ROOT, copy_project, copy_smoke_build, make
 from workflow import build_book, check_build, make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
@@ -665,8 +665,7 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
 
 def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     project = copy_project(tmp_path / "project")
-    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
-    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+    copy_smoke_build(smoke_build, project)
     others = ("published", "radiomics", "references")
     links = {name: project / f"build/smoke/{name}" for name in others}
     config = [f"{name}={link}" for name, link in links.items() if link.exists()]
@@ -705,34 +704,6 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     # Chapters 2 and 3 import it, 7 and 8 read what is measured, 15 what 8 keeps.
     assert changed == {"measure": 1, "notebook": 5}
     assert edit("book/glossary.md", "#", "# Now:") == {}
-
-
-def test_the_book_builds_without_the_files_of_others(smoke_build, tmp_path, monkeypatch):
-    project = copy_project(tmp_path / "project")
-    shutil.copytree(smoke_build, project / "build/smoke", symlinks=True)
-    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing"))
-    done = make("book", "PROFILE=smoke", "CORES=2", root=project)
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert "Training" not in done.stdout and "synthetic cohort" not in done.stdout
-    html = project / "build/smoke/html"
-    page = (html / "notebooks/07-text-and-code.html").read_text()
-    assert "Not shown: this needs the files" in page
-    for chapter in OF_SOURCES.values():
-        page = (html / f"notebooks/{chapter}.html").read_text()
-        assert "Not shown" not in page and "Read from this project's record" in page.replace(
-            "’", "'"
-        )
-        results = project / "build/smoke/results" / chapter
-        assert not list(results.glob("*.csv"))
-        recorded = {path.name for path in (ROOT / "book/record" / chapter).glob("*.csv")}
-        assert {path.name for path in (results / "recorded").glob("*.csv")} == recorded
-    report = re.sub(r"<[^>]+>", "", (html / "book/report.html").read_text()).replace("’", "'")
-    for source in ("Published predictions", "Public radiomics"):
-        assert f"{source}: read from this project's record, which" in report
-    assert "From the record, shown here" in report
-    assert "No chapter of this build kept it" not in report
-    assert report.count("not fetched; the record is of") == 9 + 4  # predictions, radiomics
 
 
 def test_real_cohorts_are_measured_and_what_is_missing_is_said(smoke_build, tmp_path, monkeypatch):

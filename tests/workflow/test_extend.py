@@ -1,4 +1,7 @@
-"""A backbone, an arm, a metric and a chapter, added by following the page on how to add them."""
+"""A backbone, an arm, a metric and a chapter, added by following the page on how to add them.
+
+The book that is built with them is given no files of others: a build is long, and one shows both.
+"""
 
 import re
 import subprocess
@@ -11,7 +14,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tests.helpers import ROOT, copy_project, make
+from tests.helpers import ROOT, copy_project, copy_smoke_build, make
+from workflow.claims_by_source import CHAPTERS as OF_SOURCES
 
 PAGE = ROOT / "book/contributing.md"
 BLOCK = re.compile(
@@ -187,18 +191,21 @@ def test_what_the_page_shows_is_in_our_style(project):
         assert done.returncode == 0, done.stdout
 
 
-# The smoke book with all of them
+# The smoke book with all of them, and without the files of others
 
 
 @pytest.fixture(scope="module")
-def build(project: Path) -> Path:
-    """What `make book` makes of the copy; one epoch a run is enough here."""
-    profiles = project / "oacore/profiles.yml"
-    smoke, mark, rest = profiles.read_text().partition("\nlaptop:")
-    assert "    epochs: 2\n" in smoke
-    profiles.write_text(smoke.replace("    epochs: 2\n", "    epochs: 1\n") + mark + rest)
-    done = make("book", "PROFILE=smoke", "CORES=2", root=project)
-    assert done.returncode == 0, done.stdout[-4000:]
+def build(project: Path, smoke_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make book` makes of the copy, where all that the page leaves alone is built already."""
+    copy_smoke_build(smoke_build, project)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("nothing")))
+        done = make("book", "PROFILE=smoke", "CORES=2", root=project)
+    assert done.returncode == 0, done.stdout[-6000:]
+    trained = re.findall(r"Training (\S+) (\S+), seed 0", done.stdout)
+    added = [("mynet", "dual"), ("mynet", "single_kl"), ("mynet", "single_oa")]
+    assert sorted(set(trained)) == [*added, ("mynet-cascaded", "dual")]
+    assert "synthetic cohort" not in done.stdout
     return project / "build/smoke"
 
 
@@ -231,3 +238,24 @@ def test_the_chapter_has_its_page(build):
     page = (build / "html/notebooks/16-my-chapter.html").read_text()
     assert "How well do the models answer" in page and "mynet" in page
     assert "16-my-chapter.html" in (build / "html/book/index.html").read_text()
+
+
+def test_chapters_read_the_record_without_the_files_of_others(build):
+    html = build / "html"
+    page = (html / "notebooks/07-text-and-code.html").read_text()
+    assert "Not shown: this needs the files" in page
+    for chapter in OF_SOURCES.values():
+        page = (html / f"notebooks/{chapter}.html").read_text()
+        assert "Not shown" not in page and "Read from this project's record" in page.replace(
+            "’", "'"
+        )
+        results = build / "results" / chapter
+        assert not list(results.glob("*.csv"))
+        recorded = {path.name for path in (ROOT / "book/record" / chapter).glob("*.csv")}
+        assert {path.name for path in (results / "recorded").glob("*.csv")} == recorded
+    report = re.sub(r"<[^>]+>", "", (html / "book/report.html").read_text()).replace("’", "'")
+    for source in ("Published predictions", "Public radiomics"):
+        assert f"{source}: read from this project's record, which" in report
+    assert "From the record, shown here" in report
+    assert "No chapter of this build kept it" not in report
+    assert report.count("not fetched; the record is of") == 9 + 4  # predictions, radiomics

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oacore.__main__ import main as oacore
 from tests.helpers import ROOT, copy_project, make
 from workflow.graph import build_folder
 
@@ -36,10 +37,10 @@ def plotted(page: str) -> set[float]:
 
 
 @pytest.fixture(scope="module")
-def laced(smoke_build, tmp_path_factory):
+def laced(tmp_path_factory):
     """The smoke cohort as if it were real, with marks wherever a person could be named."""
     cohort = tmp_path_factory.mktemp("private") / FOLDER
-    shutil.copytree(smoke_build / "cohort", cohort)
+    assert oacore(["phantom", str(cohort), "--profile", "smoke", "--workers", "2"]) == 0
     for name in ("truth.csv", "truth.csv.seal.json", "README.txt"):
         (cohort / name).unlink()
     for folder in cohort.glob("lesions*"):
