@@ -20,7 +20,7 @@ import pandas as pd
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.fingerprint import ROOT, code_digest
-from oacore.results import keep, kept
+from oacore.results import folders, keep, kept_in
 
 RECORDS = ROOT / "book/record"
 #: What is said of a record, beside its tables.
@@ -43,8 +43,9 @@ def recorded(
     Parameters
     ----------
     build : path
-        Folder of the build. A computed table is kept there as ``results/<chapter>/<name>.csv``,
-        one from the record as ``results/<chapter>/recorded/<name>.csv``; :func:`found` reads both.
+        Folder of the build. A computed table is kept there as ``results/<chapter>/<name>.csv``
+        (see :func:`.results.folders`), one from the record as
+        ``results/<chapter>/recorded/<name>.csv``; :func:`found` reads both.
     chapter : str
         Name of the chapter's file, ``"09-published-record"``.
     inputs : str
@@ -67,8 +68,7 @@ def recorded(
     """
     place = f"{chapter}/{name}"
     if inputs:
-        keep(compute(*args, **kwargs), build, place)
-        path = Path(build) / "results" / f"{place}.csv"
+        path = keep(compute(*args, **kwargs), build, place)
         write(path.with_suffix(".json"), json.dumps(_call(compute, args, kwargs)))
         return read(path)
     path = RECORDS / chapter / f"{name}.csv"
@@ -118,11 +118,12 @@ def found(build: str | Path, name: str) -> tuple[pd.DataFrame | None, bool]:
     InputError
         If the table is not what the chapter kept.
     """
-    if (table := kept(build, name)) is not None:
-        return table, False
     chapter, _, rest = name.partition("/")
-    table = kept(build, f"{chapter}/{READ}/{rest}")
-    return table, table is not None
+    for folder in folders(build):
+        for from_record, place in enumerate((name, f"{chapter}/{READ}/{rest}")):
+            if (table := kept_in(folder, place)) is not None:
+                return table, bool(from_record)
+    return None, False
 
 
 def made(chapter: str) -> dict[str, Any]:
