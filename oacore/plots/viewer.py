@@ -179,7 +179,7 @@ def slice_viewer(
                 "note": "",
             }
         )
-    start = _best_seen(seen, shape)
+    start = best_seen(seen, shape)
     data = {
         "cases": [{**case, "start": start} for case in cases],
         "parts": parts,
@@ -192,13 +192,19 @@ def slice_viewer(
     return Html(viewer_element(data, title), alt or title)
 
 
-def _best_seen(masks: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[int]:
-    """The slice across each axis that shows most of all masks, or the middle one."""
+def best_seen(masks: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[int]:
+    """The slice across each axis that shows most of all masks, or the middle one.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray of bool (X, Y, Z)
+        A small one counts as much as a large one.
+    shape : tuple of int
+    """
     start = []
     for axis, n in enumerate(shape):
         across = tuple({0, 1, 2} - {axis})
         areas = [mask.sum(across) for mask in masks if mask.any()]
-        # A small mask counts as much as a large one.
         worth = sum((area / area.max() for area in areas), np.zeros(n))
         start.append(int(np.argmax(worth)) if areas else n // 2)
     return start
