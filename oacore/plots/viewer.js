@@ -62,7 +62,7 @@ function slicer(root, data, home) {
     const c = kase(), map = mapOf(which), p = predicted(map);
     const grade = c.kl_true === null ? c.kl : c.kl_true;
     if (untrained(map)) return `${words(map.backbone)} ${words(map.supervision)} with random weights ` +
-      "has learned nothing: any map looks like something.";
+      "has learned nothing: its map is there to compare.";
     if (!p || grade === null) return "";
     const model = `${words(p.backbone)} ${words(p.supervision)}`, oa = grade >= 2;
     if (!p.prob_kl) return (p.prob_oa > 0.5) === oa ? `${model} answers rightly: ${oa ? "OA" : "no OA"}.`

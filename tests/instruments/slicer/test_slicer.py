@@ -751,12 +751,17 @@ def test_a_missing_file_is_told(window, site, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("width", [375, 640, 1280])  # 640: a screen of 1280 at 200%
 def test_no_sideways_scroll_and_readable_in_both_themes(opened, site, width, scheme):
     mode = "#slicer=case-1,resnet3d-dual-oa-gradient,m3t-dual-oa-gradient"
     page = opened(site.as_uri(), mode, viewport={"width": width, "height": 800},
                   color_scheme=scheme)  # fmt: skip
+    page.click(".oas-how summary")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width > 375:  # the pictures stand beside each other
+        tops = {page.locator(CANVAS.format(p, 0)).bounding_box()["y"]
+                for p in ("sagittal", "coronal", "axial")}  # fmt: skip
+        assert len(tops) == 1
     ground, ink = page.evaluate(
         "(() => { const s = getComputedStyle(document.querySelector('.oa-slicer'));"
         "return [s.backgroundColor, s.color].map(c => +c.match(/\\d+/)[0]); })()"
