@@ -27,7 +27,7 @@ function slicer(root, data, home) {
     outlines: new Set(data.colours ? data.cases[0].masks.keys() : [0]), live: false, ...fresh(),
   };
   let opening = null, told = "", waiting = false, speak = 0;
-  let over = null;  // the place under the pointer, where one is in a picture
+  let over = null;  // {axis, place} under the pointer, where one is in a picture
   const kase = () => data.cases[state.kase];
   const mapOf = which => kase().maps.find(m => m.id === state.models[which]);
   const parts = shelf(home, () => refresh());
@@ -148,7 +148,9 @@ function slicer(root, data, home) {
   }
 
   function readout() {
-    const text = lies(over || state.at);
+    const place = over ? over.place.slice() : state.at;
+    if (over) place[over.axis] = state.at[over.axis];  // keys may have gone to another slice
+    const text = lies(place);
     said(find(".oas-value"), text && `${over ? "Under the pointer" : "At the crosshair"}: ${text}.`);
   }
 
@@ -306,7 +308,7 @@ function slicer(root, data, home) {
     };
     canvas.onpointerleave = () => { over = null; readout(); };
     canvas.onpointermove = event => {
-      over = from || event.pointerType !== "mouse" ? null : under(event);
+      over = from || event.pointerType !== "mouse" ? null : {axis, place: under(event)};
       if (!from) return readout();
       if (from[2] && Math.abs(event.clientX - from[0]) < 6) return;
       from[2] = false;

@@ -553,6 +553,9 @@ def test_what_lies_under_crosshair_and_pointer_is_said(opened, site):
     page.mouse.move(box["x"] + box["width"] * 4.5 / 20, box["y"] + box["height"] * 20.5 / 30)
     assert said.inner_text() == f"Under the pointer: {wanted(x, y, 21)}no marked tissue."
     assert places(page) == [8, 18, 22], "to point is not to press"
+    page.locator(CANVAS.format("axial", 0)).press("ArrowUp")
+    settle(page)
+    assert said.inner_text() == f"Under the pointer: {wanted(x, y, 22)}no marked tissue."
     page.mouse.move(5, 5)
     assert said.inner_text().startswith("At the crosshair")
 
