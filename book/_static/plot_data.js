@@ -114,7 +114,8 @@ function save(gd, name, said) {
 document.addEventListener("DOMContentLoaded", () => {
   const style = document.createElement("style");
   style.textContent = ".oa-data{margin:.1em 0 .6em;text-align:right;font-size:.85rem}" +
-    ".oa-data button{border:0;padding:.3em .2em;background:none;color:inherit;font:inherit;" +
+    ".oa-data button{border:0;padding:.3em .2em;background:none;font:inherit;" +
+    "color:var(--pst-color-text-base,inherit);" +
     "text-decoration:underline;cursor:pointer}@media print{.oa-data{display:none}}";
   document.head.append(style);
   const page = location.pathname.split("/").pop().replace(/\.html$/, "") || "index";

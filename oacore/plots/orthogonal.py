@@ -33,7 +33,7 @@ Volume = tuple[np.ndarray, np.ndarray]
 """An array on canonical axes and its affine, as :func:`.volumes.read_canonical` gives them."""
 
 _SHOWN = {"sagittal": "x", "coronal": "y", "axial": "z"}  # as nilearn calls the planes
-_INCHES, _DPI = (9.6, 3.7), 110
+_SIDE, _DPI = 6.4, 110  # inches: two slices above, one below, so that a phone shows all
 
 
 def case_views(case: pd.Series, saliency: str | Path | None = None) -> Figure:
@@ -104,12 +104,11 @@ def knee_views(
     if not all(0 <= v < n for v, n in zip(at, image[0].shape, strict=True)):
         raise InputError(f"knee_views: {at} is not in an image of shape {image[0].shape}.")
     under = _nifti(image)
-    fig = Figure(figsize=_INCHES, facecolor="black")
+    fig = Figure(figsize=(_SIDE, _SIDE), facecolor="black")
     common: dict[str, Any] = {
         # Radiological: the book's own sides, in all three planes.
-        "display_mode": "ortho", "cut_coords": list((image[1] @ [*at, 1])[:3]), "figure": fig,
+        "display_mode": "tiled", "cut_coords": list((image[1] @ [*at, 1])[:3]), "figure": fig,
         "radiological": True, "black_bg": True, "draw_cross": True, "annotate": False,
-        "axes": (0, 0.1 if masks else 0, 1, 0.9 if masks else 1),  # the key stands below
     }  # fmt: skip
     if saliency is not None:
         least = float(np.quantile(saliency[0], 1 - top / 100))
@@ -139,8 +138,8 @@ def knee_views(
             for label, colour in zip(masks, OKABE_ITO.values(), strict=False)
         ]
         fig.legend(
-            handles=handles, loc="lower center", ncols=len(handles), frameon=False,
-            labelcolor="white", fontsize=9,
+            handles=handles, loc="center", bbox_to_anchor=(0.5, 0, 0.5, 0.5), frameon=False,
+            labelcolor="white", fontsize=13,
         )  # fmt: skip
     return fig
 
@@ -165,9 +164,9 @@ def picture(fig: Figure, alt: str) -> Html:
     fig.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     data = base64.b64encode(buffer.getvalue()).decode()
     return Html(
-        '<figure class="oa-plot" style="margin:0;overflow-x:auto" tabindex="0">'
+        '<figure class="oa-plot" style="margin:0">'
         f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" '
-        'style="display:block;width:100%;min-width:560px;max-width:960px;margin:0 auto;'
+        'style="display:block;width:100%;max-width:640px;margin:0 auto;'
         'border-radius:6px"></figure>',
         alt,
     )
@@ -184,7 +183,7 @@ def _letters(axes: Any, letters: str) -> None:
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
     for letter, (x, y) in zip(letters, places, strict=True):
         axes.text(
-            x, y, letter, transform=axes.transAxes, color="white", fontsize=10, fontweight="bold",
+            x, y, letter, transform=axes.transAxes, color="white", fontsize=14, fontweight="bold",
             ha={0.5: "center", 0.02: "left", 0.98: "right"}[x],
             va={0.5: "center", 0.02: "bottom", 0.98: "top"}[y], zorder=5,
         )  # fmt: skip
