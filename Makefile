@@ -80,6 +80,7 @@ serve: $(READY)
 
 lab: $(READY)
 	@echo 'The chapters read build/laptop; for another build change their first code cell.'
+	@echo 'What they keep goes to by-hand/ of that build: the results of make book stay as they are.'
 	@exec $(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 	  $(if $(filter 0,$(shell id -u)),--allow-root)
 

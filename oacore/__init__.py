@@ -25,7 +25,7 @@ The leaves, which need nothing else of the package:
     ``shares``, ``calibration``, ``decisions``, ``conformal``, ``subgroups``, ``dice``
 ``plots``: figures and page elements in one look
     ``style``, ``basic``, ``normalisation``, ``intervals``, ``page``, ``sheets``, ``viewer``,
-    ``thumbnails``
+    ``orthogonal``, ``thumbnails``
 
 ``instruments.architecture``: what is inside a network
     ``drawings``, ``gradients``, ``attention``, ``memory``

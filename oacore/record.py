@@ -22,7 +22,7 @@ import pandas as pd
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.fingerprint import ROOT, code_digest
-from oacore.results import keep, kept
+from oacore.results import folders, keep, kept, kept_in
 
 RECORDS = ROOT / "book/record"
 #: What is said of a record, beside its tables.
@@ -47,8 +47,9 @@ def recorded(
     Parameters
     ----------
     build : path
-        Folder of the build. A computed table is kept there as ``results/<chapter>/<name>.csv``,
-        one from the record as ``results/<chapter>/recorded/<name>.csv``; :func:`found` reads both.
+        Folder of the build. A computed table is kept there as ``results/<chapter>/<name>.csv``
+        (see :func:`.results.folders`), one from the record as
+        ``results/<chapter>/recorded/<name>.csv``; :func:`found` reads both.
     chapter : str
         Name of the chapter's file, ``"09-published-record"``.
     inputs : str
@@ -71,8 +72,7 @@ def recorded(
     """
     place = f"{chapter}/{name}"
     if inputs:
-        keep(compute(*args, **kwargs), build, place)
-        path = Path(build) / "results" / f"{place}.csv"
+        path = keep(compute(*args, **kwargs), build, place)
         write(path.with_suffix(".json"), json.dumps(_call(compute, args, kwargs)))
         return read(path)
     return from_record(build, chapter, name)
@@ -140,10 +140,12 @@ def found(build: str | Path, name: str) -> tuple[pd.DataFrame | None, bool]:
     InputError
         If the table is not what the chapter kept.
     """
-    if (table := kept(build, name)) is not None:
-        return table, False
-    table = beside(build, name)
-    return table, table is not None
+    chapter, _, rest = name.partition("/")
+    for folder in folders(build):
+        for was_read, place in enumerate((name, f"{chapter}/{READ}/{rest}")):
+            if (table := kept_in(folder, place)) is not None:
+                return table, bool(was_read)
+    return None, False
 
 
 def need(build: str | Path, name: str) -> tuple[pd.DataFrame, bool]:

@@ -10,7 +10,10 @@ from tests.helpers import ROOT
 
 LONGEST = 25  # lines of a cell
 #: Calls that draw; a cell may hide its code only around one of them.
-DRAWS = ("show(", "slice_viewer(", "publish_figure(", "slicer_page(", "slices_on_hover(")
+DRAWS = (
+    *("show(", "slice_viewer(", "publish_figure(", "in_chapter(", "slices_on_hover("),
+    "picture(",
+)
 
 
 def faults(notebooks):

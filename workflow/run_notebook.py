@@ -18,6 +18,7 @@ from traitlets.config import Config
 
 from oacore.data.disclosure import asked_for
 from oacore.errors import InputError, out_of_memory, refusal
+from oacore.results import CHAPTER_OF_BUILD
 from oacore.seals import SEAL, files_below, seal
 from workflow.scratch import scratch
 
@@ -217,6 +218,7 @@ def neutral_environment(own: str, cache: str) -> dict[str, str]:
         "JUPYTER_PATH": "",
         "PYTHONNOUSERSITE": "1",
         "PYTHONPATH": root,
+        CHAPTER_OF_BUILD: "1",
         "TQDM_DISABLE": "1",  # of the kernel, whose bars would stand in the pages
         "XDG_CONFIG_HOME": f"{own}/config",
         "XDG_CACHE_HOME": cache,

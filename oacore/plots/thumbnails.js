@@ -5,11 +5,11 @@
 (function (DATA) {
   "use strict";
   const card = document.getElementById(DATA.id);
-  if (!card || card.dataset.ready) return;
-  card.dataset.ready = "yes";
+  if (!card || card.dataset.begun) return;
+  card.dataset.begun = "yes";
   const field = card.querySelector("input");
   const docked = card.querySelector(".oa-knee-slice");
-  const said = card.querySelector(".oa-knee-text");
+  const said = card.querySelector(".oa-knee-text"), counted = card.querySelector("output");
   const box = document.createElement("div");
   box.className = "oa-knee-box";
   box.hidden = true;
@@ -93,14 +93,17 @@
     shown = key;
     plots.forEach((gd) => ring(gd, key));
     docked.style.visibility = key === null ? "hidden" : "visible"; // keeps its place
+    counted.textContent = key === null ? "" : `case ${key + 1} of ${DATA.count}`;
     if (key === null) {
-      write(said, card.dataset.empty);
+      said.replaceChildren();
       docked.removeAttribute("aria-label");
       return;
     }
     paint(docked, key);
     write(said, textOf(key));
     docked.setAttribute("aria-label", `Sagittal slice of case ${key + 1}`);
+    docked.setAttribute("aria-valuenow", key + 1);
+    docked.setAttribute("aria-valuetext", `case ${key + 1} of ${DATA.count}`);
   }
 
   function float(gd, point) {
@@ -154,7 +157,12 @@
     choose(pinned);
   });
   card.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") pin(null);
+    if (event.key === "Escape") return pin(null);
+    // In the number, these keys move the cursor.
+    if (event.target === field && /^(Arrow(Left|Right)|Home|End)$/.test(event.key)) return;
+    if (event.target !== field && event.target !== docked) return;
+    const to = steps(event, shown === null ? -1 : shown, 0, DATA.count - 1);
+    if (to !== undefined) pin(to);
   });
   window.addEventListener("scroll", () => { box.hidden = true; }, true);
   document.addEventListener("pointerdown", (event) => {

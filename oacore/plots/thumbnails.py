@@ -8,9 +8,7 @@ script, the plot's hover text is left.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -21,17 +19,18 @@ from oacore.data.volumes import LABELS, grid_gap, read_canonical, read_labels
 from oacore.errors import InputError
 from oacore.plots.page import Html
 from oacore.plots.sheets import TILE, encoded, grey_levels, sagittal, tiles
+from oacore.plots.viewer import KEYS, viewer_text
 
 #: Bytes that a sheet may take in a page, as base64.
 SHEET_LIMIT = 400_000
+_KNEES = f"{KEYS.format(thing='knee')}, <kbd>Esc</kbd> none"
 _QUALITIES = (85, 75, 65, 55, 45, 35, 25, 15)  # JPEG's, the first at which the sheet fits
 _MEDIAL = next(label for label, name in LABELS.items() if name == "medial tibial cartilage")
-_SCRIPT = files("oacore.plots").joinpath("thumbnails.js").read_text(encoding="utf-8")
 _STYLE = """
-.oa-knee-card { display: flex; flex-wrap: wrap; gap: .8em; align-items: center; padding: .6em .8em;
-  border: 1px solid #8a8a8a; border-radius: 4px; background: #fff; color: #1a1a1a; }
-.oa-knee-card input { width: 5em; padding: .2em; font: inherit; color: #1a1a1a; background: #fff;
-  border: 1px solid #666; border-radius: 3px; }
+.oa-knee-card input { width: 5em; padding: 4px 8px; min-height: 36px; font: inherit;
+  color: var(--fg); background: var(--field); border: 1px solid var(--line); border-radius: 5px; }
+.oa-knee-card .oa-knee-slice { cursor: default; }
+@media print { .oa-knee-card:has(.oa-knee-text:empty), .oa-knee-card label { display: none; } }
 .oa-knee-slice { width: WIDEpx; height: HIGHpx; background-color: #000; border-radius: 3px; }
 .oa-knee-box[hidden] { display: none; }
 .oa-knee-text { font-size: .9rem; line-height: 1.35; }
@@ -99,6 +98,8 @@ def sagittal_slices(cases: pd.DataFrame, longest: int = 128) -> np.ndarray:
 def slices_on_hover(slices: np.ndarray, limit: int = SHEET_LIMIT) -> Html:
     """A card that shows a knee's slice when its point is hovered, tapped, or its number typed.
 
+    It looks as :func:`.viewer.slice_viewer` does, and has its keys: they go through the knees.
+
     It serves every plot above it whose ``layout.meta`` is "knees", as that of
     :func:`.figures.manifold_grid` is: hovering a point shows the slice beside it
     and rings the same knee in all panels; a click or a tap, or a number in the card, keeps it.
@@ -128,14 +129,20 @@ def slices_on_hover(slices: np.ndarray, limit: int = SHEET_LIMIT) -> Html:
     }  # fmt: skip
     shown = 160  # px: large enough to see the joint, small enough for a phone
     style = _STYLE.replace("WIDE", str(shown)).replace("HIGH", str(round(shown * high / wide)))
-    empty = "Hover or tap a point above, or type a number."
+    hint = f"Hover or tap a point above, or type a number. Keys, in the picture: {_KNEES}."
     page = (
-        f"<style>{style}</style>"
-        f'<div class="oa-knee-card" id="{name}" data-empty="{html.escape(empty)}">'
+        f"<style>{viewer_text('viewer.css')}{style}</style>"
+        f'<section class="oa-slicer oa-knee-card" id="{name}" data-ready="true" '
+        'aria-label="One knee of the plot"><p class="oas-title">One knee of the plot</p>'
+        '<div class="oas-bar">'
         f'<label>Case <input type="number" min="1" max="{len(slices)}" step="1"></label>'
-        '<div class="oa-knee-slice" role="img"></div>'
+        "<output></output></div>"
+        '<div class="oas-bar"><div class="oa-knee-slice" role="slider" tabindex="0" '
+        f'aria-valuemin="1" aria-valuemax="{len(slices)}"></div>'
         '<div class="oa-knee-text" aria-live="polite"></div></div>'
-        f"<script>{_SCRIPT.replace('@DATA@', json.dumps(data))}</script>"
+        f'<p class="oas-help">{hint}</p></section>'
+        f"<script>(() => {{\n{viewer_text('viewer_keys.js')}"
+        f"{viewer_text('thumbnails.js').replace('@DATA@', json.dumps(data))}}})();</script>"
     )
     return Html(page, f"Slices of {len(slices)} knees, shown where a page runs scripts")
 

@@ -6,7 +6,7 @@
 //   follow              whether the address of the page names case, slices and maps
 // `data` holds the cases. With `colours` their masks are areas, not outlines; `together`, too, all
 // cases are seen side by side, in one plane.
-const FIELDS = ["backbone", "supervision", "head", "method"];
+const FIELDS = ["backbone", "supervision", "head", "method", "weights"];
 const GROSS = 3;  // grades between an answer and the knee from which on it is called a gross failure
 const START = {opacity: 60, top: 4, window: 100, level: 50};
 const size = bytes => (bytes / 1e6).toFixed(bytes < 95e3 ? 2 : 1) + " MB";
@@ -27,6 +27,7 @@ function slicer(root, data, home) {
     outlines: new Set(data.colours ? data.cases[0].masks.keys() : [0]), live: false, ...fresh(),
   };
   let opening = null, told = "", waiting = false, speak = 0;
+  let over = null;  // {axis, place} under the pointer, where one is in a picture
   const kase = () => data.cases[state.kase];
   const mapOf = which => kase().maps.find(m => m.id === state.models[which]);
   const parts = shelf(home, () => refresh());
@@ -35,14 +36,21 @@ function slicer(root, data, home) {
   const {span, mm} = painters[0];
   const maps = () => (state.mode === "one" ? [0] : [0, 1]).map(mapOf).filter(Boolean);
   const said = (place, text) => { if (place.textContent !== text) place.textContent = text; };
+  const lies = values({data, state, kase, mapOf, words, here: file => parts.here.get(file)});
 
   // ---- Words.
-  const nth = axis => `${PLANES[axis].name} slice ${state.at[axis] + 1} of ${kase().shape[axis]}`;
+  const count = axis => {  // slices are counted among those that are there: air is cut off
+    const [low, high] = kase().box[axis];
+    return `slice ${state.at[axis] - low + 1} of ${high - low}`;
+  };
+  const nth = axis => `${PLANES[axis].name} ${count(axis)}`;
   const origin = ["left", "posterior", "inferior"];  // where slice 1 lies
   const placed = axis => `${nth(axis)}, ` +
     `${(state.at[axis] * kase().spacing[axis]).toFixed(1)} mm from the ${origin[axis]} edge`;
-  const named = map => FIELDS.map(f => words(map[f])).join(", ");
-  const predicted = map => map && kase().predictions.find(
+  const untrained = map => !!map && map.weights === "random";
+  const named = map => FIELDS.filter(f => f !== "weights" || untrained(map))
+    .map(f => words(map[f])).join(", ");
+  const predicted = map => untrained(map) ? undefined : map && kase().predictions.find(
     p => p.backbone === map.backbone && p.supervision === map.supervision);
   function answer(which) {
     const map = mapOf(which), p = predicted(map), found = [];
@@ -51,7 +59,10 @@ function slicer(root, data, home) {
     return map ? named(map) + (found.length ? `, predicts ${found.join(" and ")}` : "") : "";
   }
   function verdict(which) {  // a model's answer beside the grade, before a picture is loaded
-    const c = kase(), p = predicted(mapOf(which)), grade = c.kl_true === null ? c.kl : c.kl_true;
+    const c = kase(), map = mapOf(which), p = predicted(map);
+    const grade = c.kl_true === null ? c.kl : c.kl_true;
+    if (untrained(map)) return `${words(map.backbone)} ${words(map.supervision)} with random weights ` +
+      "has learned nothing: its map is there to compare.";
     if (!p || grade === null) return "";
     const model = `${words(p.backbone)} ${words(p.supervision)}`, oa = grade >= 2;
     if (!p.prob_kl) return (p.prob_oa > 0.5) === oa ? `${model} answers rightly: ${oa ? "OA" : "no OA"}.`
@@ -64,14 +75,15 @@ function slicer(root, data, home) {
     const c = kase(), shown = (state.mode === "one" ? [0] : [0, 1]).map(verdict);
     const found = [...new Set(shown)].filter(Boolean);
     if (!found.length) return "";
-    const label = c.kl === null ? "" : `is labelled KL ${c.kl}`;
+    const label = c.kl === null ? "" : `was read as KL ${c.kl}`;
     const truth = c.kl_true === null ? "" : `was drawn as KL ${c.kl_true}`;
+    if (!label && !truth) return found.join(" ");
     return [`${c.label} ${[label, truth].filter(Boolean).join(" and ")}.`, ...found].join(" ");
   }
   function sentence(axes) {
     const c = kase();
     if (data.colours) return (data.together ? "" : c.label + ": ") + axes.map(placed).join("; ");
-    const label = c.kl === null ? "" : ` Label KL ${c.kl}.`;
+    const label = c.kl === null ? "" : ` Read as KL ${c.kl}.`;
     const truth = c.kl_true === null ? "" : ` Drawn as KL ${c.kl_true}.`;
     const models = state.mode === "one" ? answer(0)
       : `A: ${answer(0)}; B: ${answer(1)}${state.mode === "difference" ? "; difference A minus B" : ""}`;
@@ -104,13 +116,15 @@ function slicer(root, data, home) {
       if (pane.canvas.offsetParent) painters[data.together ? pane.which : 0].drawPane(pane);
     });
     sliders.forEach(({input, output}, axis) => {
-      input.value = state.at[axis] + 1;
+      const n = state.at[axis] - c.box[axis][0] + 1;
+      if (input.value !== String(n)) input.value = n;
       input.setAttribute("aria-valuetext", nth(axis));
-      output.textContent = `${state.at[axis] + 1} of ${c.shape[axis]}`;
+      output.textContent = count(axis);
     });
     panes.forEach(({canvas, axis}) => {
+      canvas.tabIndex = state.live ? 0 : -1;  // no stops at what does nothing yet
       if (!canvas.offsetParent) return;
-      canvas.setAttribute("aria-valuenow", state.at[axis] + 1);
+      canvas.setAttribute("aria-valuenow", state.at[axis] - c.box[axis][0] + 1);
       canvas.setAttribute("aria-valuetext", sentence([axis]));
     });
     const coming = files.filter(f => parts.underway.has(f.file));
@@ -124,9 +138,20 @@ function slicer(root, data, home) {
     clearTimeout(speak);  // a reader who drags is told where it ended
     if (ready) speak = setTimeout(() => { said(find("[aria-live]"), status); }, 400);
     if (root.dataset.ready !== String(ready)) root.dataset.ready = ready;
+    all(".oas-plane input, .oas-tune input, .oas-outlines input, [data-do=reset]").forEach(
+      one => { one.disabled = !state.live; });
+    root.classList.toggle("oas-idle", !state.live);
+    readout();
     find(".oas-open").hidden = state.live;
     said(find(".oas-open"), `Load ${c.label}`);
     find("[data-do=save]").disabled = !ready || !maps().every(m => parts.here.has(m.file));
+  }
+
+  function readout() {
+    const place = over ? over.place.slice() : state.at;
+    if (over) place[over.axis] = state.at[over.axis];  // keys may have gone to another slice
+    const text = lies(place);
+    said(find(".oas-value"), text && `${over ? "Under the pointer" : "At the crosshair"}: ${text}.`);
   }
 
   // ---- Changes of state.
@@ -141,13 +166,20 @@ function slicer(root, data, home) {
     state.live = true;
     refresh();
   }
-  const opener = () => kase().maps.find(m => m.supervision === "dual") || kase().maps[0] || {id: ""};
+  const opener = () => {
+    const offered = kase().maps.filter(m => !untrained(m));
+    return offered.find(m => m.supervision === "dual") || offered[0] || {id: ""};
+  };
   function choose(which, id) {
     state.models[which] = kase().maps.some(m => m.id === id) ? id : "";
     if (state.models[which]) return;
-    const first = kase().maps.find(m => m.id === state.models[0]);
-    const other = which && first && kase().maps.find(m =>
-      m.id !== first.id && m.head === first.head && m.method === first.method);
+    const first = kase().maps.find(m => m.id === state.models[0]), like = (m, ...fields) =>
+      m.id !== first.id && fields.every(field => m[field] === first[field]);
+    const own = ["backbone", "supervision", "head"];  // first of all, the same network untrained
+    const other = which && first && (
+      kase().maps.find(m => untrained(m) && like(m, ...own, "method")) ||
+      kase().maps.find(m => untrained(m) && like(m, ...own)) ||
+      kase().maps.find(m => like(m, "head", "method", "weights")));
     state.models[which] = (other || which && kase().maps[which] || opener()).id;
   }
   function show(place) {  // a case that is described: keeps the models that it has, too
@@ -183,12 +215,13 @@ function slicer(root, data, home) {
   }
   function nearest(which, field, value) {  // the map with this value that shares most of the rest
     retry();
-    const now = mapOf(which), like = m => FIELDS.filter(f => m[f] === now[f]).length;
+    const now = mapOf(which), like = m => FIELDS.reduce((n, f, i) =>
+      n + (m[f] === now[f] ? 1 + 0.1 * (FIELDS.length - i) : 0), 0);  // a tie keeps the network
     const having = kase().maps.filter(m => m[field] === value);
     choose(which, having.reduce((a, b) => like(b) > like(a) ? b : a).id);
   }
   function hash() {
-    const at = state.at.map((v, axis) => "sca"[axis] + (v + 1));
+    const at = state.at.map((v, axis) => "sca"[axis] + (v - kase().box[axis][0] + 1));
     const link = [kase().slug, ...at, ...maps().map(m => m.id)];
     return "#slicer=" + (state.mode === "difference" ? [...link, "difference"] : link).join();
   }
@@ -209,7 +242,8 @@ function slicer(root, data, home) {
     if (ids.length === 1) choose(1, "");
     for (const word of rest) {
       const step = /^([sca])(\d+)$/.exec(word);
-      if (step) go("sca".indexOf(step[1]), step[2] - 1);
+      const axis = step && "sca".indexOf(step[1]);
+      if (step) go(axis, kase().box[axis][0] + Number(step[2]) - 1);
     }
     start();
     panel();
@@ -219,6 +253,15 @@ function slicer(root, data, home) {
 
   // ---- Controls.
   const stage = find(".oas-stage"), panes = [], sliders = [];
+  const press = (axis, event) => {
+    const [low, high] = kase().box[axis], to = steps(event, state.at[axis], low, high - 1);
+    if (to !== undefined) go(axis, to);
+  };
+  stage.append(element("button", {type: "button", className: "oas-open", onclick: () => {
+    retry();
+    start();
+    panes.find(({canvas}) => canvas.offsetParent).canvas.focus();  // the button is gone
+  }}));
   PLANES.forEach(({name: plane}, axis) => {
     const pair = element("div", {className: "oas-pair"});
     (data.together ? [...data.cases.keys()] : [0, 1]).forEach(which => {
@@ -230,7 +273,8 @@ function slicer(root, data, home) {
       listen(canvas, axis);
     });
     const input = element("input", {type: "range", step: 1}), output = element("output");
-    input.oninput = () => go(axis, input.value - 1);
+    input.oninput = () => go(axis, kase().box[axis][0] + Number(input.value) - 1);
+    input.onkeydown = event => press(axis, event);
     input.dataset.slice = plane;
     sliders.push({input, output});
     const title = plane[0].toUpperCase() + plane.slice(1);
@@ -239,16 +283,20 @@ function slicer(root, data, home) {
     box.dataset.plane = axis;
     stage.append(box);
   });
-  stage.append(element("button",
-    {type: "button", className: "oas-open", onclick: () => { retry(); start(); }}));
 
   function listen(canvas, axis) {
     let from = null;  // where a touch began, until it is known to be a drag
-    const point = event => {
-      const box = canvas.getBoundingClientRect();
+    const under = event => {  // the place, on the slice that is shown
+      const box = canvas.getBoundingClientRect(), place = state.at.slice();
       [[ACROSS[axis], (event.clientX - box.left) / box.width],
-        [DOWN[axis], (event.clientY - box.top) / box.height]].forEach(([a, f]) =>
-        go(a, kase().box[a][1] - 1 - Math.floor(f * span(a))));
+        [DOWN[axis], (event.clientY - box.top) / box.height]].forEach(([a, f]) => {
+        const [low, high] = kase().box[a];
+        place[a] = Math.max(low, Math.min(high - 1, high - 1 - Math.floor(f * span(a))));
+      });
+      return place;
+    };
+    const point = event => {
+      under(event).forEach((to, a) => { if (a !== axis) go(a, to); });
       start();
     };
     canvas.onpointerdown = event => {
@@ -258,8 +306,10 @@ function slicer(root, data, home) {
       canvas.setPointerCapture(event.pointerId);
       point(event);
     };
+    canvas.onpointerleave = () => { over = null; readout(); };
     canvas.onpointermove = event => {
-      if (!from) return;
+      over = from || event.pointerType !== "mouse" ? null : {axis, place: under(event)};
+      if (!from) return readout();
       if (from[2] && Math.abs(event.clientX - from[0]) < 6) return;
       from[2] = false;
       point(event);
@@ -269,16 +319,7 @@ function slicer(root, data, home) {
       from = null;
     };
     canvas.onpointercancel = () => { from = null; };  // the browser scrolls the page
-    canvas.onkeydown = event => {
-      if (event.ctrlKey || event.altKey || event.metaKey) return;
-      const [low, high] = kase().box[axis], now = state.at[axis];
-      const to = {ArrowUp: now + 1, ArrowRight: now + 1, ArrowDown: now - 1, ArrowLeft: now - 1,
-        PageUp: now + 10, PageDown: now - 10, Home: low, End: high - 1}[event.key];
-      if (to === undefined) return;
-      event.preventDefault();
-      event.stopPropagation();  // the book's theme turns pages with the arrows
-      go(axis, to);
-    };
+    canvas.onkeydown = event => press(axis, event);
     canvas.addEventListener("wheel", event => {
       if (document.activeElement !== canvas) return;
       if (go(axis, state.at[axis] + (event.deltaY < 0 ? 1 : -1))) event.preventDefault();
@@ -292,7 +333,7 @@ function slicer(root, data, home) {
     refresh();
   });
   sized.observe(root);
-  show(0);
+  show(data.opens || 0);
   if (home.follow) follow();
   else start();
   return () => sized.disconnect();

@@ -21,13 +21,34 @@ from oacore.plots.sheets import check_spacing, grey_levels, mask_bits, packed
 from oacore.plots.style import OKABE_ITO
 
 _QUALITY = 72  # JPEG's, of images that travel in a page
-_SCRIPTS = ("viewer_volumes.js", "viewer_draw.js", "viewer_controls.js", "viewer.js")
+_SCRIPTS = (
+    *("viewer_keys.js", "viewer_volumes.js", "viewer_draw.js", "viewer_values.js"),
+    *("viewer_controls.js", "viewer.js"),
+)
+KEYS = (
+    "<kbd>←</kbd> <kbd>→</kbd> <kbd>↑</kbd> <kbd>↓</kbd> one {thing}, <kbd>Page Up</kbd> "
+    "<kbd>Page Down</kbd> ten, <kbd>Home</kbd> <kbd>End</kbd> first, last"
+)
+"""What keys do in all viewers, as HTML; `thing` is what they step through."""
+
+_HINT = (
+    "Click or drag in a picture to move the crosshair, and with it the other planes. "
+    f"Keys, in a picture or on its slider: {KEYS.format(thing='slice')}. The mouse wheel goes "
+    "through the slices of a picture that was clicked. On a phone, swipe sideways: up and down "
+    "scrolls the page."
+)
 
 
 def viewer_text(*names: str) -> str:
     """Files of the viewer, one after another."""
     folder = files("oacore.plots")
     return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+
+
+def viewer_body(title: str) -> str:
+    """The viewer's controls as HTML."""
+    page = viewer_text("viewer.html").replace("@KEYS@", _HINT)
+    return page.replace("@TITLE@", html.escape(title))
 
 
 def viewer_script() -> str:
@@ -56,9 +77,9 @@ def viewer_element(data: Mapping[str, Any], title: str, place: str = "") -> str:
     place : str
         The element's id, for links.
     """
-    body = viewer_text("viewer.html").replace("@TITLE@", html.escape(title))
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     named = f' id="{place}"' if place else ""
+    body = viewer_body(title)
     return (
         f"<style>\n{viewer_text('viewer.css')}</style>\n"
         f'<section class="oa-slicer"{named} aria-label="{html.escape(title)}">\n{body}'
@@ -158,7 +179,7 @@ def slice_viewer(
                 "note": "",
             }
         )
-    start = _best_seen(seen, shape)
+    start = best_seen(seen, shape)
     data = {
         "cases": [{**case, "start": start} for case in cases],
         "parts": parts,
@@ -171,13 +192,19 @@ def slice_viewer(
     return Html(viewer_element(data, title), alt or title)
 
 
-def _best_seen(masks: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[int]:
-    """The slice across each axis that shows most of all masks, or the middle one."""
+def best_seen(masks: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[int]:
+    """The slice across each axis that shows most of all masks, or the middle one.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray of bool (X, Y, Z)
+        A small one counts as much as a large one.
+    shape : tuple of int
+    """
     start = []
     for axis, n in enumerate(shape):
         across = tuple({0, 1, 2} - {axis})
         areas = [mask.sum(across) for mask in masks if mask.any()]
-        # A small mask counts as much as a large one.
         worth = sum((area / area.max() for area in areas), np.zeros(n))
         start.append(int(np.argmax(worth)) if areas else n // 2)
     return start

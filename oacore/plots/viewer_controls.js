@@ -2,10 +2,18 @@
 function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, sliders, words, predicted,
   verdicts, nearest, start, refresh, maps, hash, open, find, all}) {
   const stage = find(".oas-stage"), grades = [0, 1, 2, 3, 4];
+  function graded(c) {  // a case's name, and its grade as read and as predicted
+    const map = mapOf(0), of = map && `${map.backbone} ${map.supervision}`;
+    const p = map && (c.predictions || []).find(one => `${one.backbone} ${one.supervision}` === of);
+    const answer = p ? p.prob_kl ? `KL ${best(p)}` : p.prob_oa > 0.5 ? "OA" : "no OA"
+      : map && c.predicted && c.predicted[of];
+    const found = [c.kl !== null && c.kl !== undefined ? `read KL ${c.kl}` : "",
+      answer ? `predicted ${answer}` : ""].filter(Boolean);
+    return found.length ? `${c.label}: ${found.join(", ")}` : c.label;
+  }
   function menus() {
     const c = kase(), two = state.mode !== "one";
-    options(find("[data-set=case]"), data.cases.map((_, i) => i), state.kase,
-      i => data.cases[i].menu || data.cases[i].label);
+    options(find("[data-set=case]"), data.cases.map((_, i) => i), state.kase, i => graded(data.cases[i]));
     for (const group of ["mode", "shown"])
       all(`[data-group=${group}] button`).forEach(b =>
         b.setAttribute("aria-pressed", b.dataset.value === state[group]));
@@ -23,7 +31,9 @@ function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, slide
         }});
         select.setAttribute("aria-label", `${name} of model ${"AB"[which]}`);
         select.dataset.model = name + which;
-        options(select, [...new Set(c.maps.map(m => m[name]))], mapOf(which)[name], words);
+        const offered = [...new Set(c.maps.map(m => m[name]))];
+        options(select, offered, mapOf(which)[name], words);
+        select.hidden = name === "weights" && offered.length < 2;
         return select;
       }));
     }));
@@ -53,7 +63,6 @@ function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, slide
       input.nextElementSibling.textContent = value + "%";
       input.setAttribute("aria-valuetext", name === "top" ? `top ${value}% of the voxels` : value + "%");
       const veiled = name === "opacity" && data.colours && kase().masks.length;
-      if (veiled) input.parentNode.firstChild.data = "Mask opacity ";
       input.parentNode.hidden = !has && !veiled && (name === "opacity" || name === "top");
     });
   }
@@ -73,7 +82,7 @@ function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, slide
       .filter(([, p]) => p).map(([which, p]) =>
         row(`${two ? "AB"[which] + ": " : ""}${words(p.backbone)} ${words(p.supervision)}`,
           [cell(p.prob_oa, false), ...grades.map(k => cell(p.prob_kl ? p.prob_kl[k] : null, best(p) === k))]));
-    for (const [head, grade] of [["Label", c.kl], ["Truth (as drawn)", c.kl_true]])
+    for (const [head, grade] of [["As read", c.kl], ["Truth (as drawn)", c.kl_true]])
       if (grade !== null) rows.push(row(head, [element("td", {textContent: grade >= 2 ? "OA" : "no OA"}),
         ...grades.map(k => element("td", {textContent: k === grade ? "●" : ""}))]));
     find(".oas-table").hidden = !rows.length;
@@ -86,7 +95,11 @@ function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, slide
       (map.step > 1 ? ", an average over the network's voxels." : ".")].filter(Boolean).join(" ");
   }
   function layout() {
-    const c = kase();
+    const c = kase(), there = {
+      cases: data.cases.length > 1 && !data.together, maps: c.maps.length > 0, masks: c.masks.length > 0,
+      overlay: c.maps.length > 0 || data.colours && c.masks.length > 0,
+    };
+    all("[data-for]").forEach(one => { one.hidden = !there[one.dataset.for]; });
     stage.style.setProperty("--columns", [0, 1, 2].map(axis => mm(ACROSS[axis]).toFixed(1) + "fr").join(" "));
     root.classList.toggle("oas-two", state.mode === "two");
     root.classList.toggle("oas-single", state.shown !== "all");
@@ -97,11 +110,11 @@ function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, slide
       const of = data.together ? ` of ${data.cases[which].label}`
         : state.mode === "two" ? ` of model ${"AB"[which]}` : "";
       canvas.setAttribute("aria-label", `${data.alt}: ${PLANES[axis].name} picture${of}`);
-      canvas.setAttribute("aria-valuemin", c.box[axis][0] + 1);
-      canvas.setAttribute("aria-valuemax", c.box[axis][1]);
+      canvas.setAttribute("aria-valuemin", 1);
+      canvas.setAttribute("aria-valuemax", c.box[axis][1] - c.box[axis][0]);
     });
     sliders.forEach(({input}, axis) =>
-      Object.assign(input, {min: c.box[axis][0] + 1, max: c.box[axis][1]}));
+      Object.assign(input, {min: 1, max: c.box[axis][1] - c.box[axis][0]}));
     all(".oas-plane").forEach(box => {
       box.hidden = state.shown !== "all" && state.shown !== box.dataset.plane;
     });
@@ -117,9 +130,6 @@ function controls({root, data, home, state, fresh, kase, mapOf, mm, panes, slide
     layout();
     refresh();
   }
-  if (data.colours) find(".oas-help").textContent = "Click or drag in a picture: the crosshair " +
-    "moves, and with it the other planes. Drag a slider, or focus a picture and use the arrow keys, " +
-    "to step through the slices.";
   find("[data-set=case]").onchange = event => open(+event.target.value);
   all("[data-group] button").forEach(button => {
     button.onclick = () => {

@@ -13,12 +13,14 @@ document.querySelectorAll(".oa-slicer:not([data-ready])").forEach(root => {
       const part = window.oacoreSlicer.parts[file];
       delete window.oacoreSlicer.parts[file];
       node.remove();
-      decode(part).then(resolve, reject);
+      if (part) decode(part).then(resolve, reject);
+      else lost();  // something else was served at this address
     };
+    const lost = () => reject(new Error(`A part of this case could not be loaded (${file}). Try once ` +
+      "more by its button or menu; on disk, keep the whole folder of the book."));
     node.onerror = () => {
       node.remove();
-      reject(new Error(`A part of this case could not be loaded (${file}). Try once more by its ` +
-        "button or menu; on disk, keep the whole folder of the book."));
+      lost();
     };
     document.head.append(node);
   });

@@ -82,7 +82,7 @@ def tiles(n=20, shape=(21, 30)):
 
 
 def data_of(page):
-    return json.loads(re.search(r"\}\)\((\{.*\})\);\n?</script>", page)[1])
+    return json.loads(re.search(r"\}\)\((\{.*\})\);\n\}\)\(\);</script>", page)[1])
 
 
 def test_the_sheet_holds_every_knee_at_its_number():
@@ -237,8 +237,17 @@ def test_a_number_keeps_a_knee_through_another_width_and_escape_lets_go(browser,
     tab.locator(".oa-knees .updatemenu-button").nth(2).click()  # another colouring
     tab.wait_for_timeout(300)
     assert len(rings(tab)) == 24
+    picture = card.get_by_role("slider")
+    picture.focus()
+    seen_at = []
+    for key in ("ArrowRight", "ArrowDown", "PageUp", "PageDown", "End", "Home"):  # as in the viewer
+        tab.keyboard.press(key)
+        seen_at.append(int(picture.get_attribute("aria-valuenow")))
+        assert seen(tab, ".oa-knee-card .oa-knee-slice") == seen_at[-1] - 1
+    assert seen_at == [10, 9, 19, 9, 20, 1]
+    assert card.locator("output").inner_text() == "case 1 of 20"
     field.fill("99")
-    assert not len(rings(tab))
+    assert not len(rings(tab)) and not picture.is_visible()  # no stop at what shows nothing
     field.fill("3")
     tab.keyboard.press("Escape")
     assert field.input_value() == "" and not len(rings(tab)) and not tab.faults

@@ -3,8 +3,10 @@
 The book is the folder in OACORE_BOOK_HTML, else the smoke build (fixture ``built_book``).
 """
 
+import csv
 import functools
 import http.server
+import io
 import json
 import os
 import re
@@ -31,6 +33,7 @@ AXIS = "notebooks/13-severity-axis.html"
 SALIENCY = "notebooks/14-saliency.html"
 FIGURES = "notebooks/15-tables-and-figures.html"
 REPORT = "book/report.html"
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 
 
 @pytest.fixture(scope="session")
@@ -303,6 +306,51 @@ def test_a_plot_answers_to_the_pointer(browser, book):
     watched.page.close()
 
 
+# The numbers of a plot, trace by trace, as plotly has them.
+NUMBERS = """gd => gd._fullData.filter(t => t.visible !== false).map(t => {
+  const flat = values => values === undefined || values === null ? [] :
+    Array.from(values).flatMap(v =>
+      ArrayBuffer.isView(v) || Array.isArray(v) ? Array.from(v) : [v]);
+  const marks = t.z ? flat(t.z) : t.q1 ? flat(t.median) : flat(t.x).length ? flat(t.x) : flat(t.y);
+  const shown = t.z ? flat(t.z) : t.q1 ? flat(t.median) : [...flat(t.x), ...flat(t.y)];
+  return {marks: marks.length, numbers: shown.filter(v => typeof v === "number")};
+})"""
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+@pytest.mark.parametrize("name", [COHORT, PUBLISHED])
+def test_the_data_of_each_plot_come_as_csv_with_the_plots_own_numbers(
+    browser, book, served, way, name
+):
+    home = book.as_uri() if way == "from disk" else served
+    watched = Watched(browser, f"{home}/{name}", home)
+    buttons = watched.page.get_by_role("button", name="Data of this plot (CSV)")
+    plots = watched.page.locator(".plotly-graph-div")
+    assert buttons.count() == plots.count() > 2
+    names = set()
+    for place in range(plots.count()):
+        plot = plots.nth(place)
+        with watched.page.expect_download() as coming:
+            buttons.nth(place).press("Enter")
+        names.add(coming.value.suggested_filename)
+        text = coming.value.path().read_text(encoding="utf-8-sig")
+        head, *rows = csv.reader(io.StringIO(text))
+        traces = plot.evaluate(NUMBERS)
+        assert len(rows) == sum(trace["marks"] for trace in traces), coming.value.suggested_filename
+        found = {float(cell) for row in rows for cell in row if NUMBER.fullmatch(cell)}
+        words = plot.evaluate(
+            "gd => Object.keys(gd._fullLayout).filter(k => /^[xy]axis/.test(k))"
+            ".some(k => gd._fullLayout[k].ticktext)"
+        )
+        numbers = {number for trace in traces for number in trace["numbers"]}
+        # Rows that are drawn at 0, 1, 2 are called by their names instead.
+        assert numbers <= found or words, coming.value.suggested_filename
+        assert len(set(head)) == len(head) and all(head)
+    assert len(names) == plots.count()
+    assert not watched.trouble and not watched.foreign
+    watched.page.close()
+
+
 def test_four_grades_stand_side_by_side_and_their_lesions_can_be_hidden(browser, book):
     watched = Watched(browser, f"{book.as_uri()}/{KNEE}", book.as_uri())
     knees = viewer(watched.page, "One knee, four grades")
@@ -369,7 +417,7 @@ def test_a_link_opens_the_slicer_on_a_case_slice_and_model(browser, book, served
     page.wait_for_function("() => document.querySelector('.oa-slicer').dataset.ready === 'true'")
     where = [slicer.locator(f"[data-slice={plane}]") for plane in ("sagittal", "coronal", "axial")]
     assert [one.input_value() for one in where] == ["9", "20", "31"]
-    assert slicer.locator("[data-set=case] option:checked").inner_text() == "Case 2"
+    assert slicer.locator("[data-set=case] option:checked").inner_text().startswith("Case 2: read")
     assert slicer.locator("[data-model=backbone0]").input_value() == "m3t"
     canvas = slicer.locator("canvas").first
     before = canvas.evaluate("c => c.toDataURL()")
@@ -381,6 +429,45 @@ def test_a_link_opens_the_slicer_on_a_case_slice_and_model(browser, book, served
     assert "KL" in slicer.locator(".oas-table").inner_text()
     assert not watched.trouble and not watched.foreign
     page.close()
+
+
+def test_the_slicer_opens_on_a_grade_that_is_right_and_names_all(browser, book):
+    watched = Watched(browser, f"{book.as_uri()}/{SALIENCY}", book.as_uri())
+    slicer = watched.page.locator(".oa-slicer")
+    sync_api.expect(slicer.locator(".oas-open")).to_be_visible()
+    menu = slicer.locator("[data-set=case] option").all_inner_texts()
+    named = [re.fullmatch(r"Case \d: read KL (\d), predicted KL (\d)", name) for name in menu]
+    assert len(named) == 5 and all(named)
+    folder = book / "_static/14-saliency/slicer"
+    cases = [json.loads((folder / f"case-{k}.json").read_text()) for k in range(1, 6)]
+    off = [abs(int(name[2]) - case["kl_true"]) for name, case in zip(named, cases, strict=True)]
+    opened = int(slicer.locator("[data-set=case]").input_value())
+    assert off[opened] == min(off)
+    assert all(any(one["weights"] == "random" for one in case["maps"]) for case in cases)
+    slicer.locator(".oas-open").press("Enter")
+    sync_api.expect(slicer).to_have_attribute("data-ready", "true")
+    slicer.get_by_role("button", name="Two models").press("Enter")
+    sync_api.expect(slicer.locator(".oas-verdict")).to_contain_text("random weights")
+    sync_api.expect(slicer.locator(".oas-value")).to_contain_text("At the crosshair: grey value")
+    assert not watched.trouble and not watched.foreign
+    watched.page.close()
+
+
+@pytest.mark.parametrize("name", [COHORT, KNEE, SALIENCY, AXIS])
+def test_viewers_say_their_keys_in_one_way_and_print_without_controls(browser, book, name):
+    watched = Watched(browser, f"{book.as_uri()}/{name}", book.as_uri())
+    viewers = watched.page.locator(".oa-slicer")
+    assert viewers.count()
+    for place in range(viewers.count()):
+        one = viewers.nth(place)
+        said = one.locator(".oas-help kbd").all_inner_texts()
+        assert said[:8] == ["←", "→", "↑", "↓", "Page Up", "Page Down", "Home", "End"]
+        assert "first, last" in one.locator(".oas-help").inner_text()
+    watched.page.emulate_media(media="print")
+    shown = ".oa-slicer :is(button, select, input, kbd, summary, progress):visible"
+    assert watched.page.locator(shown).count() == 0
+    watched.page.emulate_media(media="screen")
+    watched.page.close()
 
 
 def test_a_case_of_the_slicer_is_small(book):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+import nbclient
 import nbformat
 import pandas as pd
 import pytest
@@ -21,6 +22,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from oacore.errors import InputError
 from oacore.profile import Profile, load_profile
+from oacore.record import found
+from oacore.results import keep, kept, kept_in
+from oacore.seals import files_below
 from tests.helpers import ROOT, copy_project, copy_smoke_build, make
 from workflow import build_book, check_build, make_book
 from workflow import run_notebook as runner
@@ -330,6 +334,50 @@ def test_a_cell_that_never_ends_is_named(folder, monkeypatch):
     with scratch() as own, pytest.raises(InputError, match=took_longer):
         runner.run_notebook(Path("notebooks/slow.ipynb"), Path("built/slow.ipynb"), {}, own)
     assert Path("built/failed/slow.ipynb").exists()
+
+
+def test_a_notebook_run_by_hand_leaves_the_results_of_the_build_alone(folder, monkeypatch):
+    cells = [
+        "import pandas as pd\nfrom oacore.results import beside_page, keep, kept\n"
+        "from oacore.record import found",
+        "keep(pd.DataFrame({'who': [word]}), 'build', 'n/table')\n"
+        "keep(pd.DataFrame({'who': [word]}), 'build', 'n/recorded/other')",
+        "print(kept('build', 'n/table')['who'][0], found('build', 'n/other')[0]['who'][0])",
+        "print(*beside_page('build', 'n/figure'))",
+        "early = kept('build', 'm/early')\nprint(early if early is None else early['who'][0])",
+    ]
+    path = write_notebook(folder / "notebooks/n.ipynb", *cells)
+    results = folder / "notebooks/build/results"  # a chapter runs in its own folder
+    keep(pd.DataFrame({"who": ["build"]}), results.parent, "m/early")
+    said = []
+    done = run_cli("notebooks/n.ipynb", "built/n.ipynb", "word=build")
+    assert done.returncode == 0, done.stderr
+    built = nbformat.read("built/n.ipynb", as_version=4)
+    said.append([o.text for cell in built.cells for o in cell.get("outputs", []) if "text" in o])
+    assert said[0] == [
+        "build build\n",
+        "build/results/n/public/figure ../_static/n/figure\n",
+        "build\n",
+    ]
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files_below(results)}
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    by_hand = nbformat.read(path, as_version=4)
+    by_hand.cells[1].source = "word = 'hand'"
+    where = {"metadata": {"path": str(path.parent)}}
+    nbclient.NotebookClient(by_hand, kernel_name="python3", resources=where).execute()
+    texts = [o.text for cell in by_hand.cells for o in cell.get("outputs", []) if "text" in o]
+    figure = "build/by-hand/n/public/figure"
+    assert texts == ["hand hand\n", f"{figure} {figure}\n", "build\n"]
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files_below(results)} == before
+    kept_by_hand = results.parent / "by-hand/n"
+    assert pd.read_csv(kept_by_hand / "table.csv")["who"].tolist() == ["hand"]
+    # The report is no notebook: what a person tried is not in it.
+    assert kept(results.parent, "n/table")["who"].tolist() == ["build"]
+    assert found(results.parent, "n/other")[0]["who"].tolist() == ["build"]
+    (kept_by_hand / "table.csv").write_text("who\naltered\n")
+    with pytest.raises(InputError, match="run its chapter again"):
+        kept_in(kept_by_hand.parent, "n/table")
 
 
 # What depends on what

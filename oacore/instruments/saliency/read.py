@@ -97,6 +97,33 @@ def read_maps(folder: str | Path) -> dict[tuple[int, str, str], np.ndarray]:
         }
 
 
+def kept_nifti(folder: str | Path, cases: pd.DataFrame, head: str) -> tuple[pd.Series, Path]:
+    """The gradient's map as NIfTI of the knee with the highest grade among those that are kept.
+
+    Parameters
+    ----------
+    folder : path-like
+        What :func:`.explain.explain` left of one run.
+    cases : DataFrame
+        Of the cohort.
+    head : {"oa", "kl"}
+
+    Returns
+    -------
+    Series, Path
+        The knee's row, and the map over its image as stored.
+
+    Raises
+    ------
+    InputError
+        If the file is not what was written.
+    """
+    kept = {case for case, *_ in read_maps(folder)}
+    case = cases[cases["case_id"].isin(kept)].sort_values("kl", kind="stable").iloc[-1]
+    name = f"nifti/case-{case['case_id']}-{head}-gradient.nii.gz"
+    return case, _intact(Path(folder), name)
+
+
 def seeds_agree(explained: str | Path) -> pd.DataFrame:
     """Likeness of the gradient's maps that several seeds of one model give of one knee.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from oacore.data.volumes import view
 from oacore.errors import InputError
+from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.saliency.controls import LESIONS, read_lesions
 from oacore.instruments.saliency.read import explained_folders, read_maps
+from oacore.instruments.slicer.kernel import Run, compute_map
 from oacore.instruments.slicer.slicer import pack_case
 from oacore.names import in_order
 
@@ -28,6 +30,7 @@ def pack_cases(
     predictions: pd.DataFrame,
     *,
     seed: int,
+    untrained: Sequence[Run] = (),
     per_grade: int = 1,
     true_kl: Mapping[int, int] | None = None,
 ) -> list[Path]:
@@ -45,6 +48,8 @@ def pack_cases(
         Rows of :func:`.records.read_runs`.
     seed : int
         Of the models.
+    untrained : sequence of Run
+        Of these the gradient's map is packed with random weights, too; it is computed now.
     per_grade : int
         Knees of each grade, of those with maps.
     true_kl : mapping of case_id to a grade, optional
@@ -81,6 +86,13 @@ def pack_cases(
         own = int(case["case_id"])
         image, tissues, spacing = view(case, LONGEST)
         truth = true_kl[own] if true_kl is not None else None
+        random = {
+            (run.model, run.supervision, head, "gradient"): compute_map(
+                run, case["image"], head, "gradient", weights="random"
+            )
+            for run in untrained
+            for head in SUPERVISIONS[run.supervision]
+        }
         packed.append(
             pack_case(
                 folder,
@@ -89,6 +101,7 @@ def pack_cases(
                 [float(side) for side in spacing],
                 masks=outlines(case, tissues, truth is not None),
                 maps={key[1:]: values for key, values in maps.items() if key[0] == own},
+                untrained=random,
                 predictions=_answers(answers[answers["case_id"] == own]),
                 kl=int(case["kl"]),
                 kl_true=None if truth is None else int(truth),

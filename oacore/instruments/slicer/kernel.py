@@ -17,6 +17,7 @@ from oacore.data.volumes import LABELS, grid_gap, preprocess, read_canonical, re
 from oacore.errors import InputError
 from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.saliency.controls import BONES, LESIONS, read_lesions
+from oacore.instruments.saliency.explain import UNTRAINED
 from oacore.instruments.saliency.methods import METHODS, saliency_map
 from oacore.models.heads import by_voxel
 from oacore.names import ordered
@@ -24,7 +25,7 @@ from oacore.plots.sheets import grey_levels, mask_bits
 from oacore.profile import Recipe, load_profile
 from oacore.training.convolutions import secure_convolutions
 from oacore.training.records import finished, require_grades, run_record, run_table
-from oacore.training.runs import load_trained
+from oacore.training.runs import build_like, load_trained
 
 #: What a run's record and the recipe that it was trained by have in common.
 TRAINED_BY = ("backbone", "encoder", "heads", "epochs", "batch_size", "lr", "precision")
@@ -132,7 +133,12 @@ def passes(head: str, method: str, grid: tuple[int, int, int]) -> int:
 
 
 def compute_map(
-    run: Run, image: str, head: str, method: str, report: Callable[[int, int], None]
+    run: Run,
+    image: str,
+    head: str,
+    method: str,
+    report: Callable[[int, int], None] = lambda done, of: None,
+    weights: str = "trained",
 ) -> np.ndarray:
     """Saliency of one case, on the volume that the run saw.
 
@@ -143,15 +149,22 @@ def compute_map(
         Path of the image as stored.
     head, method : str
         See :func:`.methods.saliency_map`.
-    report : function of passes done and their number
+    report : function of passes done and their number, optional
         Is called before the first pass and at each; what it raises ends the computation.
+    weights : {"trained", "random"}
+        Of the run, or those of its untrained twin, with which :func:`.explain.explain` compares it.
 
     Returns
     -------
     ndarray of float32, shape (D, H, W)
         In [0, 1], on the network's grid.
     """
-    model, total, done = load_trained(run.folder), passes(head, method, run.recipe.grid), 0
+    if weights == "random":
+        record = run_record(run.folder)
+        model = build_like(record, record["seed"] + UNTRAINED).eval()
+    else:
+        model = load_trained(run.folder)
+    total, done = passes(head, method, run.recipe.grid), 0
     report(done, total)
     small, *_ = preprocess(image, None, run.recipe.grid, run.recipe.resample)  # float16, as cached
     volumes = by_voxel(torch.from_numpy(small)[None, None].float())  # as in training

@@ -29,10 +29,18 @@ from oacore.instruments.saliency.methods import METHODS
 from oacore.instruments.saliency.nifti import write_map
 from oacore.instruments.slicer.kernel import Knee, Run, compute_map, finished_runs, read_knee
 from oacore.instruments.slicer.parts import TOPS, map_codes
-from oacore.instruments.slicer.slicer import NAMES, first_place, probabilities, slug_of
+from oacore.instruments.slicer.slicer import (
+    MAP_FIELDS,
+    NAMES,
+    first_place,
+    map_id,
+    opener,
+    opening,
+    probabilities,
+)
 from oacore.metrics.predictions import PROB_KL
 from oacore.plots.sheets import sagittal
-from oacore.plots.viewer import viewer_script, viewer_text
+from oacore.plots.viewer import viewer_body, viewer_script, viewer_text
 
 ROOM = 512_000_000
 """Bytes of computed maps that a widget keeps."""
@@ -60,6 +68,7 @@ def lab_slicer(
 ) -> LabSlicer:
     """The slicer as a widget: every graded case, every finished run, every method.
 
+    Each map is offered with random weights, too: what the same network shows untrained.
     A case is read when it is chosen, and a map computed when it is shown, on a thread: the kernel
     goes on answering. SmoothGrad seeds torch's one generator while its noise is drawn, so a cell
     that draws random numbers meanwhile may not repeat.
@@ -75,7 +84,8 @@ def lab_slicer(
     seed : int
         Of the runs.
     cases : sequence of int, optional
-        case_id of those in the menu, in this order; by default all, the test split first.
+        case_id of those in the menu, in this order, and the first is shown; by default all, the
+        test split first, and a test case is shown that is graded rightly (:func:`.slicer.opening`).
     folder : path-like
         Where "Save as NIfTI" writes; made if need be.
 
@@ -91,6 +101,7 @@ def lab_slicer(
         seed, or one of another profile or cohort.
     """
     table = graded(read_cohort(cohort)).sort_values(["split", "case_id"])  # test before train
+    tested = int((table["split"] == "test").sum())
     found = finished_runs(runs, profile, seed)
     for run in found:
         if list(run.predictions["kl"].reindex(table["case_id"])) != list(table["kl"]):
@@ -98,11 +109,11 @@ def lab_slicer(
     if cases is not None:
         if unknown := [case for case in cases if case not in set(table["case_id"])]:
             raise InputError(f"{cohort}: has no graded case {unknown[0]}; choose another")
-        table = table.set_index("case_id", drop=False).loc[list(cases)]
+        table, tested = table.set_index("case_id", drop=False).loc[list(cases)], 1
     if table.empty:
         raise InputError(f"{cohort}: no graded case is left to show")
     truth = read_truth(cohort).set_index("case_id")["kl_true"] if is_phantom(cohort) else None
-    return LabSlicer(table.to_dict("records"), truth, found, Path(folder))
+    return LabSlicer(table.to_dict("records"), truth, found, Path(folder), tested)
 
 
 class LabSlicer(anywidget.AnyWidget):
@@ -110,7 +121,7 @@ class LabSlicer(anywidget.AnyWidget):
 
     _esm = (
         viewer_script()
-        + f"const BODY = {json.dumps(viewer_text('viewer.html').replace('@TITLE@', _TITLE))};\n"
+        + f"const BODY = {json.dumps(viewer_body(_TITLE))};\n"
         + _OWN.read_text(encoding="utf-8")
     )
     _css = viewer_text("viewer.css")
@@ -121,16 +132,19 @@ class LabSlicer(anywidget.AnyWidget):
         truth: pd.Series | None,
         runs: list[Run],
         folder: Path,
+        tested: int,
     ) -> None:
         super().__init__()
         self._cases, self._truth, self._folder = cases, truth, folder
-        keys = [(run, head, method) for run in runs for head in SUPERVISIONS[run.supervision]
-                for method in METHODS]  # fmt: skip
         self._offered = {
-            slug_of(f"{run.model}-{run.supervision}-{head}-{method}"): (run, head, method)
-            for run, head, method in keys
+            map_id(run.model, run.supervision, head, method, weights): (run, head, method, weights)
+            for run in runs
+            for head in SUPERVISIONS[run.supervision]
+            for method in METHODS
+            for weights in ("trained", "random")
         }
-        self._runs = runs
+        self._runs, self._tested = runs, tested
+        self._answers = [_answers(run, [case["case_id"] for case in cases]) for run in runs]
         self._maps: OrderedDict[tuple[int, str], np.ndarray] = OrderedDict()
         self._knee: Callable[[int], Knee] = lru_cache(2)(
             lambda place: read_knee(pd.Series(cases[place]), truth is not None)
@@ -191,47 +205,66 @@ class LabSlicer(anywidget.AnyWidget):
             raise Dropped
 
     def _start(self, content: dict[str, Any]) -> Reply:
-        """Menus, and the first case."""
-        named = [self._name(case) for case in self._cases]
-        named[0] = self._describe(0)
-        return {"data": {"cases": named, "tops": TOPS, "names": NAMES, "alt": _TITLE}}, []
+        """Menus, and the case that is shown first."""
+        named = [self._name(place) for place in range(len(self._cases))]
+        model = " ".join(opener(self._maps_of(0)))
+        grades = [
+            (self._drawn(case), int(case["kl"]), GRADES.get(one["predicted"][model]))
+            for case, one in zip(self._cases[: self._tested], named, strict=False)
+        ]
+        first = opening(grades)
+        named[first] = self._describe(first)
+        data = {"cases": named, "opens": first, "tops": TOPS, "names": NAMES, "alt": _TITLE}
+        return {"data": data}, []
 
     def _case(self, content: dict[str, Any]) -> Reply:
         return {"case": self._describe(content["place"])}, []
 
-    def _name(self, case: dict[Any, Any]) -> dict[str, Any]:
-        number, split, kl = case["case_id"], case["split"], case["kl"]
+    def _name(self, place: int) -> dict[str, Any]:
+        """What the menu needs of a case."""
+        case = self._cases[place]
+        named = zip(self._runs, self._answers, strict=True)
         return {
-            "label": f"Case {number} ({split})",
-            "menu": f"Case {number}, {split}, KL {kl}",
-            "slug": f"case-{number}",
+            "label": f"Case {case['case_id']} ({case['split']})",
+            "slug": f"case-{case['case_id']}",
+            "kl": int(case["kl"]),
+            "predicted": {f"{run.model} {run.supervision}": said[place] for run, said in named},
         }
+
+    def _drawn(self, case: dict[Any, Any]) -> int | None:
+        return None if self._truth is None else int(self._truth[case["case_id"]])
+
+    def _predictions(self, case: dict[Any, Any]) -> list[dict[str, Any]]:
+        found = []
+        for run in self._runs:
+            row = run.predictions.loc[case["case_id"]]
+            kl = None if row[PROB_KL].isna().any() else [float(p) for p in row[PROB_KL]]
+            values = probabilities({"prob_oa": row["prob_oa"], "prob_kl": kl})
+            found.append({"backbone": run.model, "supervision": run.supervision, **values})
+        return found
+
+    def _maps_of(self, place: int) -> list[dict[str, Any]]:
+        """All maps of a case that can be computed."""
+        maps = []
+        for name, (run, *rest) in self._offered.items():
+            grid = list(run.recipe.grid)
+            key = zip(MAP_FIELDS, (run.model, run.supervision, *rest), strict=True)
+            maps.append(
+                {
+                    "id": name, "file": f"{place}/{name}", "bytes": int(np.prod(grid)), **dict(key),
+                    "grid": grid, "step": 1, "box": [[0, side] for side in grid],
+                }
+            )  # fmt: skip
+        return maps
 
     def _describe(self, place: int) -> dict[str, Any]:
         """A case as `pack_case` describes it, with all maps that can be computed."""
         case, knee = self._cases[place], self._knee(place)
         shape = list(knee.grey.shape)
         box = [[0, side] for side in shape]
-        predictions = []
-        for run in self._runs:
-            row = run.predictions.loc[case["case_id"]]
-            kl = None if row[PROB_KL].isna().any() else [float(p) for p in row[PROB_KL]]
-            values = probabilities({"prob_oa": row["prob_oa"], "prob_kl": kl})
-            predictions.append({"backbone": run.model, "supervision": run.supervision, **values})
-        maps = []
-        for name, (run, head, method) in self._offered.items():
-            grid = list(run.recipe.grid)
-            maps.append(
-                {
-                    "id": name, "file": f"{place}/{name}", "bytes": int(np.prod(grid)),
-                    "backbone": run.model, "supervision": run.supervision,
-                    "head": head, "method": method,
-                    "grid": grid, "step": 1, "box": [[0, side] for side in grid],
-                }
-            )  # fmt: skip
         size = knee.grey.size
         return {
-            **self._name(case),
+            **self._name(place),
             "shape": shape,
             "spacing": knee.spacing,
             "box": box,
@@ -239,10 +272,9 @@ class LabSlicer(anywidget.AnyWidget):
             "image": {"file": f"{place}/image", "bytes": size},
             "masks": knee.masks,
             "outline": {"file": f"{place}/outline", "bytes": size} if knee.masks else None,
-            "maps": maps,
-            "predictions": predictions,
-            "kl": int(case["kl"]),
-            "kl_true": None if self._truth is None else int(self._truth[case["case_id"]]),
+            "maps": self._maps_of(place),
+            "predictions": self._predictions(case),
+            "kl_true": self._drawn(case),
             "note": "" if self._truth is None else _SYNTHETIC,
         }
 
@@ -263,7 +295,7 @@ class LabSlicer(anywidget.AnyWidget):
         first, _, name = file.partition("/")
         place, said = int(first), 0.0
         if (place, name) not in self._maps:
-            run, head, method = self._offered[name]
+            run, head, method, weights = self._offered[name]
 
             def report(done: int, of: int) -> None:
                 nonlocal said
@@ -272,7 +304,8 @@ class LabSlicer(anywidget.AnyWidget):
                     said = time.monotonic()
                     self.send({"id": number, "done": done, "of": of})
 
-            values = compute_map(run, self._cases[place]["image"], head, method, report)
+            image = self._cases[place]["image"]
+            values = compute_map(run, image, head, method, report, weights)
             self._maps[place, name] = values
         self._maps.move_to_end((place, name))
         while sum(one.nbytes for one in self._maps.values()) > ROOM and len(self._maps) > 1:
@@ -290,6 +323,18 @@ class LabSlicer(anywidget.AnyWidget):
             path = self._folder / f"case-{case['case_id']}-{name}-{seed}.nii.gz"
             written.append(str(write_map(values, case["image"], path).resolve()))
         return {"saved": f"Saved {' and '.join(written)}"}, []
+
+
+#: How a grade is written, and what it is.
+GRADES = {f"KL {grade}": grade for grade in range(5)}
+
+
+def _answers(run: Run, cases: Sequence[int]) -> list[str]:
+    """What a run answers of each case, for the menu: its grade, or OA or not without a KL head."""
+    rows = run.predictions.loc[list(cases)]
+    if rows[PROB_KL].isna().any(axis=None):
+        return ["OA" if p > 0.5 else "no OA" for p in rows["prob_oa"]]
+    return [f"KL {grade}" for grade in rows[PROB_KL].to_numpy().argmax(axis=1)]
 
 
 def _volume(array: np.ndarray, tops: list[int]) -> Reply:

@@ -26,16 +26,17 @@ _LADDER = ((1, 0), (1, 90), (2, 0), (2, 90), (2, 75), (2, 60), (3, 75), (4, 75),
 
 
 def pack_maps(
-    maps: Mapping[tuple[str, str, str, str], np.ndarray],
+    maps: Mapping[tuple[str, ...], np.ndarray],
     box: list[list[int]],
     shape: tuple[int, ...],
     limit: int,
-) -> dict[tuple[str, str, str, str], tuple[bytes, dict[str, Any]]]:
+) -> dict[tuple[str, ...], tuple[bytes, dict[str, Any]]]:
     """Store maps, all at the first rung of `_LADDER` at which they fit the limit.
 
     Parameters
     ----------
-    maps : mapping of (backbone, supervision, head, method) to an ndarray of float32 in [0, 1]
+    maps : mapping of a tuple of words to an ndarray of float32 in [0, 1]
+        Backbone, supervision, head, method, weights.
     box : first and one-past-last voxel of the image, along each axis, that are stored
     shape : tuple of int
         Of the image.

@@ -28,6 +28,7 @@ from oacore.names import BACKBONE_NAMES, SUPERVISION_NAMES
 from oacore.plots.page import Html
 from oacore.plots.sheets import check_spacing, encoded, grey_levels, mask_bits, unpack
 from oacore.plots.viewer import viewer_element
+from oacore.results import by_hand
 
 CASE_LIMIT = 2_000_000
 """Bytes that all files of one case may take together."""
@@ -44,8 +45,13 @@ NAMES = {
     "kl": "KL head",
     "smoothgrad": "SmoothGrad",
     "grad-cam": "Grad-CAM",
+    "trained": "trained weights",
+    "random": "random weights",
 }
-"""What menus and sentences call a model, a head or a method."""
+"""What menus and sentences call a model, a head, a method or a network's weights."""
+
+MapKey = tuple[str, str, str, str]
+"""Of a map: backbone, supervision, head, method."""
 
 
 def pack_case(
@@ -55,7 +61,8 @@ def pack_case(
     spacing: Sequence[float],
     *,
     masks: Mapping[str, np.ndarray] | None = None,
-    maps: Mapping[tuple[str, str, str, str], np.ndarray] | None = None,
+    maps: Mapping[MapKey, np.ndarray] | None = None,
+    untrained: Mapping[MapKey, np.ndarray] | None = None,
     predictions: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
     kl: int | None = None,
     kl_true: int | None = None,
@@ -84,6 +91,8 @@ def pack_case(
         Saliency, scaled to [0, 1] over the volume, on any grid that spans the image's field of
         view. All maps are averaged over the cells that make the case fit; see
         `oacore.instruments.slicer.parts`.
+    untrained : mapping, optional
+        The same, of networks with random weights.
     predictions : mapping of (backbone, supervision) to a mapping, optional
         `prob_oa` (0 to 1) and `prob_kl` (five probabilities), each or None where a model has none.
     kl, kl_true : int, optional
@@ -105,7 +114,11 @@ def pack_case(
         If an array, a probability or a name cannot be used, or the case cannot be made to fit
         `CASE_LIMIT`.
     """
-    folder, masks, maps = Path(folder), masks or {}, maps or {}
+    folder, masks = Path(folder), masks or {}
+    both = {"trained": maps or {}, "random": untrained or {}}
+    every: dict[tuple[str, ...], np.ndarray] = {
+        (*key, weights): m for weights, given in both.items() for key, m in given.items()
+    }
     slug = slug_of(label)
     if not slug or re.search(r"\d{5,}|[/\\]", label):
         raise InputError(
@@ -128,7 +141,8 @@ def pack_case(
         )
     outline = part_of(bits[slices], 0) if masks else b""
     left = CASE_LIMIT - len(picture) - len(outline) - 40_000  # the JSON is smaller than this
-    stored = pack_maps({key: _checked(key, m) for key, m in maps.items()}, box, grey.shape, left)
+    checked = {key: _checked(key, m) for key, m in every.items()}
+    stored = pack_maps(checked, box, grey.shape, left)
 
     parts = [picture, *([outline] if masks else []), *(part for part, _ in stored.values())]
     case: dict[str, Any] = {
@@ -143,8 +157,8 @@ def pack_case(
         "outline": {"file": name_of(outline), "bytes": len(outline)} if masks else None,
         "maps": [
             {
-                "id": slug_of("-".join(key)),
-                **dict(zip(("backbone", "supervision", "head", "method"), key, strict=True)),
+                "id": map_id(*key),
+                **dict(zip(MAP_FIELDS, key, strict=True)),
                 **{"file": name_of(part), "bytes": len(part), **where},
             }
             for key, (part, where) in stored.items()
@@ -158,7 +172,7 @@ def pack_case(
         "note": note,
         "bytes": sum(map(len, parts)),
     }
-    if len({one["id"] for one in case["maps"]}) < len(maps):
+    if len({one["id"] for one in case["maps"]}) < len(every):
         raise InputError(f"pack_case: two maps of {label!r} have the same name in a link: rename.")
     folder.mkdir(parents=True, exist_ok=True)
     for part in parts:
@@ -180,7 +194,8 @@ def slicer_page(
     Parameters
     ----------
     cases : sequence of path-like
-        Descriptions that `pack_case` returned, in the order of the menu; the first is shown.
+        Descriptions that `pack_case` returned, in the order of the menu; :func:`opening` says
+        which is shown first.
     address : str
         From the page to the folder with the files, e.g. "../_static/slicer".
     title, alt : str
@@ -207,13 +222,15 @@ def slicer_page(
         described.append(case)
     if len({case["slug"] for case in described}) < len(described):
         raise InputError("slicer_page: two cases have one label: links could not tell them apart.")
+    first = opening([_graded(case) for case in described])
     data = {
         "address": address.rstrip("/") + "/",
         "cases": described,
+        "opens": first,
         "alt": alt or title,
         "tops": TOPS,
         "names": NAMES,
-        "preview": _preview(Path(cases[0]).parent, described[0]),
+        "preview": _preview(Path(cases[first]).parent, described[first]),
     }
     page = viewer_element(data, title, place="oa-slicer")
     if len(page.encode()) > PAGE_LIMIT:
@@ -252,9 +269,95 @@ def write_slicer(
     return path
 
 
+def in_chapter(
+    folder: str | Path,
+    address: str,
+    cases: Sequence[str | Path],
+    above: Html,
+    *,
+    title: str,
+    alt: str = "",
+) -> Html:
+    """The slicer of a chapter: on its page, and beside it as a page of its own.
+
+    In a notebook that a person runs no server has the parts where a page would look for them. There
+    a sentence says so, and where the page of its own lies.
+
+    Parameters
+    ----------
+    folder, address
+        Where the files are, and what the chapter's page calls it (:func:`.results.beside_page`).
+    cases, above, title, alt
+        As in :func:`write_slicer`.
+    """
+    alone = write_slicer(Path(folder) / "index.html", cases, above, title=title, alt=alt)
+    if by_hand():
+        said = (
+            "This slicer is made for the pages of the book: a notebook has no address for its "
+            f"files. A browser opens it from disk: {alone}. The next cell has one with a kernel "
+            "behind it."
+        )
+        return Html(f"<p>{html.escape(said)}</p>", said)
+    element = slicer_page(cases, address, title=title, alt=alt)
+    link = f'<p><a href="{address}/index.html">The slicer in a window of its own</a></p>'
+    return Html(element.html + link, element.alt)
+
+
+def opening(knees: Sequence[tuple[int | None, int | None, int | None]]) -> int:
+    """Which knee to show first: one that the model grades rightly, of the highest grade.
+
+    Right is the grade as drawn where it is known, else as read; where both are, a knee on which
+    they agree goes before. If the model is right nowhere, it is the knee on which it is least
+    wrong.
+
+    Parameters
+    ----------
+    knees : sequence of three grades each
+        As drawn, as read, as predicted; None where there is none.
+
+    Returns
+    -------
+    int
+        Its place; 0 where no knee has a grade and a prediction.
+    """
+    ranks = {}
+    for place, (drawn, read, said) in enumerate(knees):
+        grades = [grade for grade in (drawn, read) if grade is not None]
+        if grades and said is not None:
+            off = [abs(said - grade) for grade in grades]
+            ranks[place] = (off[0], sum(off), -grades[0])
+    return min(ranks, key=lambda place: ranks[place], default=0)
+
+
+def opener(maps: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Whose map is shown first: backbone and supervision, Dual where there is one."""
+    offered = [one for one in maps if one["weights"] == "trained"]
+    first = [one for one in offered if one["supervision"] == "dual"] + offered
+    return (first[0]["backbone"], first[0]["supervision"]) if first else ("", "")
+
+
+def _graded(case: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
+    """A described case's grades for :func:`opening`."""
+    model, said = opener(case["maps"]), None
+    for one in case["predictions"]:
+        if (one["backbone"], one["supervision"]) == model and one["prob_kl"] is not None:
+            said = int(np.argmax(one["prob_kl"]))
+    return case["kl_true"], case["kl"], said
+
+
 def slug_of(text: str) -> str:
     """A name as it stands in a link or a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+MAP_FIELDS = ("backbone", "supervision", "head", "method", "weights")
+"""What the viewer's menus choose a map by."""
+
+
+def map_id(backbone: str, supervision: str, head: str, method: str, weights: str) -> str:
+    """What a link calls a map."""
+    named = (backbone, supervision, head, method)
+    return slug_of("-".join(named if weights == "trained" else (*named, weights)))
 
 
 def _knee_box(grey: np.ndarray, bits: np.ndarray) -> list[list[int]]:
@@ -279,11 +382,11 @@ def first_place(bits: np.ndarray, box: list[list[int]]) -> list[int]:
     return [x, y, z]
 
 
-def _checked(key: tuple[str, str, str, str], values: np.ndarray) -> np.ndarray:
+def _checked(key: tuple[str, ...], values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
     name = " ".join(key)
-    if len(key) != 4 or not all(key):
-        raise InputError(f"pack_case: map {key} is not (backbone, supervision, head, method).")
+    if len(key) != len(MAP_FIELDS) or not all(key):
+        raise InputError(f"pack_case: map {key[:-1]} is not (backbone, supervision, head, method).")
     if values.ndim != 3 or values.size == 0:
         raise InputError(f"pack_case: map {name} has shape {values.shape}: give one 3D volume.")
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:

@@ -25,6 +25,7 @@ from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, read_cohort
 from oacore.errors import InputError
 from oacore.instruments.phantom.cohort import write_phantom
+from oacore.instruments.saliency.explain import UNTRAINED
 from oacore.instruments.saliency.methods import METHODS, saliency_map
 from oacore.instruments.slicer import kernel as lab_parts
 from oacore.instruments.slicer import lab as lab_slicer
@@ -35,8 +36,8 @@ from oacore.profile import load_profile
 from oacore.training.batches import load_batch
 from oacore.training.config import run_config
 from oacore.training.loop import train
-from oacore.training.records import run_folder
-from oacore.training.runs import load_trained
+from oacore.training.records import run_folder, run_record
+from oacore.training.runs import build_like, load_trained
 from tests.helpers import FLAGS, ROOT
 
 SMOKE = load_profile("smoke")
@@ -129,19 +130,35 @@ def test_menus_hold_all_graded_knees_runs_heads_and_methods(ask, built):
     data = content["data"]
     assert buffers == [] and data["tops"] == TOPS
     kl = built.cases.set_index("case_id")["kl"]
-    assert [c["menu"] for c in data["cases"]] == [
-        f"Case {i}, {split}, KL {kl[i]}"
+    assert [(c["label"], c["kl"]) for c in data["cases"]] == [
+        (f"Case {i} ({split})", kl[i])
         for i, split in zip(built.ids, ["test"] * 5 + ["train"] * 10, strict=True)
     ]
-    first = data["cases"][0]
-    offered = {(m["backbone"], m["supervision"], m["head"], m["method"]) for m in first["maps"]}
+    first = data["cases"][data["opens"]]
+    fields = ("backbone", "supervision", "head", "method", "weights")
+    offered = [tuple(m[field] for field in fields) for m in first["maps"]]
     heads = [*TRAINED, ("resnet3d", "dual")]
-    named = zip(heads, ["oa", "oa", "kl", "kl"], strict=True)
-    assert offered == {(*run, head, method) for run, head in named for method in METHODS}
+    named = list(zip(heads, ["oa", "oa", "kl", "kl"], strict=True))
+    assert len(offered) == len({m["id"] for m in first["maps"]})
+    assert set(offered) == {
+        (*run, head, method, weights)
+        for run, head in named
+        for method in METHODS
+        for weights in ("trained", "random")
+    }
     order = dict.fromkeys((m["backbone"], m["supervision"]) for m in first["maps"])
     assert list(order) == [("resnet3d", "single_oa"), ("resnet3d", "dual"), ("m3t", "single_kl")]
-    assert first["label"] == f"Case {built.ids[0]} (test)" and "synthetic" in first["note"].lower()
+    assert "synthetic" in first["note"].lower()
     truth = pd.read_csv(built.cohort / "truth.csv").set_index("case_id")
+    answers = pd.read_csv(run_folder(built.runs, "resnet3d", "dual", 0) / "predictions.csv")
+    said = answers.set_index("case_id")["pred_kl"]
+    alone = pd.read_csv(run_folder(built.runs, "resnet3d", "single_oa", 0) / "predictions.csv")
+    oa = alone.set_index("case_id")["prob_oa"] > 0.5
+    for case, number in zip(data["cases"], built.ids, strict=True):
+        assert case["predicted"]["resnet3d dual"] == f"KL {said[number]:.0f}"
+        assert case["predicted"]["resnet3d single_oa"] == ("OA" if oa[number] else "no OA")
+    off = [abs(said[i] - truth["kl_true"][i]) for i in built.ids[:5]]
+    assert off[data["opens"]] == min(off), "it opens where Dual is least wrong"
     second = ask("case", place=1)[0]["case"]
     assert second["kl"] == kl[built.ids[1]] and second["kl_true"] == truth["kl_true"][built.ids[1]]
     for one in second["predictions"]:
@@ -205,13 +222,27 @@ def test_a_map_is_that_of_the_cached_volume(ask, built, model, supervision, head
 
 @pytest.mark.parametrize("head", ["oa", "kl"])
 @pytest.mark.parametrize("method", METHODS)
-def test_progress_ends_at_the_number_of_passes(built, head, method):
+@pytest.mark.parametrize("weights", ["trained", "random"])
+def test_progress_ends_at_the_number_of_passes(built, head, method, weights):
     run = finished_runs(built.runs, "smoke", 0)[1]
     assert (run.model, run.supervision) == ("resnet3d", "dual")
     reports, image = [], built.cases["image"].iloc[-1]
-    compute_map(run, image, head, method, lambda done, of: reports.append((done, of)))
+    compute_map(run, image, head, method, lambda done, of: reports.append((done, of)), weights)
     total = passes(head, method, run.recipe.grid)
     assert reports == [(done, total) for done in range(total + 1)]
+
+
+def test_with_random_weights_the_map_is_that_of_the_twin_of_the_controls(ask, built):
+    name = "resnet3d-dual-kl-smoothgrad-random"
+    answer = ask("map", file=f"1/{name}")
+    volumes = built.volumes["resnet3d"]
+    batch = load_batch(volumes, volumes.rows([built.ids[1]]), torch.device("cpu"))
+    record = run_record(run_folder(built.runs, "resnet3d", "dual", 0))
+    twin = build_like(record, 0 + UNTRAINED).eval()
+    expected = saliency_map(twin, batch, "kl", "smoothgrad")[0]
+    assert np.array_equal(volume(answer), (np.sqrt(expected) * 255).round().astype(np.uint8))
+    trained = volume(ask("map", file="1/resnet3d-dual-kl-smoothgrad"))
+    assert not np.array_equal(volume(answer), trained)
 
 
 def test_blocks_that_stand_out_are_counted_as_captum_does():
@@ -231,7 +262,7 @@ def test_blocks_that_stand_out_are_counted_as_captum_does():
 def test_the_kernel_answers_while_a_map_is_computed_and_drops_what_nobody_awaits(ask, monkeypatch):
     going, on, seen = threading.Event(), threading.Event(), []
 
-    def slow(run, image, head, method, report):
+    def slow(run, image, head, method, report, weights):
         seen.append(method)
         report(0, 9)
         going.set()
@@ -259,7 +290,7 @@ def test_the_kernel_answers_while_a_map_is_computed_and_drops_what_nobody_awaits
 def test_maps_stay_in_memory_up_to_a_limit(ask, monkeypatch):
     made = []
 
-    def quick(run, image, head, method, report):
+    def quick(run, image, head, method, report, weights):
         made.append(method)
         return np.ones((10, 10, 10), np.float32)
 
@@ -566,7 +597,7 @@ def test_in_jupyterlab_case_model_and_method_are_chosen_and_a_missing_map_is_com
     marked = lab.evaluate("""() => Object.fromEntries(
       [...document.querySelectorAll(".oas-table tbody tr")].map(row =>
         [row.cells[0].textContent, [...row.cells].findIndex(c => c.textContent === "●") - 2]))""")
-    assert marked["Label"] == truth["kl"] and marked["Truth (as drawn)"] == truth["kl_true"]
+    assert marked["As read"] == truth["kl"] and marked["Truth (as drawn)"] == truth["kl_true"]
 
 
 def test_in_jupyterlab_two_models_differ_and_the_threshold_hides(lab):
@@ -575,7 +606,9 @@ def test_in_jupyterlab_two_models_differ_and_the_threshold_hides(lab):
     lab.select_option("[data-model=head0]", "oa")
     lab.select_option("[data-model=method0]", "gradient")
     lab.get_by_role("button", name="Two models").click()
+    assert lab.locator("[data-model=weights1]").input_value() == "random"
     lab.select_option("[data-model=supervision1]", "single_oa")
+    lab.select_option("[data-model=weights1]", "trained")
     settle(lab)
     assert lab.locator("canvas:visible").count() == 6
     box = canvas(lab, "axial", 1).bounding_box()

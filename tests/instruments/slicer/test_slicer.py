@@ -17,7 +17,14 @@ from oacore.data.volumes import read_canonical, resize
 from oacore.errors import InputError
 from oacore.instruments.slicer import parts as slicer_parts
 from oacore.instruments.slicer.parts import TOPS
-from oacore.instruments.slicer.slicer import CASE_LIMIT, pack_case, slicer_page, write_slicer
+from oacore.instruments.slicer.slicer import (
+    CASE_LIMIT,
+    in_chapter,
+    opening,
+    pack_case,
+    slicer_page,
+    write_slicer,
+)
 from oacore.plots.page import evidence
 from oacore.plots.sheets import unpack
 from tests.helpers import FLAGS, FOREIGN, PHONE
@@ -160,6 +167,26 @@ def test_the_same_case_gives_the_same_files_and_only_what_was_given(tmp_path):
     assert not [name for name in one if name.startswith("part-")]
 
 
+def test_the_slicer_opens_on_the_highest_grade_that_is_right():
+    assert opening([(0, 0, 4), (2, 2, 2), (3, 3, 3), (4, 4, 1)]) == 2
+    assert opening([(3, 2, 3), (2, 2, 2), (4, 3, 3)]) == 1, "drawn and read agree"
+    assert opening([(3, 2, 3), (1, 1, 0)]) == 0, "right as drawn goes before nearly right"
+    assert opening([(None, 4, 0), (None, 1, 3), (None, 2, 1)]) == 2, "least wrong"
+    assert opening([(None, 1, 1), (None, 3, 3)]) == 1
+    assert opening([(None, None, 2), (None, 3, None)]) == 0 == opening([])
+
+
+def test_a_notebook_says_where_its_slicer_is(tmp_path, monkeypatch):
+    _, path, case = pack(tmp_path)
+    given = (tmp_path, "../_static/x/slicer", [path], evidence("phantom"))
+    built = in_chapter(*given, title="Slices")
+    assert "<section" in built.html and '<a href="../_static/x/slicer/index.html">' in built.html
+    monkeypatch.setattr("oacore.instruments.slicer.slicer.by_hand", lambda: True)
+    said = in_chapter(*given, title="Slices")
+    assert str(tmp_path / "index.html") in said.html and "<section" not in said.html
+    assert case["image"]["file"] in (tmp_path / "index.html").read_text()
+
+
 def half():
     return np.full((3, 4, 5), 0.5)
 
@@ -248,7 +275,10 @@ def site(tmp_path_factory):
         ("m3t", "single_kl"): {"prob_oa": 0.2, "prob_kl": KL[::-1]},
     }
     maps = {KEYS[0]: left, KEYS[1]: left[:, ::-1], KEYS[2]: left[:, :, ::-1]}
-    common = dict(spacing=(1.0, 1.0, 1.0), masks=masks, maps=maps, predictions=predictions)
+    common = dict(
+        spacing=(1.0, 1.0, 1.0), masks=masks, maps=maps, predictions=predictions,
+        untrained={KEYS[0]: left[:, ::-1]},
+    )  # fmt: skip
     cases = [
         pack_case(root / "files", "Case 1", image, kl=3, kl_true=2, window=(0, 100), **common),
         pack_case(root / "files", "Case 2", image[:, ::-1], kl=1, window=(0, 100), **common),
@@ -436,23 +466,176 @@ def test_keys_step_through_the_focused_plane_and_are_said(opened, site):
     assert places(page)[:2] == [10, 12]
     said = canvas.get_attribute("aria-valuetext")
     assert "Case 1, axial slice 1 of 40" in said and "predicts KL 3 (70%) and OA with 90%" in said
-    assert "Label KL 3. Drawn as KL 2." in said
+    assert "Read as KL 3. Drawn as KL 2." in said
     assert "A knee: axial picture" in canvas.get_attribute("aria-label")
     page.wait_for_function("() => /axial slice 1 of 40/.test("
                            "document.querySelector('[aria-live=polite]').textContent)")  # fmt: skip
+
+
+def test_sliders_have_the_keys_of_the_pictures(opened, site):
+    page = opened(site.as_uri(), "#slicer=case-1,s10,c12,a15")
+    page.locator("[data-slice=axial]").focus()
+    seen = []
+    for key in ("ArrowUp", "ArrowLeft", "ArrowDown", "PageUp", "PageDown", "End", "Home"):
+        page.keyboard.press(key)
+        seen.append(places(page)[2])
+    assert seen == [16, 15, 14, 24, 14, 40, 1]
+    assert "Page Up" in page.inner_text(".oas-help")
+    assert page.locator(".oas-plane output").all_inner_texts()[2] == "slice 1 of 40"
+
+
+def test_slices_are_counted_among_those_that_are_there(opened, tmp_path):
+    image = np.zeros((40, 60, 50))
+    image[10:30, 20:50, 15:40] = 200
+    case = pack_case(tmp_path, "Case 1", image, (1, 1, 1), maps={KEY: np.ones((4, 6, 5))})
+    assert json.loads(case.read_text())["box"] == [[6, 34], [16, 54], [11, 44]]
+    write_slicer(tmp_path / "page.html", [case], evidence("phantom"), title="Slices")
+    page = opened(tmp_path.as_uri(), "#slicer=case-1,s3,c38,a1")
+    assert places(page) == [3, 38, 1]
+    assert page.locator(".oas-plane output").all_inner_texts() == [
+        "slice 3 of 28", "slice 38 of 38", "slice 1 of 33",
+    ]  # fmt: skip
+    page.locator("canvas[data-plane=coronal]").first.press("ArrowUp")
+    assert places(page)[1] == 38, "the last one is the last"
+    page.click("[data-do=link]")
+    assert "#slicer=case-1,s3,c38,a1," in page.locator(".oas-link").input_value()
+
+
+def stops(page, n):
+    """What the next presses of Tab come to."""
+    found = []
+    for _ in range(n):
+        page.keyboard.press("Tab")
+        found.append(
+            page.evaluate(
+                "() => { const e = document.activeElement; return e.className || "
+                "e.dataset.set || e.dataset.model || e.dataset.value || e.dataset.slice || "
+                "e.dataset.tune || e.dataset.do || e.tagName; }"
+            )
+        )
+    return found
+
+
+def test_nothing_dead_is_stopped_at_and_the_keyboard_goes_on_where_it_was(opened, site):
+    page = opened(site.as_uri(), loaded=False)
+    page.wait_for_function("() => document.querySelector('.oas-open').textContent")
+    page.evaluate(SETTLED)
+    page.locator("[data-model=method0]").focus()
+    assert stops(page, 3) == ["weights0", "oas-open", "SUMMARY"]
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function(READY)
+    assert page.evaluate("document.activeElement.dataset.plane") == "sagittal"
+    page.evaluate(SETTLED)
+    assert stops(page, 2) == ["sagittal", "oas-a"]  # the slider, the next picture
+
+
+def test_what_lies_under_crosshair_and_pointer_is_said(opened, site):
+    page = opened(site.as_uri(), "#slicer=case-1,s15,c9,a30,resnet3d-dual-oa-gradient")
+    said = page.locator(".oas-value")
+    case = json.loads((site / "files/case-1.json").read_text())
+    grey = stored(site / "files", case["image"]["file"])
+    tune(page, "opacity", 0)
+
+    def wanted(x, y, z):
+        return f"grey value {grey[x, y, z]} of 255, saliency {1 if y < 14 else 0:.2f}, "
+
+    settle(page)
+    assert said.inner_text() == f"At the crosshair: {wanted(14, 8, 29)}no marked tissue."
+    page.locator("[data-slice=coronal]").fill("18")
+    page.locator("[data-slice=axial]").fill("22")
+    page.locator("[data-slice=sagittal]").fill("8")
+    settle(page)
+    assert said.inner_text() == f"At the crosshair: {wanted(7, 17, 21)}cartilage, lesions."
+    box = page.locator(CANVAS.format("axial", 0)).bounding_box()
+    # Axial: the patient's right (high x) on the left, anterior (high y) up.
+    x, y = 20 - 1 - 4, 30 - 1 - 20
+    page.mouse.move(box["x"] + box["width"] * 4.5 / 20, box["y"] + box["height"] * 20.5 / 30)
+    assert said.inner_text() == f"Under the pointer: {wanted(x, y, 21)}no marked tissue."
+    assert places(page) == [8, 18, 22], "to point is not to press"
+    page.locator(CANVAS.format("axial", 0)).press("ArrowUp")
+    settle(page)
+    assert said.inner_text() == f"Under the pointer: {wanted(x, y, 22)}no marked tissue."
+    page.mouse.move(5, 5)
+    assert said.inner_text().startswith("At the crosshair")
+
+
+def test_each_map_is_held_against_that_of_the_network_untrained(opened, site):
+    page = opened(site.as_uri(), "#slicer=case-1,s15,c20,a5,resnet3d-dual-oa-gradient")
+    page.get_by_role("button", name="Two models").click()
+    settle(page)
+    assert page.locator("[data-model=weights0]").input_value() == "trained"
+    chosen = [page.locator(f"[data-model={f}1]").input_value() for f in ("backbone", "weights")]
+    assert chosen == ["resnet3d", "random"]
+    said = page.inner_text(".oas-status")
+    assert "B: ResNet3D, Dual, OA head, gradient, random weights;" in f"{said};".replace(".", ";")
+    assert "ResNet3D Dual with random weights has learned nothing" in page.inner_text(
+        ".oas-verdict"
+    )
+    assert page.locator(".oas-table tbody tr").count() == 3, "the untrained network has no row"
+    page.click("[data-do=link]")
+    assert page.locator(".oas-link").input_value().endswith("resnet3d-dual-oa-gradient-random")
+    page.get_by_role("button", name="One model").click()
+    page.select_option("[data-model=weights0]", "random")
+    settle(page)
+    hot = mean(page, "sagittal", (0.1, 0.6, 0.4, 0.85))
+    assert hot[0] - hot[2] > 20, "its own map is drawn"
+    page.select_option("[data-model=backbone0]", "m3t")  # has none: the choice follows
+    settle(page)
+    assert page.locator("[data-model=weights0]").input_value() == "trained"
+
+
+def test_a_printed_slicer_is_a_picture_without_dead_controls(opened, site):
+    page = opened(site.as_uri(), "#slicer=case-1,s15,c20,a30")
+    idle = opened(site.as_uri(), loaded=False)
+    for one in (page, idle):
+        one.emulate_media(media="print")
+        shown = one.locator(
+            ".oa-slicer :is(button, select, input, kbd, summary, progress):visible"
+        ).count()
+        assert shown == 0
+        assert one.locator("canvas:visible").count() == 3
+        assert "Case 1 was read as KL 3" in one.inner_text(".oa-slicer")
+    assert "slice 15 of 20" in page.inner_text(".oas-stage")
+    assert "cartilage" in page.inner_text(".oas-outlines")
+    assert "lesions" not in page.inner_text(".oas-outlines"), "it is switched off"
+    assert "Not loaded" not in idle.inner_text(".oa-slicer")
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_a_server_that_answers_with_a_page_is_told_too(window, site):
+    class Page(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802
+            text = (site / "page.html").read_text() if "page.html" in self.path else "<p>no</p>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *args):
+            """Keep the test's output to the test."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = window.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
+        page.click(".oas-open")
+        page.wait_for_selector("text=could not be loaded")
+        page.close()
+        server.shutdown()
 
 
 def test_the_answer_is_judged_in_words_before_anything_is_loaded(opened, site):
     page = opened(site.as_uri(), loaded=False)
     said = page.locator(".oas-verdict")
     assert said.inner_text() == (
-        "Case 1 is labelled KL 3 and was drawn as KL 2. "
+        "Case 1 was read as KL 3 and was drawn as KL 2. "
         "ResNet3D Dual answers KL 3: 1 grade too high."
     )
-    page.select_option("[data-set=case]", label="Case 2")
+    page.select_option("[data-set=case]", "1")
     settle(page)
     assert said.inner_text() == (
-        "Case 2 is labelled KL 1. ResNet3D Dual answers KL 3: 2 grades too high."
+        "Case 2 was read as KL 1. ResNet3D Dual answers KL 3: 2 grades too high."
     )
 
 
@@ -478,7 +661,7 @@ def test_a_gross_failure_is_called_one(opened, tmp_path):
 def test_cases_models_and_grades_follow_the_choice(opened, home):
     page = opened(home)
     first = page.locator(CANVAS.format("sagittal", 0)).evaluate("c => c.toDataURL()")
-    page.select_option("[data-set=case]", label="Case 2")
+    page.select_option("[data-set=case]", "1")
     settle(page)
     assert page.locator(CANVAS.format("sagittal", 0)).evaluate("c => c.toDataURL()") != first
     rows = page.locator(".oas-table tbody tr").all_inner_texts()
@@ -543,7 +726,7 @@ def test_a_link_opens_on_its_case_slice_and_models_and_the_button_gives_it(opene
     link = "case-2,s4,c6,a9,m3t-dual-oa-gradient,resnet3d-dual-oa-gradient,difference"
     page = opened(home, f"#slicer={link}")
     assert places(page) == [4, 6, 9]
-    assert page.locator("[data-set=case] option:checked").inner_text() == "Case 2"
+    assert page.locator("[data-set=case] option:checked").inner_text().startswith("Case 2:")
     said = page.inner_text(".oas-status")
     assert "A: M3T, Dual" in said and "B: ResNet3D, Dual" in said and "A minus B" in said
     page.click("[data-do=link]")
@@ -571,12 +754,17 @@ def test_a_missing_file_is_told(window, site, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("width", [375, 640, 1280])  # 640: a screen of 1280 at 200%
 def test_no_sideways_scroll_and_readable_in_both_themes(opened, site, width, scheme):
     mode = "#slicer=case-1,resnet3d-dual-oa-gradient,m3t-dual-oa-gradient"
     page = opened(site.as_uri(), mode, viewport={"width": width, "height": 800},
                   color_scheme=scheme)  # fmt: skip
+    page.click(".oas-how summary")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width > 375:  # the pictures stand beside each other
+        tops = {page.locator(CANVAS.format(p, 0)).bounding_box()["y"]
+                for p in ("sagittal", "coronal", "axial")}  # fmt: skip
+        assert len(tops) == 1
     ground, ink = page.evaluate(
         "(() => { const s = getComputedStyle(document.querySelector('.oa-slicer'));"
         "return [s.backgroundColor, s.color].map(c => +c.match(/\\d+/)[0]); })()"
