@@ -13,10 +13,22 @@ import tinycss2
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
-#: Plots and the script that gives them the page's colours, on pages without a plot.
-PLOTS = re.compile(r'<script[^>]* src="[^"]*/plot(?:ly-cartesian\.min|s)\.js[^"]*"></script>\s*')
-#: The icons' other form, drawings that a script puts in the place of letters of a font.
-ICONS = re.compile(r'<script src="[^"]*/fontawesome/[^"]*\.js[^"]*"></script>\s*')
+#: What a page loads in vain unless it holds a match: files of ``_static``, and what they are for.
+FOR = {
+    r"plotly-cartesian\.min\.js|plots\.js": r"plotly-graph-div",
+    r"mathjax/.*": r'class="math',
+    r"pygments\.css|clipboard\.min\.js|copybutton\.(?:js|css)": r'class="highlight',
+    r"togglebutton\.(?:js|css)": r'class="[^"]*\b(?:toggle|dropdown)\b',
+    r"mystnb\..*\.css": r'class="cell',
+    r"sphinx-design\.min\.css|design-tabs\.js": r'class="[^"]*\bsd-',
+    r"proof\.css|exercise\.css": r'class="[^"]*\b(?:proof|exercise|solution)\b',
+    # The icons' other form, drawings that a script puts in the place of letters of a font; and
+    # what would look like Thebe's buttons.
+    r"vendor/fontawesome/[^\"]*\.js|sphinx-thebe\.css": r"(?!)",
+}
+_LOADED = (
+    r'<(?:script[^>]* src|link[^>]* href)="[^"]*_static/(?:{})(?:\?[^"]*)?"[^>]*>(?:</script>)?\s*'
+)
 #: Of libraries that make their own elements, or that say what the elements are called.
 _LIBRARIES = ("mathjax/", "vendor/", "plotly-cartesian.min.js", "searchindex.js")
 _FACES = re.compile(r"src:url\(([^)]+)\.woff2\)[^;}]*")
@@ -31,9 +43,12 @@ def slim(html: Path) -> None:
         Folder of the pages, which are changed.
     """
     for path in html.rglob("*.html"):
-        page = ICONS.sub("", path.read_text(encoding="utf-8"))
-        if "plotly-graph-div" not in page:
-            page = PLOTS.sub("", page)
+        page = path.read_text(encoding="utf-8")
+        head, rest = page.split("</head>", 1) if "</head>" in page else (page, "")
+        for files, use in FOR.items():
+            if not re.search(use, rest):
+                head = re.sub(_LOADED.format(files), "", head)
+        page = f"{head}</head>{rest}" if rest else head
         path.write_text(page, encoding="utf-8")
     static = html / "_static"
     for path in [*static.rglob("*.map"), *static.glob("vendor/fontawesome/*/js/*.js")]:
@@ -108,8 +123,9 @@ def fewer_icons(sheets: list[Path]) -> None:
     """Keep of the icons' fonts the letters that a style sheet names."""
     letters: set[int] = set()
     for sheet in sheets:
-        codes = re.findall(r'"\\([0-9a-f]{2,5})"', sheet.read_text(encoding="utf-8"))
-        letters.update(int(code, 16) for code in codes)
+        css = sheet.read_text(encoding="utf-8")
+        letters.update(int(code, 16) for code in re.findall(r"\\([ef][0-9a-f]{3})", css))
+        letters.update(ord(letter) for letter in re.findall("[\ue000-\uf8ff]", css))
     for sheet in (path for path in sheets if "fontawesome" in path.parts):
         fonts = sheet.parent.parent / "webfonts"
         for source in fonts.glob("*.ttf"):

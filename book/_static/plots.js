@@ -5,8 +5,8 @@
 (function () {
   "use strict";
   const DARK = {
-    white: "#14181e",
-    "#ffffff": "#14181e",
+    white: "#121212",
+    "#ffffff": "#121212",
     "#f5f5f5": "#2a3038",
     "#e3e3e3": "#3b424c",
     "#666666": "#9aa2ad",

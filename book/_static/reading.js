@@ -1,6 +1,6 @@
 // Parts that are wider than the page can be reached with the keys, and look as if there were more.
 //
-// A page is printed as it looks in the light theme, with all that folds shown as it is.
+// A page is printed as it looks in the light theme.
 (function () {
   "use strict";
   const root = document.documentElement;
@@ -27,27 +27,37 @@
     part.classList.toggle("oa-wide", wide);
     const end = part.scrollLeft + part.clientWidth >= part.scrollWidth - 2;
     part.classList.toggle("oa-more", wide && !end);
-    if (scrolls && !part.dataset.scrolls) {
-      part.dataset.scrolls = "yes";
+    const said = part.dataset.scrolls;
+    if (scrolls && !said) {
       part.tabIndex = 0;
-      part.setAttribute("role", "region");
-      part.setAttribute("aria-label", name(part, kind));
-    } else if (!scrolls && part.dataset.scrolls) {
+      part.dataset.scrolls = part.ariaLabel ? "named" : "unnamed"; // a figure has a name
+      if (!part.ariaLabel) {
+        part.setAttribute("role", "region");
+        part.setAttribute("aria-label", name(part, kind));
+      }
+    } else if (!scrolls && said) {
+      part.removeAttribute("tabindex");
       delete part.dataset.scrolls;
-      for (const one of ["tabindex", "role", "aria-label"]) part.removeAttribute(one);
+      if (said === "unnamed") {
+        part.removeAttribute("role");
+        part.removeAttribute("aria-label");
+      }
     }
   }
 
   const kinds = new Map();
   const sizes = new ResizeObserver((entries) => {
-    for (const { target } of entries) look(kinds.get(target) ? target : target.parentElement,
-      kinds.get(target) ?? kinds.get(target.parentElement));
+    for (const { target } of entries) {
+      const part = kinds.has(target) ? target : target.parentElement; // its content has grown
+      look(part, kinds.get(part));
+    }
   });
   for (const [selector, kind] of Object.entries(KINDS)) {
     for (const part of document.querySelectorAll(`article :is(${selector})`)) {
       if (kinds.has(part)) continue;
       kinds.set(part, kind);
       sizes.observe(part);
+      for (const child of part.children) if (!kinds.has(child)) sizes.observe(child);
       part.addEventListener("scroll", () => look(part, kind), { passive: true });
     }
   }

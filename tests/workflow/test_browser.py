@@ -541,7 +541,7 @@ def test_plots_are_dark_on_the_dark_theme_and_light_again(browser, served):
     trace = "() => JSON.stringify(document.querySelector('.js-plotly-plot').data)"
     drawn = page.evaluate(trace)
     theme(page, "dark")
-    assert {tuple(one) for one in page.evaluate(GROUND)} == {("#14181e", "#eceff2")}
+    assert {tuple(one) for one in page.evaluate(GROUND)} == {("#121212", "#eceff2")}
     theme(page, "light")
     after = page.evaluate(GROUND)
     assert {tuple(one) for one in after} == {("#ffffff", "#1a1a1a")}
@@ -550,7 +550,7 @@ def test_plots_are_dark_on_the_dark_theme_and_light_again(browser, served):
     page.emulate_media(color_scheme="dark")  # as a reader whose system is dark begins
     page.reload(wait_until="load")
     page.wait_for_selector(".js-plotly-plot .main-svg")
-    assert {tuple(one) for one in page.evaluate(GROUND)} == {("#14181e", "#eceff2")}
+    assert {tuple(one) for one in page.evaluate(GROUND)} == {("#121212", "#eceff2")}
     page.emulate_media(color_scheme="light")
     assert not watched.trouble
     page.close()
