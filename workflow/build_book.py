@@ -29,19 +29,14 @@ from workflow.about import about_this_build
 from workflow.api import write_api
 from workflow.cards import cards
 from workflow.check_build import HTML_SEAL, require_undamaged
+from workflow.excerpts import write_excerpts
 from workflow.graph import ROOT
 from workflow.report import report
 from workflow.reporting import reporting
 from workflow.scratch import PREFIX
+from workflow.slim import slim
+from workflow.theme import repair
 
-# What the theme puts into each page and no page here needs. The fonts are named by the style
-# sheet too, and preloading them fails on a page from disk; Thebe names another host.
-UNWANTED = re.compile(
-    r'<link rel="preload" as="font"[^>]*>\s*'
-    r"|<script>const THEBE_JS_URL.*?</script>\s*"
-    r'|<script async="async" src="[^"]*sphinx-thebe\.js[^"]*"></script>\s*',
-    re.DOTALL,
-)
 #: Pages that the build writes.
 PAGES = {
     "about-this-build": about_this_build,
@@ -49,6 +44,12 @@ PAGES = {
     "reporting-checklists": reporting,
     "model-card-and-datasheet": cards,
 }
+#: Kinds of traces that plotly's bundle in book/_static draws. The whole library has three times its
+#: size; another kind would be drawn as lines, without a word.
+TRACES = {
+    "bar", "box", "contour", "heatmap", "histogram", "histogram2d", "histogram2dcontour", "image",
+    "pie", "scatter", "scatterternary", "violin",
+}  # fmt: skip
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts", "input/tex/extensions")
 
 
@@ -100,8 +101,9 @@ def build_book(build: Path, profile: str) -> Path:
         raise InputError(f"the book has warnings, see above; all of Sphinx's words are in {log}")
 
     html = site / "_build/html"
-    for path in html.rglob("*.html"):
-        path.write_text(UNWANTED.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+    repair(html)
+    slim(html)
+    write_excerpts(html)
     # The page that leads to the first one names no icon, so a browser asks the server for its own.
     first = html / "index.html"
     icon = '<link rel="icon" href="_static/favicon.svg">'
@@ -126,7 +128,6 @@ def stage(build: Path, site: Path) -> dict[str, Any]:
 
     static = site / "book/_static"
     static.mkdir(exist_ok=True)
-    shutil.copy(str(files("plotly") / "package_data/plotly.min.js"), static)
     for part in MATHJAX_PARTS:
         source = Path(str(files("mathjax"))) / "static/mathjax/es5" / part
         target = static / "mathjax" / part
@@ -140,12 +141,24 @@ def stage(build: Path, site: Path) -> dict[str, Any]:
         notebook = nbformat.read(path, as_version=4)
         if notebook.metadata.get("papermill", {}).get("exception"):
             raise InputError(f"{path}: did not run to its end; run make book again")
+        require_drawable(path, notebook)
         notebooks[name] = notebook
         shutil.copy(path, site / f"{name}.ipynb")
         public = build / "results" / Path(name).name / "public"
         if public.is_dir():  # files that the chapter wants beside its page
             shutil.copytree(public, static / Path(name).name)
     return notebooks
+
+
+def require_drawable(path: Path, notebook: Any) -> None:
+    """Refuse a notebook with a plot that the book's plotly cannot draw."""
+    for output in (one for cell in notebook.cells for one in cell.get("outputs", ())):
+        figure = output.get("data", {}).get("application/vnd.plotly.v1+json", {"data": []})
+        for kind in {trace.get("type", "scatter") for trace in figure["data"]} - TRACES:
+            raise InputError(
+                f"{path}: a plot has a trace of type {kind!r}, and the book's plotly draws "
+                f"{', '.join(sorted(TRACES))}; draw it with one of these"
+            )
 
 
 def chapters_and_rooms(site: Path) -> None:

@@ -79,7 +79,7 @@ def show(fig: go.Figure, alt: str) -> None:
     if not alt.strip():
         raise InputError("show: the text alternative is empty: say in a sentence what is seen.")
     fig = go.Figure(fig)
-    # The theme's dark mode would show through a transparent figure and hide its dark text.
+    # JupyterLab's dark theme would show through a transparent figure and hide its dark text.
     fig.update_layout(paper_bgcolor="white", plot_bgcolor="white")
     if pio.renderers.default == "colab":  # Colab draws neither of the two
         fig.show(config=_PLOTLY_CONFIG)
@@ -87,21 +87,20 @@ def show(fig: go.Figure, alt: str) -> None:
     spec = json.loads(fig.to_json())
     digest = hashlib.sha256(json.dumps([spec, alt], sort_keys=True).encode()).hexdigest()[:12]
     _shown[digest] += 1  # the same figure twice on a page still needs two ids
-    plot = pio.to_html(
-        fig,
-        config=_PLOTLY_CONFIG,
-        full_html=False,
-        include_plotlyjs=False,
-        include_mathjax=False,
-        default_height=f"{_HEIGHT}px",
-        div_id=f"plot-{digest}-{_shown[digest]}",
-    )
+    name = f"plot-{digest}-{_shown[digest]}"
+    words = [json.dumps(part) for part in (name, spec["data"], spec["layout"], _PLOTLY_CONFIG)]
+    # No text of a figure may end the script. The book loads plotly once its page is read.
+    drawn = f"Plotly.newPlot({', '.join(words)})".replace("<", "\\u003c")
     columns = {axis.domain[0] for axis in fig.select_xaxes() if axis.domain}
     least = _PANEL * len(columns) if len(columns) > 1 else 0
     page = (
-        f'<figure class="oa-plot" role="img" aria-label="{html.escape(alt)}" '
+        f'<figure class="oa-plot" aria-label="{html.escape(alt)}" '
         'style="margin:0;background:#fff;overflow-x:auto;overflow-y:hidden">'
-        f'<div style="min-width:{least}px">{plot}</div></figure>'
+        f'<div style="min-width:{least}px"><div id="{name}" class="plotly-graph-div" '
+        f'style="height:{fig.layout.height or _HEIGHT}px;width:100%"></div></div>'
+        f"<script>(() => {{ const draw = () => {drawn}; "
+        'document.readyState === "loading" ? addEventListener("DOMContentLoaded", draw) : draw(); '
+        "})();</script></figure>"
     )
     bundle = {
         "application/vnd.plotly.v1+json": {**spec, "config": _PLOTLY_CONFIG},
@@ -134,7 +133,7 @@ def table(frame: pd.DataFrame, decimals: int = 2) -> Html:
 
     shown = frame.astype(object).map(cell).rename(index=words, columns=words)
     shown.index.names = [None] * shown.index.nlevels
-    page = shown.to_html(border=0, justify="right")
+    page = shown.to_html(border=0, justify="right").replace("<th></th>", "<td></td>")
     return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', shown.to_string())
 
 

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plotly.offline import get_plotlyjs_version
 
 from tests.helpers import FLAGS, PHONE
 
 if os.environ.get("OACORE_REQUIRE_CHROMIUM") == "1":
+    import axe_playwright_python.base as axe
     from playwright import sync_api
 else:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    axe = pytest.importorskip("axe_playwright_python.base", reason="axe-core is not installed")
 
 COHORT = "notebooks/03-cohort.html"
 KNEE = "notebooks/02-building-a-knee.html"
@@ -535,3 +538,229 @@ def test_the_report_leads_to_the_cells_and_prints(browser, book, served):
     assert beyond == []
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.close()
+
+
+# The default rules, and one that axe-core still tries out: what is read aloud has the words seen.
+AXE = """async () => {
+  const rules = { "label-content-name-mismatch": { enabled: true } };
+  const { violations } = await axe.run(document, { rules, resultTypes: ["violations"] });
+  return violations.filter(({ impact }) => ["critical", "serious"].includes(impact)).flatMap(
+    ({ id, nodes }) => nodes.map(({ target, html }) => `${id}: ${target.join(" ")}: ${html}`));
+}"""
+
+
+def barriers(page: "sync_api.Page") -> list[str]:
+    """Serious faults for which axe-core blames a page: rule, selector, and the HTML."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.add_script_tag(path=str(axe.AXE_FILE_PATH))
+    return [fault[:300] for fault in page.evaluate(AXE)]
+
+
+def theme(page: "sync_api.Page", name: str) -> None:
+    """Show a page as its button for the theme does."""
+    page.evaluate("name => { document.documentElement.dataset.theme = name; }", name)
+    page.wait_for_timeout(300)  # colours fade into each other, plots are drawn anew
+
+
+def test_no_page_has_a_serious_fault_in_either_theme(browser, book, served):
+    names = [*pages(book), "search.html?q=knee"]
+    assert len(names) > 30 and SALIENCY in names
+    wrong = []
+    for name in names:
+        watched = Watched(browser, f"{served}/{name}", served)
+        for look in ("light", "dark"):
+            theme(watched.page, look)
+            wrong += [f"{name}, {look}: {fault}" for fault in barriers(watched.page)]
+        watched.page.close()
+    assert not wrong, f"{len(wrong)} faults\n" + "\n".join(wrong)
+
+
+def test_serious_faults_would_be_found(browser, served):
+    watched = Watched(browser, f"{served}/book/index.html", served)
+    watched.page.evaluate(
+        """() => document.querySelector("article").insertAdjacentHTML("beforeend",
+        '<img src="data:,"><p style="color:#aaa;background:#fff">pale</p>' +
+        '<button aria-label="one">two</button>')"""
+    )
+    found = {fault.split(":")[0] for fault in barriers(watched.page)}
+    assert found == {"image-alt", "color-contrast", "label-content-name-mismatch"}
+    watched.page.close()
+
+
+def weight(context: "sync_api.BrowserContext", book: Path, served: str, name: str) -> int:
+    """Bytes of all that a page loads, as they lie on disk."""
+    page = context.new_page()
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(re.sub(r"[?#].*", "", request.url)))
+    page.goto(f"{served}/{name}", wait_until="networkidle")
+    page.close()
+    files = [book / url.removeprefix(f"{served}/") for url in asked if url.startswith(served)]
+    return sum(path.stat().st_size for path in files)
+
+
+def test_a_page_loads_what_it_needs(browser, book, served):
+    assert weight(browser, book, served, "book/index.html") < 300e3
+    for name in pages(book):
+        page = (book / name).read_text(encoding="utf-8")
+        assert ("plotly-cartesian" in page) == ("plotly-graph-div" in page), name
+        assert ("tex-mml-chtml" in page) == ('class="math' in page), name
+
+
+def test_the_plots_library_is_of_the_version_that_python_writes_for(book):
+    text = (book / "_static/plotly-cartesian.min.js").read_text(encoding="utf-8")
+    assert f"(cartesian - minified) v{get_plotlyjs_version()}\n" in text[:200]
+
+
+def test_icons_are_drawn(browser, served):
+    watched = Watched(browser, f"{served}/{COHORT}", served)
+    page = watched.page
+    page.wait_for_function("() => document.fonts.status === 'loaded'")
+    assert page.evaluate("() => document.fonts.check('900 16px \"Font Awesome 6 Free\"')")
+    icons = page.locator(".bd-header-article :is(i, span)[class*='fa-']:visible")
+    assert icons.count() >= 4
+    for i in range(icons.count()):
+        said = icons.nth(i).evaluate("i => getComputedStyle(i, '::before').content")
+        assert re.fullmatch('"[\uf000-\uf8ff]"', said), icons.nth(i).get_attribute("class")
+    page.close()
+
+
+GROUND = """() => [...document.querySelectorAll(".js-plotly-plot")].map((plot) => [
+  plot._fullLayout.paper_bgcolor, plot._fullLayout.font.color])"""
+
+
+def test_plots_are_dark_on_the_dark_theme_and_light_again(browser, served):
+    watched = Watched(browser, f"{served}/{COHORT}", served)
+    page = watched.page
+    before = page.evaluate(GROUND)
+    assert before and {tuple(one) for one in before} == {("white", "#1A1A1A")}
+    trace = "() => JSON.stringify(document.querySelector('.js-plotly-plot').data)"
+    drawn = page.evaluate(trace)
+    theme(page, "dark")
+    assert {tuple(one) for one in page.evaluate(GROUND)} == {("#121212", "#eceff2")}
+    theme(page, "light")
+    after = page.evaluate(GROUND)
+    assert {tuple(one) for one in after} == {("#ffffff", "#1a1a1a")}
+    assert page.evaluate(trace).lower() == drawn.lower().replace('"white"', '"#ffffff"')
+
+    page.emulate_media(color_scheme="dark")  # as a reader whose system is dark begins
+    page.reload(wait_until="load")
+    page.wait_for_selector(".js-plotly-plot .main-svg")
+    assert {tuple(one) for one in page.evaluate(GROUND)} == {("#121212", "#eceff2")}
+    page.emulate_media(color_scheme="light")
+    assert not watched.trouble
+    page.close()
+
+
+@pytest.mark.parametrize("way", ["from disk", "served"])
+@pytest.mark.parametrize("words", ["saliency", "Kellgren Lawrence"])
+def test_what_the_search_finds_is_quoted(browser, book, served, way, words):
+    home = book.as_uri() if way == "from disk" else served
+    watched = Watched(browser, f"{home}/search.html?q={words.replace(' ', '+')}", home)
+    page = watched.page
+    sync_api.expect(page.locator("#search-results .search-summary")).to_contain_text("found")
+    results = page.locator("ul.search > li")
+    quoted = page.locator("ul.search > li:has(p.context)")
+    assert results.count() > 5 and quoted.count() == results.count()
+    marked = page.locator("ul.search > li:has(p.context mark)").count()
+    assert marked > 0.7 * results.count()
+    said = page.locator("p.context mark").first.inner_text().lower()
+    assert said in words.lower().split()
+    assert not watched.trouble and not watched.foreign
+    page.close()
+
+
+# Of what is wider than its frame: what cannot be reached with the keys, or shows no sign of it.
+WIDE = """() => [...document.querySelectorAll("article *")].filter((part) =>
+    part.clientWidth > 40 && part.scrollWidth > part.clientWidth + 2 &&
+    ["auto", "scroll"].includes(getComputedStyle(part).overflowX))
+  .filter((part) => !(part.tabIndex === 0 && part.matches(".oa-wide.oa-more")))
+  .map((part) => part.outerHTML.slice(0, 200))"""
+# Tables that no frame keeps on the page.
+LOOSE = """() => [...document.querySelectorAll("article table")].filter((table) => {
+    let frame = table.parentElement;
+    while (frame.tagName !== "ARTICLE" && getComputedStyle(frame).overflowX === "visible") {
+      frame = frame.parentElement;
+    }
+    return frame.tagName === "ARTICLE" &&
+      table.getBoundingClientRect().right > frame.getBoundingClientRect().right + 1;
+  }).map((table) => table.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.parametrize("width", [1280, PHONE["width"]])
+def test_what_is_wider_than_its_column_scrolls_and_looks_like_it(browser, book, width):
+    wrong = []
+    wide = 0
+    for name in pages(book):
+        page = browser.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(f"{book.as_uri()}/{name}", wait_until="load")
+        page.wait_for_timeout(500)  # until what watches sizes has been told
+        wide += page.locator(".oa-wide").count()
+        for script in (WIDE, LOOSE):
+            wrong += [f"{name}: {one}" for one in page.evaluate(script)]
+        page.close()
+    assert not wrong, "\n".join(wrong)
+    assert wide > 5
+
+
+# Words that a written table breaks within, since a column is narrower than they are.
+BROKEN = """() => [...document.querySelectorAll(".pst-scrollable-table-container :is(td, th)")]
+  .flatMap((cell) => {
+    const range = document.createRange(), broken = [];
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      for (const { 0: word, index } of texts.currentNode.data.matchAll(/[A-Za-z]{3,}/g)) {
+        range.setStart(texts.currentNode, index);
+        range.setEnd(texts.currentNode, index + word.length);
+        const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+        if (tops.size > 1) broken.push(word);
+      }
+    }
+    return broken;
+  })"""
+
+
+@pytest.mark.parametrize("width", [1280, PHONE["width"]])
+@pytest.mark.parametrize("name", [REPORT, "book/about-this-build.html", "book/contributing.html"])
+def test_no_written_table_breaks_a_word(browser, book, name, width):
+    page = browser.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{book.as_uri()}/{name}", wait_until="load")
+    page.wait_for_selector("article table")
+    assert page.evaluate(BROKEN) == []
+    page.close()
+
+
+@pytest.mark.parametrize("name", [COHORT, PUBLISHED, RADIOMICS, SALIENCY])
+def test_a_chapter_prints_whole(browser, book, name):
+    page = browser.new_page()
+    page.goto(f"{book.as_uri()}/{name}", wait_until="load")
+    page.wait_for_selector(".js-plotly-plot .main-svg")
+    theme(page, "dark")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
+    page.emulate_media(media="print")
+    page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "light"
+    beyond = page.evaluate(
+        """() => [...document.querySelectorAll("article :is(table, pre, p, img, .main-svg)")]
+        .filter((part) => part.checkVisibility() &&
+          part.getBoundingClientRect().right > innerWidth + 1)
+        .map((part) => part.outerHTML.slice(0, 120))"""
+    )
+    assert beyond == []
+    page.evaluate("() => dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    page.close()
+
+
+def test_a_button_in_focus_has_a_ring(browser, served):
+    watched = Watched(browser, f"{served}/{COHORT}", served)
+    buttons = watched.page.locator(".bd-header-article button:visible")
+    assert buttons.count() >= 4
+    watched.page.keyboard.press("Tab")  # from now on focus is shown
+    for i in range(buttons.count()):
+        buttons.nth(i).focus()
+        width = buttons.nth(i).evaluate("b => getComputedStyle(b).outlineWidth")
+        assert float(width.removesuffix("px")) >= 2, buttons.nth(i).get_attribute("title")
+    watched.page.close()

@@ -60,7 +60,10 @@ def lines(table: pd.DataFrame, x: str, y: str, by: str, **titles: str) -> go.Fig
     """
     look: Any = {"color": by, "line_dash": by, "color_discrete_sequence": COLOURS}
     return style_figure(
-        px.line(table, x=x, y=y, labels=titles, **look).update_traces(line_width=2.5)
+        # From 1000 points on it would choose WebGL, which the book's plotly does not have.
+        px.line(table, x=x, y=y, labels=titles, render_mode="svg", **look).update_traces(
+            line_width=2.5
+        )
     )
 
 

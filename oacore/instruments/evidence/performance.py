@@ -89,7 +89,7 @@ def in_words(row: Mapping[Any, Any]) -> dict[str, str]:
     if not pd.isna(row["at_most"]):
         aim = f"≤ {value(row['at_most'], row['unit'])}"
     return {
-        "ratio": "" if pd.isna(row["ratio"]) else f"{row['ratio']:.3g}x",
+        "ratio": "" if pd.isna(row["ratio"]) else times(row["ratio"]),
         "aim": aim,
         "met": "" if pd.isna(row["met"]) else "yes" if row["met"] else "no",
         "peer": value(row["peer_value"], row["unit"]),
@@ -102,6 +102,11 @@ def machine(device: str, threads: int) -> str:
     return (
         f"{device}, {threads} thread{'s' * (threads > 1)}" if device.startswith("cpu") else device
     )
+
+
+def times(ratio: float) -> str:
+    """A ratio in three digits or, from a thousand on, in whole numbers."""
+    return f"{ratio:,.0f}x" if ratio >= 1000 else f"{ratio:.3g}x"
 
 
 def labels(table: pd.DataFrame) -> dict[str, str]:
@@ -123,6 +128,8 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 def speed_ratios(table: pd.DataFrame) -> go.Figure:
     """Draw how many times better ours is than its peer: a bar per row, a line at each aim.
 
+    What a row is stands above its bar, not beside it: a phone has no room for both.
+
     Parameters
     ----------
     table : DataFrame
@@ -135,7 +142,7 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
     require_columns(drawn, "ratio")
     names = list(dict.fromkeys(drawn["name"]))
     runs = list(drawn.groupby(["file", "device", "threads"], sort=False))
-    thickness = 0.8 / len(runs)
+    thickness = 0.45 / len(runs)
     legend = labels(drawn)
     fig = go.Figure()
     for i, ((file, _, _), part) in enumerate(runs):
@@ -144,8 +151,8 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
         fig.add_bar(
             y=middle, base=1, x=part["ratio"] - 1, width=0.9 * thickness, orientation="h",
             name=legend[str(file)], marker_color=COLOURS[i % len(COLOURS)],
-            text=[f"{r:.3g}x" for r in part["ratio"]],
-            textposition="outside", cliponaxis=False,
+            text=[times(ratio) for ratio in part["ratio"]],
+            textposition="outside", constraintext="none", cliponaxis=False,
             customdata=part[["name", "ratio", "peer_value", "our_value", "unit"]],
             hovertemplate="%{customdata[0]}: %{customdata[1]:.3g}x<br>peer %{customdata[2]:.3g} "
             "%{customdata[4]}, ours %{customdata[3]:.3g} %{customdata[4]}",
@@ -155,17 +162,30 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
             x=part["aim"][aims], y=middle[aims], mode="markers", name="aim", legendgroup="aim",
             showlegend=i == 0, hovertemplate="aim: %{x:g}x<extra></extra>",
             marker={
-                "symbol": "line-ns", "size": 26 * thickness, "color": "#1A1A1A",
+                "symbol": "line-ns", "size": 32 * thickness, "color": "#1A1A1A",
                 "line": {"width": 3, "color": "#1A1A1A"},
             },
         )  # fmt: skip
     fig.add_vline(1, line_color="#1A1A1A", line_width=1)
     low, high = min(1.0, drawn["ratio"].min()), max(drawn["ratio"].max(), drawn["aim"].max())
-    style_figure(fig, height=150 + 44 * len(names), barmode="overlay", legend_traceorder="normal")
-    fig.update_xaxes(
-        title="times better than the peer", type="log",
-        tickvals=[digit * 10.0**power for power in range(-2, 4) for digit in (1, 2, 5)],
-        range=[np.log10(low) - 0.05, np.log10(high) + 0.25],
+    far = np.log10(high / low)  # the numbers beside the bars take a fifth of it
+    digits = (1, 2, 5) if far < 1.5 else (1,)
+    ticks = [digit * 10.0**power for power in range(-2, 4) for digit in digits]
+    style_figure(
+        fig, height=150 + 56 * len(names), barmode="overlay", legend_traceorder="normal",
+        margin_l=12,
     )  # fmt: skip
-    fig.update_yaxes(ticktext=[name.replace(": ", ":<br>") for name in names])
-    return fig.update_yaxes(tickvals=list(range(len(names))), range=[len(names) - 0.5, -0.5])
+    fig.update_xaxes(
+        title="times better than the peer", type="log", tickvals=ticks,
+        ticktext=[f"{tick:,g}" for tick in ticks], tickangle=0,
+        range=[np.log10(low) - 0.05, np.log10(high) + 0.2 * far + 0.05],
+    )  # fmt: skip
+    for place, name in enumerate(names):
+        fig.add_annotation(
+            x=0, xref="x domain", xanchor="left", y=place - 0.4, text=name, showarrow=False,
+            align="left",
+        )  # fmt: skip
+    return fig.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=names, showticklabels=False, showgrid=False,
+        range=[len(names) - 0.5, -0.75],
+    )  # fmt: skip
