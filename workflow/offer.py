@@ -12,6 +12,8 @@ import select
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from oacore.data.sources import missing_files, source_cache
 from oacore.errors import InputError
@@ -104,12 +106,12 @@ def _remember(asked: Path, answer: str) -> None:
 
 def _online() -> bool:
     """Whether the files' host answers soon; through a proxy, if one is set."""
-    import requests
-
     from oacore.data.download import RAW_URL
 
     try:
-        requests.head(RAW_URL, timeout=REACH)
-    except requests.RequestException:  # offline, which is no fault of anybody's
+        urlopen(Request(RAW_URL, method="HEAD"), timeout=REACH).close()
+    except HTTPError:  # an answer, if an unfriendly one
+        return True
+    except OSError:  # offline, which is no fault of anybody's
         return False
     return True

@@ -262,7 +262,7 @@ def stale() -> list[str]:
         f"the record {chapter} was made by an earlier version of {', '.join(files)}: "
         f"`{record.made(chapter)['command']}`"
         for chapter in (*CHAPTERS.values(), *PHANTOM)
-        if (files := record.changed(chapter))
+        if (record.RECORDS / chapter / record.MADE).is_file() and (files := record.changed(chapter))
     ]
 
 

@@ -5,7 +5,6 @@ import pty
 import sys
 
 import pytest
-import requests
 
 from oacore.data import download
 from oacore.data.sources import needed_files, source_cache
@@ -21,7 +20,7 @@ def fetched(tmp_path, monkeypatch):
     """What was fetched, by an empty cache and a network that is there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(requests, "head", lambda url, timeout: None)
+    monkeypatch.setattr(asking, "_online", lambda: True)
     names = []
     monkeypatch.setattr(download, "fetch_source", names.append)
     return names
@@ -70,11 +69,7 @@ def test_nobody_is_asked_who_cannot_answer(fetched, terminal, capsys, monkeypatc
     elif where == "no terminal":
         monkeypatch.setattr(os, "isatty", lambda number: number == 1)
     else:
-
-        def refused(url, timeout):
-            raise requests.ConnectionError
-
-        monkeypatch.setattr(requests, "head", refused)
+        monkeypatch.setattr(asking, "_online", lambda: False)
     terminal("yes\n")
     offer("", NONE)
     assert capsys.readouterr().out == "" and fetched == []
@@ -114,3 +109,13 @@ def test_an_answer_that_cannot_be_kept_still_counts(fetched, terminal, tmp_path,
     terminal("no\n")
     offer("", NONE)
     assert "The answer could not be kept (" in capsys.readouterr().err
+
+
+def test_a_host_is_there_if_it_answers_at_all(server, closed_url, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(download, "RAW_URL", f"http://127.0.0.1:{server.server_port}/nothing")
+    assert asking._online()
+    monkeypatch.setattr(download, "RAW_URL", closed_url)
+    assert not asking._online()
