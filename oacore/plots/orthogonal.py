@@ -165,7 +165,8 @@ def picture(fig: Figure, alt: str) -> Html:
     data = base64.b64encode(buffer.getvalue()).decode()
     return Html(
         '<figure class="oa-plot" style="margin:0">'
-        f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" '
+        # The theme would dim and frame it in dark mode, but for this class.
+        f'<img class="dark-light" src="data:image/png;base64,{data}" alt="{html.escape(alt)}" '
         'style="display:block;width:100%;max-width:640px;margin:0 auto;'
         'border-radius:6px"></figure>',
         alt,

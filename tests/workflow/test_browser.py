@@ -316,7 +316,7 @@ NUMBERS = """gd => gd._fullData.filter(t => t.visible !== false).map(t => {
       ArrayBuffer.isView(v) || Array.isArray(v) ? Array.from(v) : [v]);
   const marks = t.z ? flat(t.z) : t.q1 ? flat(t.median) : flat(t.x).length ? flat(t.x) : flat(t.y);
   const shown = t.z ? flat(t.z) : t.q1 ? flat(t.median) : [...flat(t.x), ...flat(t.y)];
-  return {marks: marks.length, numbers: shown.filter(v => typeof v === "number")};
+  return {marks: marks.length, numbers: shown.filter(Number.isFinite)};
 })"""
 
 
