@@ -18,9 +18,10 @@ FOR = {
     r"plotly-cartesian\.min\.js|plots\.js|plot_data\.js": r"plotly-graph-div",
     r"mathjax/.*": r'class="math',
     r"pygments\.css|clipboard\.min\.js|copybutton\.(?:js|css)": r'class="highlight',
-    r"togglebutton\.(?:js|css)": r'class="[^"]*\b(?:toggle|dropdown)\b',
+    r"togglebutton\.(?:js|css)": r'class="(?:[^"]* )?toggle[ "]|class="admonition[^"]*\bdropdown\b',
     r"mystnb\..*\.css": r'class="cell',
-    r"sphinx-design\.min\.css|design-tabs\.js": r'class="[^"]*\bsd-',
+    r"sphinx-design\.min\.css": r'class="[^"]*\bsd-',
+    r"design-tabs\.js": r'class="[^"]*\bsd-tab-',
     r"proof\.css|exercise\.css": r'class="[^"]*\b(?:proof|exercise|solution)\b',
     # The icons' other form, drawings that a script puts in the place of letters of a font; and
     # what would look like Thebe's buttons.

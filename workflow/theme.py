@@ -25,6 +25,8 @@ REPAIRS = [
     # Roles that are no longer any, and a list whose children are no items.
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
     (r' role="doc-biblioentry"', ""),
+    # An empty corner of a table heads nothing.
+    (r"<th></th>", "<td></td>"),
     # What stands outside all landmarks is passed over by those who go from one to the next.
     (
         r'<div class="(bd-sidebar-primary bd-sidebar[^"]*)">',

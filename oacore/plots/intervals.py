@@ -81,7 +81,7 @@ def interval_panels(
     room = 20 + 7 * max(map(len, words))  # px, of the names
     fig.update_annotations(x=0, xanchor="left", xshift=-room, font_size=14)
     # The legend may need two lines on a phone, and the first panel's title stands below it.
-    style_figure(fig, height=height, margin_t=96, legend_y=1 + 32 / height)
+    style_figure(fig, height=height, margin_t=96, margin_l=room, legend_y=1 + 32 / height)
     fig.update_yaxes(
         tickvals=list(range(len(metrics))), ticktext=words, range=[len(metrics) - 0.5, -0.5]
     )

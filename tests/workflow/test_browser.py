@@ -541,9 +541,11 @@ def test_the_report_leads_to_the_cells_and_prints(browser, book, served):
 
 
 # The default rules, and one that axe-core still tries out: what is read aloud has the words seen.
+# The lines and marks within a plot's drawing are thousands, and no rule is about them.
 AXE = """async () => {
   const rules = { "label-content-name-mismatch": { enabled: true } };
-  const { violations } = await axe.run(document, { rules, resultTypes: ["violations"] });
+  const { violations } = await axe.run(
+    { exclude: [[".main-svg"]] }, { rules, resultTypes: ["violations"] });
   return violations.filter(({ impact }) => ["critical", "serious"].includes(impact)).flatMap(
     ({ id, nodes }) => nodes.map(({ target, html }) => `${id}: ${target.join(" ")}: ${html}`));
 }"""
@@ -658,11 +660,12 @@ def test_what_the_search_finds_is_quoted(browser, book, served, way, words):
     watched = Watched(browser, f"{home}/search.html?q={words.replace(' ', '+')}", home)
     page = watched.page
     sync_api.expect(page.locator("#search-results .search-summary")).to_contain_text("found")
-    results = page.locator("ul.search > li")
     quoted = page.locator("ul.search > li:has(p.context)")
-    assert results.count() > 5 and quoted.count() == results.count()
+    assert quoted.count() > 5
+    # Functions and glossary's terms have a word beside them, which says what they are.
+    assert not page.locator("ul.search > li:not(:has(> span)):not(:has(p.context))").count()
     marked = page.locator("ul.search > li:has(p.context mark)").count()
-    assert marked > 0.7 * results.count()
+    assert marked > 0.7 * quoted.count()
     said = page.locator("p.context mark").first.inner_text().lower()
     assert said in words.lower().split()
     assert not watched.trouble and not watched.foreign
@@ -671,7 +674,7 @@ def test_what_the_search_finds_is_quoted(browser, book, served, way, words):
 
 # Of what is wider than its frame: what cannot be reached with the keys, or shows no sign of it.
 WIDE = """() => [...document.querySelectorAll("article *")].filter((part) =>
-    part.clientWidth > 40 && part.scrollWidth > part.clientWidth + 2 &&
+    part.checkVisibility() && part.clientWidth > 40 && part.scrollWidth > part.clientWidth + 2 &&
     ["auto", "scroll"].includes(getComputedStyle(part).overflowX))
   .filter((part) => !(part.tabIndex === 0 && part.matches(".oa-wide.oa-more")))
   .map((part) => part.outerHTML.slice(0, 200))"""
