@@ -7,7 +7,8 @@
 
   function excerpt(page, anchor, words) {
     const sections = PAGES[page] ?? [];
-    const wanted = anchor ? sections.filter(([id]) => id === anchor) : sections;
+    const named = sections.filter(([id]) => id === anchor);
+    const wanted = named.length ? named : sections; // not every anchor is a section's
     const found = (text) => {
       const low = text.toLowerCase();
       const places = words.map((word) => low.indexOf(word)).filter((place) => place >= 0);
