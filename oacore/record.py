@@ -72,7 +72,8 @@ def recorded(
     """
     place = f"{chapter}/{name}"
     if inputs:
-        path = keep(compute(*args, **kwargs), build, place)
+        keep(compute(*args, **kwargs), build, place)
+        path = folders(build)[0] / f"{place}.csv"
         write(path.with_suffix(".json"), json.dumps(_call(compute, args, kwargs)))
         return read(path)
     return from_record(build, chapter, name)

@@ -34,7 +34,7 @@ def folders(build: str | Path) -> list[Path]:
     return [*own, Path(build) / "results"]
 
 
-def keep(table: pd.DataFrame, build: str | Path, name: str) -> Path:
+def keep(table: pd.DataFrame, build: str | Path, name: str) -> None:
     """Write a table to ``results/<name>.csv`` of a build, or ``by-hand/<name>.csv``.
 
     Parameters
@@ -45,16 +45,10 @@ def keep(table: pd.DataFrame, build: str | Path, name: str) -> Path:
         Folder of the build.
     name : str
         Chapter and table, ``"08-comparison/effects"``.
-
-    Returns
-    -------
-    Path
-        The file.
     """
     path = folders(build)[0] / f"{name}.csv"
     write_csv(table, path)
     seals.add(path.with_name(seals.SEAL), path)
-    return path
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

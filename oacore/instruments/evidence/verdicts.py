@@ -135,7 +135,8 @@ def because(
         line = f"{name} {interval_text(row['value'], row['low'], row['high'], form)}"
         if of_row is not None:
             low, high = equivalence_interval(row["value"], row["se"], row["df"])
-            line += f", 90% [{low:{form}}, {high:{form}}], margin {of_row:g}"
+            ends = "undefined" if np.isnan(low) else f"[{low:{form}}, {high:{form}}]"
+            line += f", 90% {ends}, margin {of_row:g}"
         seen = float(detectable(row["se"], row["df"]))
         seen_text = "unknown" if np.isnan(seen) else f"from {seen:{form[1:]}}"
         lines.append(f"{line}, {letter} = {_p(row['q_value'])}, 80% power {seen_text}")

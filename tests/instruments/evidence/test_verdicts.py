@@ -175,6 +175,8 @@ def test_the_evidence_stands_in_one_line():
     assert limits in because
     assert "q = 0.924, 80% power from 0.034; KL accuracy +0.040" in because
     assert because.endswith("On 98 knees, 3 seeds") and "\n" not in because
+    undefined = judge("none", effects(NONE, DARK, (0.0, np.nan))).because
+    assert "90% undefined, margin 0.05" in undefined and "nan" not in undefined.lower()
     lacking = effects(GAIN, GAIN, (0.2, np.nan)).assign(n_undefined=[0, 0, 80])
     assert judge("gain", lacking).verdict == PARTLY
     assert judge("gain", lacking).because.endswith("lack a class or grade for a verdict")
