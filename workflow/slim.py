@@ -18,7 +18,9 @@ FOR = {
     r"plotly-cartesian\.min\.js|plots\.js|plot_data\.js": r"plotly-graph-div",
     r"mathjax/.*": r'class="math',
     r"pygments\.css|clipboard\.min\.js|copybutton\.(?:js|css)": r'class="highlight',
-    r"togglebutton\.(?:js|css)": r'class="(?:[^"]* )?toggle[ "]|class="admonition[^"]*\bdropdown\b',
+    r"togglebutton\.(?:js|css)": (
+        r'class="(?:[^"]* )?toggle[ "]|class="(?=[^"]*\badmonition\b)[^"]*\bdropdown\b'
+    ),
     r"mystnb\..*\.css": r'class="cell',
     r"sphinx-design\.min\.css": r'class="[^"]*\bsd-',
     r"design-tabs\.js": r'class="[^"]*\bsd-tab-',

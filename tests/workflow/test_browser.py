@@ -609,6 +609,16 @@ def test_a_page_loads_what_it_needs(browser, book, served):
         assert ("mathjax" in loaded) == ('class="math' in page), name
 
 
+def test_a_solution_is_folded_until_it_is_asked_for(browser, book, served):
+    watched = Watched(browser, f"{served}/{AUDIT}", served)
+    solution = watched.page.locator(".admonition.solution.dropdown").first
+    words = solution.locator("p:not(.admonition-title)").first
+    sync_api.expect(words).not_to_be_visible()
+    solution.locator(".admonition-title").first.click()
+    sync_api.expect(words).to_be_visible()
+    watched.page.close()
+
+
 def test_the_plots_library_is_of_the_version_that_python_writes_for(book):
     text = (book / "_static/plotly-cartesian.min.js").read_text(encoding="utf-8")
     assert f"(cartesian - minified) v{get_plotlyjs_version()}\n" in text[:200]

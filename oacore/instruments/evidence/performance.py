@@ -183,7 +183,7 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
     for place, name in enumerate(names):
         fig.add_annotation(
             x=0, xref="x domain", xanchor="left", y=place - 0.4, text=name, showarrow=False,
-            align="left",
+            align="left", font_size=12,
         )  # fmt: skip
     return fig.update_yaxes(
         tickvals=list(range(len(names))), ticktext=names, showticklabels=False, showgrid=False,
