@@ -98,7 +98,7 @@ lint: $(READY)
 
 # Two processes, each with one thread: tests/conftest.py says which takes what.
 test: lint
-	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder
 
 # Where there is no Python, no build can be at work.
 clean:

@@ -13,25 +13,32 @@ import pytest
 from tests.helpers import ROOT, make
 from tests.server import Server
 
-#: Fixtures that make, or may make, the smoke build in the project's own build/.
-OF_ONE_BUILD = {"smoke_build", "built_book"}
+#: Files whose tests share the smoke build in the project's own build/, or copy it.
+OF_ONE_BUILD = tuple(f"tests/workflow/test_{name}.py" for name in ("browser", "build", "extend"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Deal the tests out to the processes of `make test`; a plain `pytest` runs them as they stand.
 
-    One process takes all that share the smoke build, in their order: a second build of it at the
-    same time would be refused. The others go file by file, so that what the tests of a module
-    share is made once. What takes longest comes first, so that all processes end together.
+    One process takes all files that share the smoke build: a second build of it at the same time
+    would be refused. The others go file by file, so that what the tests of a module share is made
+    once.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    for item in items:
-        file = str(item.path.relative_to(ROOT))
-        group = "the smoke build" if OF_ONE_BUILD & set(item.fixturenames) else file
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.parent.name != "workflow")
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByBuild(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return OF_ONE_BUILD[0] if file in OF_ONE_BUILD else file
+
+    return ByBuild(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """What takes longest comes first, so that the processes of `make test` end together."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.parent.name != "workflow")
+        items.sort(key=lambda item: str(item.path.relative_to(ROOT)) not in OF_ONE_BUILD)
 
 
 def absent(what: str, insist: str) -> NoReturn:
