@@ -6,6 +6,7 @@ library: several megabytes before a reader sees a word. What stays is what pages
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -61,6 +62,17 @@ def slim(html: Path) -> None:
     for sheet in sheets:
         sheet.write_text(used(sheet.read_text(encoding="utf-8"), words), encoding="utf-8")
     fewer_icons(sheets)
+    mark(html, sheets)
+
+
+def mark(html: Path, sheets: list[Path]) -> None:
+    """Name what sheets hold now in their addresses, or a browser would show one that it kept."""
+    marks = {sheet.name: hashlib.sha256(sheet.read_bytes()).hexdigest()[:8] for sheet in sheets}
+    address = re.compile(r"([\w.-]+\.css)\?(?:v|digest)=[0-9a-f]+")
+    for path in html.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        new = address.sub(lambda m: f"{m[1]}?v={marks[m[1]]}" if m[1] in marks else m[0], page)
+        path.write_text(new, encoding="utf-8")
 
 
 def names(html: Path) -> set[str]:

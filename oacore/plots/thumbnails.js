@@ -169,7 +169,7 @@
     if (!plots.some((gd) => gd.contains(event.target))) box.hidden = true;
   }, true);
 
-  // In the book the plot above is drawn by now; JupyterLab draws it in its own time.
+  // The book draws the plot above once its page is read, JupyterLab in its own time.
   let tries = 40;
   function find() {
     document.querySelectorAll(".js-plotly-plot").forEach((gd) => {

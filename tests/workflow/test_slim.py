@@ -1,0 +1,46 @@
+"""Of a style sheet stays what pages and scripts have a use for, under an address of its own."""
+
+import hashlib
+
+from workflow.slim import mark, names, used
+
+
+def test_a_rule_stays_if_all_that_it_names_is_there():
+    css = """
+        p { margin: 0 } .there .gone { color: red } .there, .gone { color: blue }
+        .there:not(.gone) > a { color: green } #top { top: 0 }
+        @media print { .gone { display: none } .there { display: block } }
+        @media (min-width: 9px) { .gone { width: 1px } }
+        @font-face { font-family: x; src: url(x.woff2) }
+    """
+    kept = "".join(used(css, {"there"}).split())
+    assert kept.count(".there") == 3 and "color:red" not in kept and "#top" not in kept
+    assert ".there{color:blue}" in kept and ".there:not(.gone)>a{color:green}" in kept
+    assert "@mediaprint{.there{display:block}}" in kept and "min-width" not in kept
+    assert kept.startswith("p{margin:0}") and "@font-face{font-family:x" in kept
+
+
+def test_names_are_those_of_pages_and_of_scripts_but_not_of_plots(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<p class="one two" id="three"></p><script>add("four")</script>'
+        '<script>Plotly.newPlot("five")</script>'
+    )
+    (tmp_path / "b.js").write_text('toggle("six-seven")')
+    found = names(tmp_path)
+    assert {"one", "two", "three", "four", "six-seven"} <= found and "five" not in found
+
+
+def test_the_address_of_a_sheet_follows_from_what_it_holds_now(tmp_path):
+    sheet = tmp_path / "_static/a.css"
+    sheet.parent.mkdir()
+    sheet.write_text("p{}")
+    page = tmp_path / "book/page.html"
+    page.parent.mkdir()
+    page.write_text(
+        '<link href="../_static/a.css?v=0123abcd"><link href="../_static/a.css?digest=12">'
+        '<link href="../_static/other.css?v=0123abcd">'
+    )
+    mark(tmp_path, [sheet])
+    now = hashlib.sha256(b"p{}").hexdigest()[:8]
+    said = page.read_text()
+    assert said.count(f"a.css?v={now}") == 2 and "other.css?v=0123abcd" in said
