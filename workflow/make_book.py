@@ -175,7 +175,9 @@ def main() -> int:
     serve = "make serve" + (f" PROFILE={words.profile}" if words.profile != "laptop" else "")
     serve += f" COHORT={shlex.quote(words.cohort)}" if words.cohort else ""
     print(f"The book: {build}/html/index.html (open it in a browser, or: {serve})")
-    print(f"This took {in_words(time.monotonic() - start)}.")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = in_words(used.ru_utime + used.ru_stime)
+    print(f"This took {in_words(time.monotonic() - start)}, and {busy} of processor time.")
     return 0
 
 

@@ -684,6 +684,7 @@ def test_a_second_build_does_nothing(smoke_build, smoke_words):
     assert done.returncode == 0, done.stdout
     assert "Nothing to be done" in done.stdout
     assert "build/smoke/html/index.html" in done.stdout
+    assert re.search(r"^This took [\d.].*, and [\d.].* of processor time\.$", done.stdout, re.M)
     assert (smoke_build / "html/build.json").stat().st_mtime_ns == before
 
 
