@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import nbclient
@@ -190,13 +190,18 @@ def test_a_long_temporary_folder_is_passed_over_or_refused(folder, monkeypatch):
         short_place()
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next_and_what_lives_is_not(folder, monkeypatch):
-    place = folder / "t"
-    place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for temporary files whose path is short enough for a socket's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_lives_is_not(short, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
     code = "from workflow.scratch import scratch\nwith scratch() as own:\n    print(own); input()"
     words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(place)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(short)}
     killed, living = (
         subprocess.Popen([sys.executable, "-c", code], env=environment, **words) for _ in range(2)
     )
@@ -204,15 +209,15 @@ def test_what_a_killed_run_left_is_removed_by_the_next_and_what_lives_is_not(fol
     (left / "kernel.json").write_text("key")
     killed.kill()
     killed.wait()
-    elsewhere = place / f"{PREFIX}elsewhere"  # of another machine that shares the folder
+    elsewhere = short / f"{PREFIX}elsewhere"  # of another machine that shares the folder
     elsewhere.mkdir()
     (elsewhere / "lock").write_text("another.machine")
-    foreign = place / "oacore-notes"
+    foreign = short / "oacore-notes"
     foreign.mkdir()
     with scratch() as own:
-        assert sorted(place.iterdir()) == sorted([own, used, elsewhere, foreign])
+        assert sorted(short.iterdir()) == sorted([own, used, elsewhere, foreign])
     living.communicate("")
-    assert sorted(place.iterdir()) == sorted([elsewhere, foreign])
+    assert sorted(short.iterdir()) == sorted([elsewhere, foreign])
 
 
 @pytest.mark.parametrize("home", ["/dev/null", "closed"])
@@ -706,9 +711,9 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
         for word, files in needed.items()
         if f"{{{word}}}" in reads
     ]
-    assert len(given) >= 6 and ("09-published-record", "RADIOMICS_FILES") in given
+    assert len(given) >= 5 and ("09-published-record", "RADIOMICS_FILES") in given
     assert all(files in chapters["NEEDS"][chapter] for chapter, files in given)
-    for chapter in OF_SOURCES.values():
+    for chapter in (OF_SOURCES["published"], OF_SOURCES["radiomics"]):
         assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
 
 
