@@ -100,7 +100,8 @@ function csvOf(gd) {
 }
 function save(gd, name, said) {
   if (!gd._fullData) {
-    said.textContent = " The plot is not drawn yet.";
+    said.textContent = " The plot is not drawn yet; its data come when it is.";
+    setTimeout(() => save(gd, name, said), 250);
     return;
   }
   said.textContent = "";

@@ -330,9 +330,12 @@ def test_the_data_of_each_plot_come_as_csv_with_the_plots_own_numbers(
     buttons = watched.page.get_by_role("button", name="Data of this plot (CSV)")
     plots = watched.page.locator(".plotly-graph-div")
     assert buttons.count() == plots.count() > 2
+    drawn = "() => [...document.querySelectorAll('.plotly-graph-div')].every(gd => gd._fullData)"
+    watched.page.wait_for_function(drawn, timeout=120_000)
     names = set()
     for place in range(plots.count()):
         plot = plots.nth(place)
+        watched.page.wait_for_timeout(200)  # Chromium drops what exceeds ten downloads a second
         with watched.page.expect_download() as coming:
             buttons.nth(place).press("Enter")
         names.add(coming.value.suggested_filename)
