@@ -18,7 +18,7 @@ The leaves, which need nothing else of the package:
 ``training``: one loop, one objective, one run folder
     ``config``, ``grades``, ``losses``, ``batches``, ``device``, ``probe``, ``remembered``,
     ``convolutions``, ``normalisation``, ``prediction``, ``loop``, ``resuming``, ``records``,
-    ``checks``, ``runs``
+    ``checks``, ``progress``, ``runs``
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``references``, ``significance``, ``resampling``, ``crossed``,
     ``mixed``, ``seeds``, ``compare``, ``power``, ``failures``, ``clinical``, ``recalibration``,

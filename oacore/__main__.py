@@ -1,6 +1,6 @@
 """The command line: ``oacore`` and a command.
 
-``check|phantom|measure|cache|train|explain|faithfulness|stats|audit|fetch``
+``check|phantom|measure|cache|train|explain|faithfulness|status|stats|audit|fetch``
 """
 
 from __future__ import annotations
@@ -27,30 +27,54 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # where a terminal lacks a sign, its code stands
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
+    out = getattr(options, "out", None) or getattr(options, "folder", None)
+    return in_one_line(lambda: options.command(options), str(out or ""))
+
+
+def in_one_line(
+    command: Callable[[], int],
+    out: str = "",
+    say: Callable[[str], None] = lambda said: print(f"oacore: {said}", file=sys.stderr),
+) -> int:
+    """Run a command; what is no fault of the code ends it with one line.
+
+    Parameters
+    ----------
+    command : callable
+        Returns an exit status.
+    out : str
+        What it writes to; empty if that is its output alone.
+    say : callable
+        Takes the line.
+
+    Returns
+    -------
+    int
+        The command's own status, 2 for unusable input, 130 for an interruption.
+    """
     try:
-        result = options.command(options)
+        result = command()
         sys.stdout.flush()
         return result
     except (InputError, FloatingPointError) as error:
-        print(f"oacore: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except BrokenPipeError:  # whoever read the output has gone: nothing more to say to them
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print("oacore: the reader of the output closed it; let it read to the end", file=sys.stderr)
+        say("the reader of the output closed it; let it read to the end")
         return 2
     except (OSError, ImportError) as error:
-        out = getattr(options, "out", None) or getattr(options, "folder", None)
-        if not (said := of_the_system(error, str(out or ""))):
+        if not (said := of_the_system(error, out)):
             raise  # a fault of ours, or of the installation: its traceback says where
-        print(f"oacore: {said}", file=sys.stderr)
+        say(said)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not (said := out_of_memory(type(error).__name__, str(error))):
             raise
-        print(f"oacore: {said}", file=sys.stderr)
+        say(said)
         return 2
     except KeyboardInterrupt:
-        print("oacore: interrupted; the same command goes on from here", file=sys.stderr)
+        say("interrupted; the same command goes on from here")
         return 130
 
 
@@ -164,6 +188,14 @@ def _faithfulness(options: argparse.Namespace) -> int:
     cases, volumes, device = _seen_by(options)
     faithfulness(options.run, cases, volumes, options.out, device=device)
     print(f"{options.out}: done")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from oacore.profile import load_profile
+    from oacore.training.progress import status
+
+    print(status(options.build or Path("build", options.profile), load_profile(options.profile)))
     return 0
 
 
@@ -360,6 +392,14 @@ def _parser() -> argparse.ArgumentParser:
         "faithfulness", parents=[seen], help="an answer as its most salient voxels go, or come"
     )
     faithfulness.set_defaults(command=_faithfulness)
+
+    status = commands.add_parser(
+        "status", parents=[profile], help="how far a build is, and how long the rest will take"
+    )
+    status.add_argument(
+        "build", type=Path, nargs="?", help="its folder (default: the phantom's, build/PROFILE)"
+    )
+    status.set_defaults(command=_status)
 
     stats = commands.add_parser(
         "stats", help="Dual against single on the same knees, by the paper's released protocol"

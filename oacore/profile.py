@@ -45,6 +45,8 @@ class Profile:
 
     Attributes
     ----------
+    jobs : int
+        Processes, at the most, among which the runs of one model are divided.
     backbones : dict of Recipe
         The models that the book compares, by backbone.
     variants : dict of Recipe
@@ -61,6 +63,7 @@ class Profile:
     cohort_seed: int
     shape: tuple[int, int, int]
     n_resamples: int
+    jobs: int
     backbones: dict[str, Recipe]
     variants: dict[str, Recipe]
     controls: dict[str, Recipe]
@@ -80,6 +83,20 @@ class Profile:
                 f"{', '.join(recipes)}"
             )
         return recipes[model]
+
+    def parts(self, model: str) -> list[list[tuple[str, int]]]:
+        """Runs of a backbone, a variant or a control, as its jobs share them.
+
+        Returns
+        -------
+        list of list of (str, int)
+            For each job its supervisions and seeds. Jobs are as long as each other, and one that
+            has several supervisions takes them seed by seed.
+        """
+        recipe = self.recipe(model)
+        runs = [(word, seed) for seed in recipe.seeds for word in recipe.supervisions]
+        jobs = min(self.jobs, len(runs))
+        return [runs[job::jobs] for job in range(jobs)]
 
     def control(self, backbone: str, supervision: str, seed: int) -> str | None:
         """Name of the control of one run: its twin on permuted grades, if it has one."""

@@ -15,6 +15,7 @@ from oacore.data.cohort import drawn_among_real, is_phantom, read_tables
 from oacore.data.disclosure import asked_for
 from oacore.profile import Profile, load_profile
 from oacore.provenance import of_this_machine
+from oacore.training.progress import duration
 from oacore.training.records import finished, run_record
 from oacore.training.records import run_table as read_table
 
@@ -160,7 +161,7 @@ def commit_in_words(here: Mapping[str, Any]) -> str:
 def chapter_times(notebooks: Mapping[str, Any]) -> str:
     """How long each chapter ran; notebooks: executed ones by their pages."""
     times = {
-        f"{{doc}}`/{page}`": in_words(nb.metadata.papermill.duration)
+        f"{{doc}}`/{page}`": duration(nb.metadata.papermill.duration)
         for page, nb in notebooks.items()
     }
     return table(times, "Chapter", "Run time")
@@ -172,17 +173,6 @@ def plain(words: Any) -> str:
     Names of devices and data sets, and what a record of a download says, are not ours.
     """
     return re.sub(r"([\\`*_{}\[\]<>$&|#!~^])", r"\\\1", " ".join(str(words).split()))
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def case_counts(cases: pd.DataFrame) -> str:
@@ -216,7 +206,7 @@ def run_table(build: Path) -> str:
             [
                 plain(f"{folder.parents[1].name} {run['supervision']}, seed {run['seed']}"),
                 str(len(history)),
-                in_words(history["seconds"].sum()),
+                duration(history["seconds"].sum()),
                 plain(run["provenance"]["device"]),
                 plain(run["precision used"]),
             ]

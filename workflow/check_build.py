@@ -9,6 +9,7 @@ they begin, and with content before the report is written.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from oacore.errors import InputError, refusal
 from oacore.profile import load_profile
 from oacore.seals import SEAL, damage, seal
+from oacore.training.progress import JOBS
 from oacore.training.records import finished
 from workflow.graph import build_folder
 from workflow.lock import take
@@ -148,6 +150,14 @@ def make_again(build: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+    forget_lost(build)
+
+
+def forget_lost(build: Path) -> None:
+    """Remove the marks of jobs that have lost a run, so that they are done again."""
+    for file in sorted((build / JOBS).glob("*.json")):
+        if any(not (build / run / "done.json").exists() for run in json.loads(file.read_text())):
+            file.unlink()
 
 
 def _of_older_versions(build: Path, faults: list[Fault]) -> str:

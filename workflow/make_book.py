@@ -21,7 +21,7 @@ from oacore.data.sources import TERMS, missing_files
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.profile import load_profile
-from workflow.about import in_words
+from oacore.training.progress import duration
 from workflow.check_build import make_again
 from workflow.graph import ROOT, build_folder, older_builds
 from workflow.lock import HANDED, take, unusable
@@ -176,8 +176,8 @@ def main() -> int:
     serve += f" COHORT={shlex.quote(words.cohort)}" if words.cohort else ""
     print(f"The book: {build}/html/index.html (open it in a browser, or: {serve})")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = in_words(used.ru_utime + used.ru_stime)
-    print(f"This took {in_words(time.monotonic() - start)}, and {busy} of processor time.")
+    busy = duration(used.ru_utime + used.ru_stime)
+    print(f"This took {duration(time.monotonic() - start)}, and {busy} of processor time.")
     return 0
 
 

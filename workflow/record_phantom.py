@@ -2,31 +2,43 @@
 
 `python -m workflow.record_phantom` trains and explains the models of profile `record`, a night on
 two cores, and goes on where it was stopped. It runs the chapters that compare them and puts the
-tables that the book shows into `book/record/<chapter>`, with `record.json`.
+tables that the book shows into `book/record/<chapter>`, with `record.json`. Where code that trains
+has changed since, it draws the knees again and makes one run of each backbone again, and goes on if
+all is the same to the byte.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import torch
+
 from oacore import record
 from oacore.errors import InputError
+from oacore.files import write
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.profile import load_profile
 from oacore.provenance import of_this_machine
 from oacore.results import kept
-from oacore.training.records import finished, run_record, run_records
+from oacore.training.records import finished, run_folder, run_record, run_records
 from workflow.graph import build_folder
 from workflow.record import NO_NUMBERS, PHANTOM, code, replace
+from workflow.run_models import mark, run_all, write_mark
 
 COMMAND = "python -m workflow.record_phantom"
+SAME = "same-results.json"
+"""In the build, the runs that were made again by changed code, with the same results."""
+
 #: What draws the knees, trains and explains; encoders are imported by their names.
 MADE_BY = (
     *("oacore/instruments/phantom/cohort.py", "oacore/data/cache.py", "oacore/training/loop.py"),
@@ -46,14 +58,12 @@ def make(cores: int) -> None:
     Raises
     ------
     InputError
-        If a job fails, or the models were trained by other code than today's; the record stays.
+        If a job fails, or today's code would train other models; the record stays.
     """
     build = build_folder(record.PROFILE)
+    adopt(Path(build), cores)
     targets = [f"{build}/notebooks/{chapter}.ipynb" for chapter in PHANTOM]
-    words = ["--cores", str(cores), "--config", f"profile={record.PROFILE}", "--", *targets]
-    if subprocess.run(
-        [sys.executable, "-m", "snakemake", *words], check=False, cwd=ROOT
-    ).returncode:
+    if snakemake(["--cores", str(cores)], targets):
         raise InputError(f"{build} is not finished, see above; the same command goes on from there")
     results = ROOT / build / "results"
     for chapter, names in PHANTOM.items():
@@ -68,18 +78,61 @@ def make(cores: int) -> None:
         replace(record.RECORDS / chapter, tables, of_chapter)
 
 
-def about(build: Path) -> dict[str, Any]:
-    """What a record of these runs says of them, but for its tables and code.
+def snakemake(words: list[str], targets: list[str]) -> int:
+    """Call Snakemake for files of the record's build; its exit status."""
+    words = [*words, "--config", f"profile={record.PROFILE}", "--", *targets]
+    command = [sys.executable, "-m", "snakemake", *words]
+    return subprocess.run(command, check=False, cwd=ROOT).returncode
+
+
+def adopt(build: Path, cores: int) -> None:
+    """Keep the runs of a finished build though the code has changed, if it makes the same ones.
+
+    Parameters
+    ----------
+    build : Path
+        As the build graph names it. Nothing is done to one that is not finished, or of this code.
+    cores : int
+        Processes that draw.
 
     Raises
     ------
     InputError
-        If code that makes runs has changed since some of them were made.
+        If the code makes other runs now, see :func:`require_same_results`.
     """
+    profile, there = load_profile(record.PROFILE), ROOT / build
+    kinds = {
+        "runs": profile.backbones,
+        "controls": profile.controls,
+        "explained": profile.backbones,
+    }
+    jobs = {
+        mark(build, kind, model, part): [run_folder(there / kind, model, *run) for run in runs]
+        for kind, its in kinds.items()
+        for model in its
+        for part, runs in enumerate(profile.parts(model))
+    }
+    folders = [folder for runs in jobs.values() for folder in runs]
+    if not all((folder / "done.json").exists() for folder in folders):
+        return
+    made_at = {run_record(folder)["provenance"]["commit"] for folder in finished(there / "runs")}
+    if not (changed := since(made_at)):
+        return
+    print(f"Since these runs were made, {', '.join(changed)} changed: some are made again")
+    write(there / SAME, json.dumps(require_same_results(there, cores)))
+    for file, runs in jobs.items():
+        write_mark(ROOT / file, runs, there)
+    caches = [f"{build}/cache/{backbone}.txt" for backbone in profile.backbones]
+    targets = [f"{build}/cohort", f"{build}/measured.csv", *caches, *map(str, jobs)]
+    if snakemake(["--touch", "--cores", "1"], targets):
+        raise InputError(f"{build} could not be adopted, see above")
+
+
+def about(build: Path) -> dict[str, Any]:
+    """What a record of these runs says of them, but for its tables and code."""
     profile = load_profile(record.PROFILE)
     runs = run_records(build / "runs")
     made_at = {run_record(folder)["provenance"]["commit"] for folder in finished(build / "runs")}
-    require_same_code(made_at)
     return {
         "command": COMMAND,
         "profile": record.PROFILE,
@@ -93,6 +146,9 @@ def about(build: Path) -> dict[str, Any]:
             "volumes": sorted({run_record(f)["volumes"] for f in finished(build / "runs")}),
             "training minutes": round(float(runs["training minutes"].sum()), 1),
             "commits": sorted(made_at),
+            "made again with the same results": (
+                json.loads((build / SAME).read_text()) if (build / SAME).exists() else []
+            ),
         },
         "provenance": of_this_machine(),
     }
@@ -108,15 +164,10 @@ def digests(files: Iterable[str], root: Path) -> dict[str, str]:
     return {name: code_digest(root / name) for name in files}
 
 
-def require_same_code(commits: Iterable[str]) -> None:
-    """Refuse runs whose code did something else than today's.
-
-    Raises
-    ------
-    InputError
-        If it did; the files are named.
-    """
+def since(commits: Iterable[str]) -> list[str]:
+    """Files of the training code that did something else at one of these commits."""
     today = digests(training_code(), ROOT)
+    others: set[str] = set()
     for commit in commits:
         with tempfile.TemporaryDirectory() as folder:
             for name in today:
@@ -125,11 +176,78 @@ def require_same_code(commits: Iterable[str]) -> None:
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(folder) / name).write_bytes(shown.stdout)
             was = digests(today, Path(folder))
-        if others := [name for name in today if today[name] != was[name]]:
-            raise InputError(
-                f"runs were made at commit {commit[:10]}, since when {', '.join(others)} changed: "
-                f"remove {build_folder(record.PROFILE)}, and run the same command again"
-            )
+        others |= {name for name in today if today[name] != was[name]}
+    return sorted(others)
+
+
+def require_same_results(build: Path, cores: int) -> list[str]:
+    """Refuse runs that today's code would not make, after making some of them again.
+
+    Parameters
+    ----------
+    build : Path
+        Finished.
+    cores : int
+        Processes that draw.
+
+    Returns
+    -------
+    list of str
+        The runs that were made again, and came out the same, byte for byte.
+
+    Raises
+    ------
+    InputError
+        If one did not, or the knees did not.
+    """
+    profile = load_profile(record.PROFILE)
+    torch.set_num_threads(1)  # as the graph does
+    with tempfile.TemporaryDirectory(dir=build) as temporary:
+        again = Path(temporary)
+        (again / "controls").symlink_to((build / "controls").resolve())
+        words = [str(again / "cohort"), "--profile", profile.name, "--workers", str(cores)]
+        subprocess.run([sys.executable, "-m", "oacore", "phantom", *words], check=True, cwd=ROOT)
+        apart = unlike(build, again, "cohort/*/*.nii.gz")
+        made = []
+        for backbone, recipe in profile.backbones.items():
+            one = replace_fields(recipe, supervisions=("dual",), seeds=recipe.seeds[:1])
+            few = replace_fields(profile, backbones={backbone: one})
+            for kind in ("runs", "explained"):
+                run_all(kind, backbone, 0, profile=few, cohort=again / "cohort", build=again)
+                apart += unlike(build, again, f"{kind}/{backbone}/*/*/*.csv")
+            made.append(f"{backbone} dual seed {one.seeds[0]}")
+    if apart:
+        raise InputError(
+            f"{build}: today's code makes something else of {', '.join(apart[:3])}"
+            f"{f' and {len(apart) - 3} more' if len(apart) > 3 else ''}: remove it, and run the "
+            "same command again"
+        )
+    return made
+
+
+def unlike(one: Path, other: Path, pattern: str) -> list[str]:
+    """Files of a pattern below `other` that are not the same below `one`; times do not count.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    names = sorted(path.relative_to(other) for path in other.glob(pattern))
+    if not names:
+        raise InputError(f"{other}: holds no {pattern}; nothing can be compared")
+    return [
+        str(name)
+        for name in names
+        if not (one / name).is_file() or content(one / name) != content(other / name)
+    ]
+
+
+def content(path: Path) -> bytes:
+    """What a file holds, without how long that took."""
+    if path.name != "history.csv":
+        return path.read_bytes()
+    return pd.read_csv(path).drop(columns="seconds").to_csv(index=False).encode()
 
 
 def main(words: list[str] | None = None) -> int:

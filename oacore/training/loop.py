@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from oacore.data.cache import Volumes
 from oacore.errors import InputError
-from oacore.files import replace, saving, write
+from oacore.files import replace, saving, whole, write
 from oacore.fingerprint import fingerprint
 from oacore.models.heads import HierarchicalNet, build_model, channels_last
 from oacore.profile import SCHEDULES, STATISTICS
@@ -58,6 +58,23 @@ def learning_rate(config: RunConfig, epoch: int) -> float:
     return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
 
 
+def settings_of(config: RunConfig, cases: pd.DataFrame, volumes: Volumes) -> dict[str, Any]:
+    """All that a run follows from but for the code, as its ``done.json`` has it.
+
+    Parameters
+    ----------
+    config, cases, volumes
+        See :func:`train`.
+    """
+    given = told(cases, config.grades, config.seed)
+    return {**asdict(config), "volumes": volumes.key, "labels": _digest_of_labels(given)}
+
+
+def code_of(backbone: str) -> str:
+    """Fingerprint of the code that a run of a backbone follows from, as its record has it."""
+    return fingerprint(__name__, f"oacore.models.{backbone}")
+
+
 def train(
     config: RunConfig,
     cases: pd.DataFrame,
@@ -78,9 +95,9 @@ def train(
         Gets
 
         - ``config.json``, the settings;
-        - ``history.csv``, for each epoch its rate, its losses in training (`loss`, and one for
-          each head), the same in evaluation mode on `EVALUATED` training knees
-          (`loss_evaluated` and so on), and its seconds;
+        - ``history.csv``, after each epoch: of every epoch so far its rate, its losses in training
+          (`loss`, and one for each head), the same in evaluation mode on `EVALUATED` training
+          knees (`loss_evaluated` and so on), and its seconds;
         - ``weights.safetensors``, with the statistics that the settings ask for;
         - ``predictions.csv`` and ``features.npz``, of that model (:func:`.prediction.predict`);
         - ``predictions_other.csv``, of the same weights with the other statistics;
@@ -109,8 +126,8 @@ def train(
     checkpoint = folder / CHECKPOINT
     _require_known(config)
     require_devices(accelerator, devices)
+    settings = settings_of(config, cases, volumes)
     cases = told(cases, config.grades, config.seed)
-    settings = {**asdict(config), "volumes": volumes.key, "labels": _digest_of_labels(cases)}
     if is_finished(folder, settings):
         checkpoint.unlink(missing_ok=True)  # left by a kill after the last file was written
         return folder
@@ -166,6 +183,8 @@ def train(
         seconds = time.perf_counter() - start
         state["history"].append({"epoch": epoch + 1, "lr": rate, **losses, "seconds": seconds})
         bar.set_postfix(loss=f"{losses['loss']:.3f}")
+        if fabric.is_global_zero:
+            _write_history(state["history"], folder)
         part = folder / "checkpoint.part"
         with saving(part):
             fabric.save(part, state)
@@ -183,7 +202,7 @@ def train(
         _seed_dropout(fabric, config, config.epochs)
         re_estimate(fabric, bare, (x for x, _ in given))
         by_statistics["re-estimated"] = (_weights(bare), *predict(fabric, bare, *asked))
-        pd.DataFrame(state["history"]).to_csv(folder / "history.csv", index=False)
+        _write_history(state["history"], folder)
         said = {key: getattr(config, key) for key in ("backbone", "supervision", "seed")}
         for statistics, (weights, predictions, features) in by_statistics.items():
             for column, value in reversed({**said, "statistics": statistics}.items()):
@@ -302,7 +321,7 @@ def _circumstances(
         "precision used": precision,
         "kernel": kernel(fabric.device) if kernel else "torch",
         "devices": fabric.world_size,
-        "code": fingerprint(__name__, f"oacore.models.{config.backbone}"),
+        "code": code_of(config.backbone),
     }
 
 
@@ -320,6 +339,12 @@ def _note_numerics(state: dict[str, Any], now: dict[str, Any]) -> str:
         f"goes on from epoch {begin} under other numerics ({changes}); it will end near where it "
         "would have ended, not at the same bits, and its record says so"
     )
+
+
+def _write_history(history: list[dict[str, Any]], folder: Path) -> None:
+    """Write what is known of the epochs so far, for whoever asks how far a run is."""
+    with whole(folder / "history.csv") as part:
+        pd.DataFrame(history).to_csv(part, index=False)
 
 
 def _seed_dropout(fabric: Fabric, config: RunConfig, epoch: int) -> None:

@@ -42,7 +42,7 @@ from oacore.instruments.saliency.nifti import write_map
 from oacore.instruments.saliency.overlap import REGIONS, overlap, region
 from oacore.models.heads import HierarchicalNet, channels_last
 from oacore.results import write_csv
-from oacore.seals import SEAL, read_sealed, seal, sealed_text
+from oacore.seals import SEAL, damage, read_sealed, seal, sealed_text
 from oacore.training.batches import load_batch
 from oacore.training.convolutions import secure_convolutions
 from oacore.training.records import require_grades, run_record
@@ -102,7 +102,7 @@ def explain(
         Those that it was trained on.
     folder : path-like
         Gets the tables and maps below, and last of all ``done.json``. What was measured before an
-        interruption is not measured again.
+        interruption is not measured again, and nothing is where all of it was.
     lesions : bool
         Whether the cohort is a phantom, whose lesions are known.
     methods : sequence of str
@@ -145,6 +145,8 @@ def explain(
     test = test[with_mask | ~has_masks].reset_index(drop=True)
     measure = _Measure(models, test, volumes, lesions, methods, device)
     identity = _identity(run, permuted, test, volumes, methods)
+    if _is_finished(folder, identity):
+        return folder
     parts = _resumed(folder, identity)
     size = run_record(run)["batch_size"]
     starts = range(0, len(test) if has_masks else 0, size)
@@ -349,8 +351,23 @@ def _identity(
     }
 
 
+def _is_finished(folder: Path, identity: dict[str, str]) -> bool:
+    """Whether a folder holds what was measured of just this, undamaged."""
+    done = folder / "done.json"
+    if not done.exists():
+        return False
+    if said := damage(folder / SEAL):
+        say(folder, f"{said.replace(f'{folder}/', '')}; measured again")
+        return False
+    return json.loads(done.read_bytes()) == identity
+
+
 def _resumed(folder: Path, identity: dict[str, str]) -> Path:
     """Folder of what was measured before an interruption; emptied if it is of something else."""
+    for left in ("done.json", SEAL):  # of what is measured anew from here on
+        (folder / left).unlink(missing_ok=True)
+    if (folder / "nifti").exists():
+        shutil.rmtree(folder / "nifti")
     parts = folder / "parts"
     record = parts / "identity"
     if parts.exists() and read_sealed(record) != identity:

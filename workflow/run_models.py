@@ -1,0 +1,135 @@
+"""Train, or explain, some runs of a model in one process: a job of the build graph.
+
+Loading PyTorch and MONAI takes as long as some runs. What is finished already, by today's code and
+settings, stays as it is; so a job that was killed, or is given one seed more, goes on from there.
+Last of all comes the job's mark, which names its runs. Snakemake sees the mark alone: with a job
+that is not finished it would remove runs that are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from oacore.__main__ import in_one_line
+from oacore.data.cache import cached_volumes
+from oacore.data.cohort import graded, is_phantom, read_cohort, require_trainable
+from oacore.files import write
+from oacore.instruments.saliency.explain import METHODS, explain
+from oacore.profile import Profile, load_profile
+from oacore.seals import SEAL
+from oacore.training.config import run_config
+from oacore.training.device import choose_accelerator
+from oacore.training.loop import code_of, settings_of, train
+from oacore.training.progress import JOBS, failure
+from oacore.training.records import run_folder
+from oacore.training.resuming import is_of
+
+
+def mark(build: str | Path, kind: str, model: str, part: int | str) -> Path:
+    """Where the mark of a job is: of the runs of a kind, or of what was "explained"."""
+    return Path(build, JOBS, f"{kind}.{model}.{part}.json")
+
+
+def run_all(
+    kind: str, model: str, part: int, *, profile: Profile, cohort: Path, build: Path
+) -> None:
+    """Do one job, and leave its mark.
+
+    Parameters
+    ----------
+    kind : {"runs", "variants", "controls", "explained"}
+        What is trained; or "explained", the runs whose saliency is measured.
+    model : str
+        Of the profile.
+    part : int
+        Which of its :meth:`.profile.Profile.parts`.
+    profile : Profile
+    cohort, build : Path
+        The knees; and the folder with the ``cache``.
+
+    Raises
+    ------
+    InputError
+        If something cannot be used; what was finished before stays.
+    """
+    recipe = profile.recipe(model)
+    cases = graded(read_cohort(cohort))
+    volumes = cached_volumes(cases, recipe.grid, recipe.resample, build / "cache")
+    folders = []
+    for supervision, seed in profile.parts(model)[part]:
+        folder = run_folder(build / kind, model, supervision, seed)
+        if kind == "explained":
+            control = profile.control(model, supervision, seed)
+            explain(
+                run_folder(build / "runs", model, supervision, seed),
+                cases,
+                volumes,
+                folder,
+                lesions=is_phantom(cohort),
+                # The released method takes eight passes; the first seed speaks for the others.
+                methods=METHODS if seed == recipe.seeds[0] else METHODS[:1],
+                permuted=control and run_folder(build / "controls", control, supervision, seed),
+                device=choose_accelerator("auto"),
+            )
+        else:
+            require_trainable(cases)
+            config = run_config(recipe, supervision, seed)
+            now = {**settings_of(config, cases, volumes), "code": code_of(config.backbone)}
+            if (folder / "done.json").exists() and not is_of(folder / "done.json", now):
+                shutil.rmtree(folder)  # a finished run of other settings or code
+            train(config, cases, volumes, folder)
+        folders.append(folder)
+    write_mark(mark(build, kind, model, part), folders, build)
+
+
+def write_mark(file: Path, folders: list[Path], build: Path) -> None:
+    """Write a job's mark: what its runs are sealed with, so that another mark is of other runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    seals = {
+        str(folder.relative_to(build)): hashlib.sha256((folder / SEAL).read_bytes()).hexdigest()
+        for folder in folders
+    }
+    write(file, json.dumps(seals, indent=1) + "\n")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["runs", "variants", "controls", "explained"])
+    parser.add_argument("model")
+    parser.add_argument("part", type=int)
+    parser.add_argument("--profile", required=True)
+    parser.add_argument("--cohort", type=Path, required=True)
+    parser.add_argument("--build", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args(words)
+    torch.set_num_threads(options.threads)
+    failed = failure(options.build, f"{options.kind}.{options.model}.{options.part}")
+    failed.unlink(missing_ok=True)
+
+    def job() -> int:
+        run_all(
+            *(options.kind, options.model, options.part),
+            profile=load_profile(options.profile),
+            cohort=options.cohort,
+            build=options.build,
+        )
+        return 0
+
+    def say(said: str) -> None:
+        print(said, file=sys.stderr)
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        write(failed, said + "\n")
+
+    return in_one_line(job, str(options.build), say)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
