@@ -44,8 +44,8 @@ CHAPTERS = {"published": "09-published-record", "radiomics": "11-radiomics"}
 #: their tables in it.
 PHANTOM = {
     "08-comparison": ("table1", "effects", "interaction"),
-    "13-severity-axis": ("differences",),
-    "14-saliency": ("differences", "learned"),
+    "13-severity-axis": ("differences", "likeness", "supervision-test"),
+    "14-saliency": ("differences", "learned", "seeds"),
 }
 #: Ten seeds of the small network; no other of its settings concerns these chapters.
 PROFILE = "laptop"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from oacore.errors import InputError
-from oacore.names import in_order
+from oacore.names import BACKBONE_NAMES, in_order
 
 MOST = 5000  # relabelings
 
@@ -135,6 +135,26 @@ def supervision_test(
         found = {"value": values[0], "p_value": large.mean() if np.isfinite(values[0]) else np.nan}
         rows.append({**row, **found, "ways": len(values)})
     return in_order(pd.DataFrame(rows), "backbone")
+
+
+def in_sentences(told: pd.DataFrame) -> str:
+    """A sentence a backbone on what a change of supervision does beyond one of the seed.
+
+    Parameters
+    ----------
+    told : DataFrame
+        From :func:`supervision_test`.
+    """
+    sentences = []
+    for row in told.to_dict("records"):
+        name = BACKBONE_NAMES[row["backbone"]]
+        if row["seeds"] < 2:
+            sentences.append(f"{name}: one seed, so nothing to compare")
+            continue
+        found = f"seed minus both {row['value']:+.2f}, p = {row['p_value']:.2g}"
+        least = f"the least that {row['seeds']} seeds allow is {1 / row['ways']:.2g}"
+        sentences.append(f"{name}: {found} ({least})")
+    return "\n".join(sentences)
 
 
 def _relabelings(labels: Sequence[object], seeds: Sequence[object], seed: int) -> list[np.ndarray]:
