@@ -3,7 +3,7 @@
 A record is a folder ``book/record/<chapter>``: small tables of aggregates that a chapter computed
 from files which cannot be shipped, and ``record.json``, which says from what, when and by which
 code. ``python -m workflow.record`` makes it, ``python -m workflow.record --check`` compares it with
-the code. Another kind of record takes a night: of the phantom's models with more seeds and on more
+the code. Another kind of record takes hours: of the phantom's models with more seeds and on more
 knees than a build trains while one waits. ``python -m workflow.record_phantom`` makes that, and
 chapters show it beside what they computed.
 """

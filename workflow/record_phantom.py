@@ -1,10 +1,10 @@
 """Make the record of the phantom's models: more seeds and more knees than a build has time for.
 
-`python -m workflow.record_phantom` trains and explains the models of profile `record`, a night on
-two cores, and goes on where it was stopped. It runs the chapters that compare them and puts the
-tables that the book shows into `book/record/<chapter>`, with `record.json`. Where code that trains
-has changed since, it draws the knees again and makes one run of each backbone again, and goes on if
-all is the same to the byte.
+`python -m workflow.record_phantom` trains and explains the models of profile `record`, an hour or
+two on two cores, and goes on where it was stopped. It runs the chapters that compare them and puts
+the tables that the book shows into `book/record/<chapter>`, with `record.json`. Where code that
+trains has changed since, it draws the knees again and makes one run of each backbone again, and
+goes on if all is the same to the byte.
 """
 
 from __future__ import annotations
