@@ -29,7 +29,7 @@ override PY := "$$VENV/bin/python"
 override IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint check-build clean
+.PHONY: help book serve lab test lint check-build gpu-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -48,6 +48,7 @@ help:
 	@echo 'make test     linters, types, unit tests, the whole smoke build, browser tests'
 	@echo 'make lint     linters (of code, of English, of typed findings) and types alone'
 	@echo 'make check-build  whether all of a build is still what was written, byte for byte'
+	@echo 'make gpu-check    tests, speed and a short run of each backbone on a GPU, in eight minutes'
 	@echo 'make clean    remove all that was built, trained runs too; .venv stays'
 	@echo 'PYTHON=python3.12 chooses the interpreter for .venv (3.11 or 3.12);'
 	@echo 'VENV=FOLDER uses an environment that has everything, such as conda'"'"'s, instead.'
@@ -86,6 +87,9 @@ lab: $(READY)
 
 check-build: $(READY)
 	@exec $(PY) -m workflow.check_build --profile="$$PROFILE" --cohort="$$COHORT"
+
+gpu-check: $(READY)
+	@exec $(PY) -m benchmarks.gpu_check
 
 lint: $(READY)
 	@$(PY) -m ruff check .

@@ -66,6 +66,45 @@ def read_benchmarks(folder: str | Path) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numbers, float))
 
 
+def read_checks(folder: str | Path) -> pd.DataFrame:
+    """What ``make gpu-check`` has found: a row for each step of each recorded check.
+
+    Parameters
+    ----------
+    folder : path-like
+        As for :func:`read_benchmarks`.
+
+    Returns
+    -------
+    DataFrame
+        `device`, `python` and `finished` of the check; `step`; `result`, "ok" or "failed";
+        `passed`, `failed` and `skipped`, of tests; `seconds`; `said`, the step's last line.
+
+    Raises
+    ------
+    InputError
+        If a file is not a record.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in sorted(Path(folder).glob("check-*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            of = {key: record[key] for key in ("device", "python", "finished")}
+            for check in record["checks"]:
+                counts = {key: check.get(key) for key in ("passed", "failed", "skipped")}
+                result = "ok" if check["ok"] else "failed"
+                said = {"seconds": check["seconds"], "said": check["said"]}
+                rows.append({**of, "step": check["step"], "result": result, **counts, **said})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: is damaged ({type(error).__name__}: {error}); remove it, or record it "
+                "again with `make gpu-check`"
+            ) from error
+    columns = ["device", "python", "finished", "step", "result", "passed", "failed", "skipped"]
+    table = pd.DataFrame(rows, columns=[*columns, "seconds", "said"])
+    return table.astype(dict.fromkeys(["passed", "failed", "skipped"], "Int64"))
+
+
 def in_words(row: Mapping[Any, Any]) -> dict[str, str]:
     """One row as a table shows it.
 
