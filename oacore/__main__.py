@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from oacore.data.cache import Volumes
 
 
+INTERRUPTED = 130
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 faults found, 2 unusable input, 130 interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # where a terminal lacks a sign, its code stands
@@ -50,7 +53,7 @@ def in_one_line(
     Returns
     -------
     int
-        The command's own status, 2 for unusable input, 130 for an interruption.
+        The command's own status, 2 for unusable input, `INTERRUPTED` after Ctrl-C.
     """
     try:
         result = command()
@@ -75,7 +78,7 @@ def in_one_line(
         return 2
     except KeyboardInterrupt:
         say("interrupted; the same command goes on from here")
-        return 130
+        return INTERRUPTED
 
 
 def _check(options: argparse.Namespace) -> int:

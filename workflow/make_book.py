@@ -23,6 +23,7 @@ from oacore.files import write
 from oacore.profile import load_profile
 from oacore.training.progress import duration
 from workflow.check_build import make_again
+from workflow.gpu import gpus
 from workflow.graph import ROOT, build_folder, older_builds
 from workflow.lock import HANDED, take, unusable
 from workflow.offer import offer
@@ -62,8 +63,8 @@ def snakemake(build: str, cores: int, config: dict[str, str]) -> int:
         # The lock above goes with the processes that hold it. Snakemake's own would outlive a
         # kill -9 and block the next build, hence --nolock.
         words = ["--nolock", "--cores", str(cores), "--configfile", f"{build}/{SETTINGS}"]
-        if shutil.which("nvidia-smi"):  # one training at a time on a GPU
-            words += ["--resources", "accelerator=1"]
+        if found := gpus():  # one training at a time on each
+            words += ["--resources", f"accelerator={len(found)}"]
         command = [sys.executable, "-m", "snakemake", *words]
         environment = {**os.environ, HANDED: str(locks[-1])}
         with subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=locks) as process:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from oacore.__main__ import in_one_line
+from oacore.__main__ import INTERRUPTED, in_one_line
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, is_phantom, read_cohort, require_trainable
 from oacore.files import write
@@ -128,7 +128,10 @@ def main(words: list[str] | None = None) -> int:
         failed.parent.mkdir(parents=True, exist_ok=True)
         write(failed, said + "\n")
 
-    return in_one_line(job, str(options.build), say)
+    status = in_one_line(job, str(options.build), say)
+    if status == INTERRUPTED:
+        failed.unlink(missing_ok=True)
+    return status
 
 
 if __name__ == "__main__":

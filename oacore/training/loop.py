@@ -286,6 +286,8 @@ def train_epoch(
 def _launch(config: RunConfig, accelerator: str, devices: int, precision: Any) -> Fabric:
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
+    if fabric.device.type == "cuda":  # of the algorithms for a convolution, the fastest here
+        torch.backends.cudnn.benchmark = True
     if config.batch_size < fabric.world_size:
         raise InputError(
             f"a batch of {config.batch_size} cannot be shared by {fabric.world_size} devices; "
@@ -349,7 +351,8 @@ def _write_history(history: list[dict[str, Any]], folder: Path) -> None:
 
 def _seed_dropout(fabric: Fabric, config: RunConfig, epoch: int) -> None:
     """Seed what a pass leaves to chance, so that a resumed run draws as an uninterrupted one."""
-    seed = np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]
+    rank = [fabric.global_rank] if fabric.global_rank else []  # no two devices drop the same
+    seed = np.random.SeedSequence([config.seed, epoch, *rank]).generate_state(1)[0]
     fabric.seed_everything(int(seed), verbose=False)
 
 
