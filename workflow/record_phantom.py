@@ -123,7 +123,7 @@ def adopt(build: Path, cores: int) -> None:
     for file, runs in jobs.items():
         write_mark(ROOT / file, runs, there)
     caches = [f"{build}/cache/{backbone}.txt" for backbone in profile.backbones]
-    targets = [f"{build}/cohort", f"{build}/measured.csv", *caches, *map(str, jobs)]
+    targets = [f"{build}/cohort", *caches, *map(str, jobs)]
     if snakemake(["--touch", "--cores", "1"], targets):
         raise InputError(f"{build} could not be adopted, see above")
 
