@@ -68,7 +68,8 @@ def slim(html: Path) -> None:
 def mark(html: Path, sheets: list[Path]) -> None:
     """Name what sheets hold now in their addresses, or a browser would show one that it kept."""
     marks = {sheet.name: hashlib.sha256(sheet.read_bytes()).hexdigest()[:8] for sheet in sheets}
-    address = re.compile(r"([\w.-]+\.css)\?(?:v|digest)=[0-9a-f]+")
+    # From where a word begins: of a picture's megabyte each letter would be tried as a beginning.
+    address = re.compile(r"(?<![\w.-])([\w.-]+\.css)\?(?:v|digest)=[0-9a-f]+")
     for path in html.rglob("*.html"):
         page = path.read_text(encoding="utf-8")
         new = address.sub(lambda m: f"{m[1]}?v={marks[m[1]]}" if m[1] in marks else m[0], page)
