@@ -44,3 +44,12 @@ def test_the_address_of_a_sheet_follows_from_what_it_holds_now(tmp_path):
     now = hashlib.sha256(b"p{}").hexdigest()[:8]
     said = page.read_text()
     assert said.count(f"a.css?v={now}") == 2 and "other.css?v=0123abcd" in said
+
+
+def test_a_page_may_hold_a_picture_of_many_letters_and_no_sign(tmp_path):
+    """Each letter was tried as the beginning of a sheet's name: an hour for these."""
+    (tmp_path / "a.css").write_text("p{}")
+    page = tmp_path / "page.html"
+    page.write_text(f'<img src="{"A" * 1_000_000}"><link href="a.css?v=0123abcd">')
+    mark(tmp_path, [tmp_path / "a.css"])
+    assert "0123abcd" not in page.read_text()
