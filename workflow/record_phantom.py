@@ -31,7 +31,7 @@ from oacore.errors import InputError
 from oacore.files import write
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.profile import Profile, Recipe, load_profile
-from oacore.provenance import of_this_machine
+from oacore.provenance import commit, of_this_machine
 from oacore.results import kept
 from oacore.training.records import finished, run_folder, run_record, run_records
 from workflow.graph import build_folder
@@ -83,7 +83,8 @@ def make(cores: int) -> None:
 
 def snakemake(words: list[str], targets: list[str]) -> int:
     """Call Snakemake for files of the record's build; its exit status."""
-    words = [*words, "--config", f"profile={record.PROFILE}", "--", *targets]
+    # The build's own lock is the Snakefile's matter; Snakemake's would outlive a kill.
+    words = ["--nolock", *words, "--config", f"profile={record.PROFILE}", "--", *targets]
     command = [sys.executable, "-m", "snakemake", *words]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
 
@@ -121,8 +122,11 @@ def adopt(build: Path, cores: int) -> None:
     made_at = {run_record(folder)["provenance"]["commit"] for folder in finished(there / "runs")}
     if not (changed := since(made_at)):
         return
-    print(f"Since these runs were made, {', '.join(changed)} changed: some are made again")
-    write(there / SAME, json.dumps(require_same_results(there, cores)))
+    said = same(there)
+    if not said or since([said["commit"]]):
+        print(f"Since these runs were made, {', '.join(changed)} changed: some are made again")
+        again = require_same_results(there, cores)
+        write(there / SAME, json.dumps({**commit(), "runs": again}))
     for file, runs in jobs.items():
         write_mark(ROOT / file, runs, there)
     caches = [f"{build}/cache/{backbone}.txt" for backbone in profile.backbones]
@@ -149,12 +153,15 @@ def about(build: Path) -> dict[str, Any]:
             "volumes": sorted({run_record(f)["volumes"] for f in finished(build / "runs")}),
             "training minutes": round(float(runs["training minutes"].sum()), 1),
             "commits": sorted(made_at),
-            "made again with the same results": (
-                json.loads((build / SAME).read_text()) if (build / SAME).exists() else []
-            ),
+            "made again with the same results": same(build),
         },
         "provenance": of_this_machine(),
     }
+
+
+def same(build: Path) -> dict[str, Any]:
+    """Which runs were made again by changed code, with the same results, and at which commit."""
+    return json.loads((build / SAME).read_text()) if (build / SAME).exists() else {}
 
 
 def training_code() -> list[str]:
@@ -171,10 +178,10 @@ def since(commits: Iterable[str]) -> list[str]:
     """Files of the training code that did something else at one of these commits."""
     today = digests(training_code(), ROOT)
     others: set[str] = set()
-    for commit in commits:
+    for one in commits:
         with tempfile.TemporaryDirectory() as folder:
             for name in today:
-                words = ["git", "show", f"{commit}:{name}"]
+                words = ["git", "show", f"{one}:{name}"]
                 shown = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(folder) / name).write_bytes(shown.stdout)

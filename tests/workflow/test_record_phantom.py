@@ -122,10 +122,24 @@ def test_runs_stay_though_code_changed_if_it_makes_the_same_ones(trained, tmp_pa
           for model in ("m3t", "nnmamba", "resnet3d")),
     ]  # fmt: skip
     assert len(json.loads((build / "jobs/runs.m3t.0.json").read_text())) == 15
-    assert json.loads((build / made.SAME).read_text()) == ["m3t dual seed 0"]
+    assert made.same(build)["runs"] == ["m3t dual seed 0"]
     ((words, targets),) = trained
     assert "--touch" in words
     assert {"build/record/cohort", "build/record/jobs/runs.m3t.0.json"} <= set(targets)
+
+
+def test_runs_that_were_made_again_once_are_not_made_again_by_the_same_code(
+    trained, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        made, "require_same_results", lambda build, cores: asked.append(build) or ["one"]
+    )
+    monkeypatch.setattr(made, "commit", lambda: {"commit": "now", "clean": True})
+    monkeypatch.setattr(made, "since", lambda commits: [] if "now" in commits else ["loop.py"])
+    for _ in range(2):
+        made.adopt(Path("build/record"), 2)
+    assert len(asked) == 1 and len(trained) == 2
 
 
 def test_runs_that_todays_code_would_not_make_are_refused(trained, tmp_path, monkeypatch):
