@@ -247,8 +247,8 @@ def grids(profile: Profile) -> list[tuple[str, Recipe]]:
 def read_alike(cases: pd.DataFrame, recipe: Recipe, build: Path) -> bool:
     """Whether volumes are read now as the cache has them, but for the last bit of the 16.
 
-    A mean over a volume is rounded by where the volume lies in memory, so that bit is not always
-    the same. Runs that are to be the same to the byte need the cache itself.
+    Volumes are averaged by a product of matrices, which adds up in another order with another
+    number of threads. Runs that are to be the same to the byte need the cache itself.
     """
     there = cached_volumes(cases, recipe.grid, recipe.resample, build / "cache")
     with tempfile.TemporaryDirectory(dir=build) as place:
