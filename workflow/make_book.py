@@ -27,6 +27,7 @@ from workflow.gpu import gpus
 from workflow.graph import ROOT, build_folder, older_builds
 from workflow.lock import HANDED, take, unusable
 from workflow.offer import offer
+from workflow.times import by_rule, forget
 
 #: Where a build keeps the words it was made with, for Snakemake to read.
 SETTINGS = "settings.json"
@@ -165,6 +166,7 @@ def main() -> int:
                 flush=True,
             )
         shown = asked_for(words.images)
+        forget(ROOT / build)
         config = {"profile": words.profile, **folders, "images": "yes" if shown else ""}
         status = snakemake(build, cores, config)
     except InputError as error:
@@ -179,6 +181,8 @@ def main() -> int:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     busy = duration(used.ru_utime + used.ru_stime)
     print(f"This took {duration(time.monotonic() - start)}, and {busy} of processor time.")
+    if took := by_rule(ROOT / build):
+        print(f"By rule: {', '.join(f'{rule} {duration(s)}' for rule, s in took.items())}.")
     return 0
 
 
