@@ -61,7 +61,7 @@ class Step:
     run: Callable[[float], dict[str, Any]]
 
 
-def steps(device: torch.device, profile: str, speed: list[str]) -> Iterator[Step]:
+def steps(device: torch.device, profile: str, speed: list[str], build: Path) -> Iterator[Step]:
     """The steps of a check, in the order in which a cut leaves the most.
 
     Parameters
@@ -71,6 +71,8 @@ def steps(device: torch.device, profile: str, speed: list[str]) -> Iterator[Step
         Of the short runs.
     speed : list of str
         Arguments of ``benchmarks.speed``.
+    build : Path
+        Folder of the short runs, and of the knees that they are trained on.
     """
     several = str(max(1, min(12, (os.cpu_count() or 1) - 2)))
     yield Step("tests that need a GPU", 100, lambda limit: tests(ON_A_GPU, limit))
@@ -80,7 +82,9 @@ def steps(device: torch.device, profile: str, speed: list[str]) -> Iterator[Step
     ))  # fmt: skip
     for backbone in load_profile(profile).backbones:
         yield Step(
-            f"a short run of {backbone}", 40, lambda limit, b=backbone: trained(b, profile, limit)
+            f"a short run of {backbone}",
+            40,
+            lambda limit, b=backbone: trained(b, profile, build, limit),
         )
 
 
@@ -116,9 +120,8 @@ def tests(words: tuple[str, ...], limit: float) -> dict[str, Any]:
     return {**found, **count, "skipped": skipped, "which": failed[:20]}
 
 
-def trained(backbone: str, profile: str, limit: float) -> dict[str, Any]:
+def trained(backbone: str, profile: str, build: Path, limit: float) -> dict[str, Any]:
     """Draw a cohort, once, and train a backbone on it: its last loss and its seconds an epoch."""
-    build = Path(tempfile.gettempdir(), f"oacore-gpu-check-{os.getpid()}")
     words = ["-m", "oacore"]
     if not (build / "cohort").exists():
         drawn = called([*words, "phantom", str(build / "cohort"), "--profile", profile], limit)
@@ -179,7 +182,8 @@ def main(words: list[str] | None = None) -> int:
     device = torch.device(options.device)
     out = options.out or RECORDED / f"{BEGIN}{default_out(device).name}"
     speed = ["--only", *options.only] if options.only else []
-    done = check(out, device, steps(device, options.profile, speed))
+    with tempfile.TemporaryDirectory() as build:
+        done = check(out, device, steps(device, options.profile, speed, Path(build)))
     print(f"recorded in {out}")
     return 0 if all(step["ok"] for step in done) else 1
 

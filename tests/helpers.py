@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from oacore.data.cache import Volumes
+from oacore.instruments.phantom.cohort import write_phantom
 from oacore.instruments.phantom.template import COLUMNS as GRADE_COLUMNS
 from oacore.instruments.published.predictions import FILES as PUBLISHED_FILES
 from oacore.metrics.predictions import PROB_KL
@@ -234,6 +235,13 @@ CONFIG = RunConfig(
     backbone="resnet3d", supervision="dual", seed=3, epochs=3, batch_size=4, lr=1e-3,
     weight_decay=1e-4, encoder={"depth": 10, "width": 4},
 )  # fmt: skip
+
+
+def small_phantom(folder):
+    """A phantom of 23 knees of every grade, in a new folder."""
+    sizes = {"train": (3, 2, 3, 3, 3), "test": (2, 1, 2, 2, 2), "ungraded": (0, 0)}
+    write_phantom(folder, **sizes, shape=(32, 72, 72), seed=3)
+    return folder
 
 
 def make_cohort():

@@ -55,12 +55,12 @@ def test_what_takes_too_long_is_cut_off_and_said():
     assert not called(["-c", "1 / 0"], 60)["ok"]
 
 
-def test_the_steps_come_in_the_order_in_which_a_cut_leaves_the_most(monkeypatch):
+def test_the_steps_come_in_the_order_in_which_a_cut_leaves_the_most(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(gpu_check, "tests", lambda words, limit: asked.append(words[0]))
     monkeypatch.setattr(gpu_check, "called", lambda words, limit: asked.append(words[1]))
     monkeypatch.setattr(gpu_check, "trained", lambda *words: asked.append(words[0]))
-    found = list(steps(torch.device("cuda"), "smoke", []))
+    found = list(steps(torch.device("cuda"), "smoke", [], tmp_path))
     for step in found:
         step.run(step.seconds)
     assert asked == [ON_A_GPU[0], "tests", "benchmarks.speed", "resnet3d", "m3t", "nnmamba"]
@@ -69,9 +69,8 @@ def test_the_steps_come_in_the_order_in_which_a_cut_leaves_the_most(monkeypatch)
         assert "torch.cuda.is_available()" in (ROOT / name).read_text()
 
 
-def test_a_short_run_says_its_losses(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_check.tempfile, "gettempdir", lambda: str(tmp_path))
-    found = gpu_check.trained("resnet3d", "smoke", 300)
+def test_a_short_run_says_its_losses(tmp_path):
+    found = gpu_check.trained("resnet3d", "smoke", tmp_path, 300)
     assert found["ok"], found["said"]
     assert found["said"].startswith("loss ") and "in 2 epochs of " in found["said"]
 

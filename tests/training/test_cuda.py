@@ -13,14 +13,13 @@ import torch
 import oacore.training.loop as module
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, read_cohort
-from oacore.instruments.phantom.cohort import write_phantom
 from oacore.instruments.saliency.explain import explain
 from oacore.profile import load_profile
 from oacore.training.batches import load_batch, volume_reader
 from oacore.training.config import run_config
 from oacore.training.loop import train
 from oacore.training.records import run_record
-from tests.helpers import CONFIG, ROOT, make_cohort
+from tests.helpers import CONFIG, ROOT, make_cohort, small_phantom
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -66,10 +65,7 @@ def test_a_gpu_keeps_the_cohort_and_gives_the_batches_of_the_cache(cohort, monke
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    cohort = tmp_path_factory.mktemp("cuda") / "cohort"
-    sizes = {"train": (3, 2, 3, 3, 3), "test": (2, 1, 2, 2, 2), "ungraded": (0, 0)}
-    write_phantom(cohort, **sizes, shape=(32, 72, 72), seed=3)
-    return cohort
+    return small_phantom(tmp_path_factory.mktemp("cuda") / "cohort")
 
 
 @pytest.mark.parametrize("backbone", ["resnet3d", "m3t", "nnmamba"])

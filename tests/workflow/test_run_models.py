@@ -12,12 +12,12 @@ import workflow.run_models as module
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, read_cohort
 from oacore.errors import InputError
-from oacore.instruments.phantom.cohort import write_phantom
 from oacore.instruments.saliency.explain import explain
 from oacore.profile import load_profile
 from oacore.training.config import run_config
 from oacore.training.loop import train
 from oacore.training.progress import failures, progress, status
+from tests.helpers import small_phantom
 from workflow.check_build import forget_lost
 from workflow.run_models import mark, run_all
 
@@ -34,10 +34,7 @@ RUNS = [("single_oa", 0), ("dual", 0), ("single_oa", 1), ("dual", 1)]
 
 @pytest.fixture(scope="module")
 def knees(tmp_path_factory):
-    cohort = tmp_path_factory.mktemp("jobs") / "cohort"
-    sizes = {"train": (3, 2, 3, 3, 3), "test": (2, 1, 2, 2, 2), "ungraded": (0, 0)}
-    write_phantom(cohort, **sizes, shape=(32, 72, 72), seed=3)
-    return cohort
+    return small_phantom(tmp_path_factory.mktemp("jobs") / "cohort")
 
 
 def do(kind, build, cohort, model="resnet3d", part=0, profile=PROFILE):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,14 @@ def read_benchmarks(folder: str | Path) -> pd.DataFrame:
     InputError
         If a file is not a record.
     """
-    rows: list[dict[str, Any]] = []
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            versions = ", ".join(f"{name} {v}" for name, v in record["versions"].items())
-            run = {**{key: record[key] for key in _RUN}, "versions": versions, "file": path.name}
-            rows += [{**run, **{key: row[key] for key in _ROW}} for row in record["rows"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}: is damaged ({type(error).__name__}: {error}); remove it, or record it "
-                f"again with `{COMMAND} --out {path}`"
-            ) from error
+
+    def rows_of(record: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+        versions = ", ".join(f"{name} {v}" for name, v in record["versions"].items())
+        run = {**{key: record[key] for key in _RUN}, "versions": versions, "file": path.name}
+        for row in record["rows"]:
+            yield {**run, **{key: row[key] for key in _ROW}}
+
+    rows = _recorded(folder, "*.json", f"{COMMAND} --out {{}}", rows_of)
     table = pd.DataFrame(rows, columns=COLUMNS)
     numbers = ["ratio", "aim", "at_most", "peer_value", "our_value"]
     return table.astype(dict.fromkeys(numbers, float))
@@ -85,24 +81,38 @@ def read_checks(folder: str | Path) -> pd.DataFrame:
     InputError
         If a file is not a record.
     """
-    rows: list[dict[str, Any]] = []
-    for path in sorted(Path(folder).glob("check-*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            of = {key: record[key] for key in ("device", "python", "finished")}
-            for check in record["checks"]:
-                counts = {key: check.get(key) for key in ("passed", "failed", "skipped")}
-                result = "ok" if check["ok"] else "failed"
-                said = {"seconds": check["seconds"], "said": check["said"]}
-                rows.append({**of, "step": check["step"], "result": result, **counts, **said})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}: is damaged ({type(error).__name__}: {error}); remove it, or record it "
-                "again with `make gpu-check`"
-            ) from error
+
+    def rows_of(record: dict[str, Any], path: Path) -> Iterator[dict[str, Any]]:
+        of = {key: record[key] for key in ("device", "python", "finished")}
+        for check in record["checks"]:
+            counts = {key: check.get(key) for key in ("passed", "failed", "skipped")}
+            result = "ok" if check["ok"] else "failed"
+            said = {"seconds": check["seconds"], "said": check["said"]}
+            yield {**of, "step": check["step"], "result": result, **counts, **said}
+
+    rows = _recorded(folder, "check-*.json", "make gpu-check", rows_of)
     columns = ["device", "python", "finished", "step", "result", "passed", "failed", "skipped"]
     table = pd.DataFrame(rows, columns=[*columns, "seconds", "said"])
     return table.astype(dict.fromkeys(["passed", "failed", "skipped"], "Int64"))
+
+
+def _recorded(
+    folder: str | Path,
+    pattern: str,
+    command: str,
+    rows_of: Callable[[dict[str, Any], Path], Iterator[dict[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Rows of all records of a folder; one that is damaged is named, with what records it again."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(Path(folder).glob(pattern)):
+        try:
+            rows += rows_of(json.loads(path.read_text(encoding="utf-8")), path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: is damaged ({type(error).__name__}: {error}); remove it, or record it "
+                f"again with `{command.format(path)}`"
+            ) from error
+    return rows
 
 
 def in_words(row: Mapping[Any, Any]) -> dict[str, str]:
