@@ -106,8 +106,8 @@ def test_text_and_paper_differ_where_the_papers_text_and_code_do():
 
 def test_the_laptops_test_split_has_the_real_proportions_and_whole_voxels():
     laptop = load_profile("laptop")
-    share = 400 / sum(PAPER_KL["test"])
-    assert sum(laptop.test) == 400
+    share = 200 / sum(PAPER_KL["test"])
+    assert sum(laptop.test) == 200
     pairs = zip(laptop.test, PAPER_KL["test"], strict=True)
     assert all(abs(n - share * one) <= 0.5 for n, one in pairs)
     for recipe in laptop.backbones.values():

@@ -45,11 +45,29 @@
     }
   }
 
+  // Names of rows in two columns stay in sight, unless they would fill half of the frame. Where
+  // each column begins is known only here; with one column the style sheet does it.
+  function hold(part) {
+    for (const table of part.querySelectorAll("table.dataframe:has(th[rowspan])")) {
+      for (const cell of table.querySelectorAll(".oa-name")) cell.classList.remove("oa-name");
+      const names = [...table.querySelectorAll("tbody th")];
+      const end = Math.max(...names.map((cell) => cell.offsetLeft + cell.offsetWidth));
+      if (!part.classList.contains("oa-wide") || end > part.clientWidth / 2) continue;
+      const above = [...table.querySelectorAll("thead th")].filter((cell) => cell.offsetLeft + 1 < end);
+      const cells = [...names, ...above].map((cell) => [cell, cell.offsetLeft]);
+      for (const [cell, left] of cells) {
+        cell.style.left = `${left}px`;
+        cell.classList.add("oa-name");
+      }
+    }
+  }
+
   const kinds = new Map();
   const sizes = new ResizeObserver((entries) => {
     for (const { target } of entries) {
       const part = kinds.has(target) ? target : target.parentElement; // its content has grown
       look(part, kinds.get(part));
+      hold(part);
     }
   });
   for (const [selector, kind] of Object.entries(KINDS)) {

@@ -22,6 +22,12 @@ _ROW = (
     *("unit", "peer_spread", "our_spread", "repeats", "note"),
 )
 COLUMNS = ["file", *_RUN, *_ROW]
+#: Where `python -m benchmarks.builds PROFILE --record` keeps what builds of the book took.
+BUILDS = "builds.csv"
+BUILDS_COLUMNS = [
+    *("profile", "commit", "build", "rule", "processor", "wall", "others"),
+    *("cores", "device", "finished", "note"),
+]
 
 
 def read_benchmarks(folder: str | Path) -> pd.DataFrame:
@@ -94,6 +100,56 @@ def read_checks(folder: str | Path) -> pd.DataFrame:
     columns = ["device", "python", "finished", "step", "result", "passed", "failed", "skipped"]
     table = pd.DataFrame(rows, columns=[*columns, "seconds", "said"])
     return table.astype(dict.fromkeys(["passed", "failed", "skipped"], "Int64"))
+
+
+def read_builds(folder: str | Path) -> pd.DataFrame:
+    """What builds of the book took, from nothing and again, of this version and of older ones.
+
+    Parameters
+    ----------
+    folder : path-like
+        As for :func:`read_benchmarks`.
+
+    Returns
+    -------
+    DataFrame
+        `profile` and `commit` that were built; `build`, "from nothing" or "nothing changed"; `rule`
+        of the graph, or "all"; seconds of `processor` time, and of the whole build those on the
+        `wall` and those of processor time that `others` took meanwhile; `cores`, `device`,
+        `finished` (ISO 8601, UTC), `note`. In the order of recording; empty if there is none.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = Path(folder) / BUILDS
+    if not path.is_file():
+        return pd.DataFrame(columns=BUILDS_COLUMNS)
+    try:
+        # A commit can look like a number.
+        kinds = {"commit": str, "note": str} | dict.fromkeys(["processor", "wall", "others"], float)
+        return pd.read_csv(path, dtype=kinds)[BUILDS_COLUMNS].fillna({"note": ""})
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); get it back from version "
+            "control, or remove it and record `python -m benchmarks.builds PROFILE --record` anew"
+        ) from error
+
+
+def builds_by_rule(table: pd.DataFrame) -> pd.DataFrame:
+    """Minutes of processor time of builds from nothing, by rule; a column for each build.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`read_builds` gives it.
+    """
+    rows = table[table["build"] == "from nothing"]
+    minutes = (rows["processor"] / 60).round(1)
+    named = rows.assign(minutes=minutes, of=rows["profile"] + ", " + rows["commit"])
+    wide = named.pivot(index="rule", columns="of", values="minutes")
+    return wide[named["of"].unique()].sort_values(named["of"].iloc[-1], ascending=False)
 
 
 def _recorded(
