@@ -485,6 +485,30 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
     assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {*jobs, "phantom"}
 
 
+def test_nine_models_with_twenty_seeds_are_thirty_jobs_of_a_cluster(tmp_path):
+    project = copy_project(tmp_path / "project")
+    profiles = project / "oacore/profiles.yml"
+    text = profiles.read_text()
+    start = text.index("\nstudy:")
+    few = "    seeds: [0, 1, 2]\n"
+    assert few in text[start:]
+    many = f"    seeds: {list(range(20))}\n"
+    profiles.write_text(text[:start] + text[start:].replace(few, many, 1))
+    words = ["--profile", "workflow/profiles/slurm", "--config", "profile=study"]
+    said = snakemake(project, "-n", *words).stdout
+    single = [job for job in re.findall(r"^Job \d+: (.+)", said, re.M)]
+    groups = re.findall(r"Group job (\w+)", said)
+    assert groups.count("chapters") == 1 and groups.count("models") >= 9
+    # The last two, the book and the end, are done where the command was typed.
+    assert "Rendering the book" in single and "The book is complete" in single
+    assert len(groups) + len(single) - 2 <= 30
+    trained = re.findall(r"Training (\w+): (.+)", said)
+    runs = [(model, run) for model, part in trained for run in part.split(", ")]
+    backbones = ("resnet3d", "m3t", "nnmamba")
+    assert len(set(runs)) == len(runs)
+    assert sum(model in backbones for model, _ in runs) == 9 * 20
+
+
 # Words and locks of make book
 
 
