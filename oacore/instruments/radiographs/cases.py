@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.sparse import csr_array
 
 from oacore.data.cohort import Fault
 from oacore.errors import InputError
@@ -790,9 +791,8 @@ def correlation_with_mean_knee(picture: np.ndarray) -> float:
     float
         -1 to 1; 0 for a picture of one grey.
     """
-    rows, columns = (_overlaps(length, _GRID) for length in picture.shape)
-    small = rows @ picture.astype(float) @ columns.T
-    small -= small.mean()
+    small = _summed(picture, (_GRID, _GRID))
+    small = small - small.mean()
     length = np.sqrt((small**2).sum())
     return float((small * mean_knee()).sum() / length) if length > 0 else 0.0
 
@@ -887,8 +887,7 @@ def resample(
     middle = picture[high : size[0] - high, wide : size[1] - wide]
     if not middle.size:
         raise InputError(f"of {_size(size)} pixels the crop leaves none; keep more of them")
-    rows, columns = _overlaps(middle.shape[0], height), _overlaps(middle.shape[1], width)
-    sums = (rows @ middle.astype(np.float64) @ columns.T).astype(np.int64)
+    sums = _summed(middle, new).astype(np.int64)
     area = middle.size
     return ((2 * sums + area) // (2 * area)).astype(np.uint8)
 
@@ -901,12 +900,19 @@ def _require_sizes(new: tuple[int, int], crop: tuple[float, float]) -> None:
         )
 
 
-@lru_cache(maxsize=32)
-def _overlaps(old: int, new: int) -> np.ndarray:
+def _summed(picture: np.ndarray, new: tuple[int, int]) -> np.ndarray:
+    """Sum what lies in each new pixel, in parts of one old pixel by 1 / (rows x columns)."""
+    rows, columns = (_overlaps(*lengths) for lengths in zip(picture.shape, new, strict=True))
+    return (columns @ (rows @ picture.astype(np.float64)).T).T
+
+
+@lru_cache(maxsize=64)
+def _overlaps(old: int, new: int) -> csr_array:
     """How much of each old pixel (columns) lies in each new one (rows), in parts of 1 / new."""
     ends = np.arange(1, new + 1)[:, None] * old, np.arange(1, old + 1)[None] * new
     starts = ends[0] - old, ends[1] - new
-    return np.clip(np.minimum(*ends) - np.maximum(*starts), 0, None).astype(np.float64)
+    part = np.clip(np.minimum(*ends) - np.maximum(*starts), 0, None)
+    return csr_array(part.astype(np.float64))
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -160,6 +160,10 @@ def test_its_own_names_of_columns(tmp_path):
             HEAD + kneel_row(tibia=",".join(f"{100 - 10 * i},9" for i in range(9))),
             "row 2: its first points are not lateral",
         ),
+        (
+            HEAD + kneel_row(femur=",".join(f"{100 - 10 * i},9" for i in range(7))),
+            "row 2: its first points are not lateral",
+        ),
     ],
 )
 def test_a_table_that_is_not_kneels_is_refused(text, said, tmp_path):

@@ -226,6 +226,13 @@ def test_a_file_of_another_set_among_them_by_its_name(copy):
     assert error[1] == "train/2/DoubtfulG1 (66).png"
 
 
+def test_a_file_with_another_name_is_part_of_its_folders_digest(copy, monkeypatch):
+    as_public(monkeypatch, copy)
+    (copy / "val/1/readme.txt").write_text("mine")
+    whats = [what for what, where, *_ in errors(check_radiographs(copy)) if "val/1" in where]
+    assert len(whats) == 2 and "this folder is not the public set's" in whats
+
+
 @pytest.mark.parametrize("more", [True, False])
 def test_a_file_of_another_set_among_them_by_the_digest(copy, more, monkeypatch):
     as_public(monkeypatch, copy)
