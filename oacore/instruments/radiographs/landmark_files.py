@@ -16,7 +16,8 @@ import pandas as pd
 
 from oacore.errors import InputError
 from oacore.instruments.coherence.patterns import SIZES
-from oacore.instruments.radiographs.cases import POINTS, SIDES, mirror
+from oacore.instruments.radiographs.resampling import mirror
+from oacore.instruments.radiographs.words import POINTS, SIDES
 from oacore.tables import TableError, numbers, read_cells
 
 #: Of BoneFinder's 74 points of a knee the ones that KNEEL takes, counted from 0: nine of the

@@ -22,17 +22,11 @@ from tqdm.auto import tqdm
 from oacore.data.check import Report
 from oacore.data.cohort import Fault
 from oacore.instruments.coherence.patterns import SIZES
-from oacore.instruments.radiographs.cases import (
-    OARSI,
-    PUBLIC_NAME,
-    SPLITS,
-    Files,
-    Scan,
-    look,
-    open_files,
-    public_root,
-    scan_cases,
-)
+from oacore.instruments.radiographs.cases import Scan, scan_cases
+from oacore.instruments.radiographs.pictures import look
+from oacore.instruments.radiographs.public_layout import PUBLIC_NAME, public_root
+from oacore.instruments.radiographs.source import AGAIN, Files, open_files
+from oacore.instruments.radiographs.words import OARSI, SPLITS
 
 GRADES = range(SIZES["kl"])
 #: Pictures of KL 0 to 4; a person has two, both in one split.
@@ -260,8 +254,7 @@ def _public(
                 detail = f"{there} files, there are {wanted}"
                 if there == wanted:
                     detail = "as many files, and one at least is another"
-                cure = "get the public set again (doi:10.17632/56rmx5bjcr.1)"
-                faults.append(Fault("error", what, f"{root}{name}", detail, cure))
+                faults.append(Fault("error", what, f"{root}{name}", detail, AGAIN))
     elif counts == COUNTS:
         what = "a copy of the public set in which no folder is byte for byte as it was"
         detail = "as many pictures of each split and grade: saved anew, or with other contrast"

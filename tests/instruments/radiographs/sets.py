@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from oacore.instruments.radiographs.cases import mean_knee
+from oacore.instruments.radiographs.pictures import mean_knee
 
 SPLITS = ("train", "val", "test")
 OAI_NAMES = {

@@ -9,17 +9,15 @@ from PIL import Image
 
 from oacore.errors import InputError
 from oacore.instruments.coherence.patterns import GRADES
-from oacore.instruments.radiographs.cases import (
-    OARSI,
-    POINTS,
+from oacore.instruments.radiographs.cases import read_radiographs
+from oacore.instruments.radiographs.oai import read_oai
+from oacore.instruments.radiographs.pictures import (
     correlation_with_mean_knee,
     grey_pixels,
     mean_knee,
-    mirror,
-    read_oai,
-    read_radiographs,
-    resample,
 )
+from oacore.instruments.radiographs.resampling import mirror, resample
+from oacore.instruments.radiographs.words import OARSI, POINTS
 from tests.helpers import ROOT
 from tests.instruments.radiographs import sets
 

@@ -10,8 +10,9 @@ import pytest
 
 from oacore.errors import InputError
 from oacore.instruments.radiographs import public
-from oacore.instruments.radiographs.cases import POINTS, read_radiographs
+from oacore.instruments.radiographs.cases import read_radiographs
 from oacore.instruments.radiographs.public import check_radiographs, is_radiographs
+from oacore.instruments.radiographs.words import POINTS
 from tests.instruments.radiographs import sets
 
 
