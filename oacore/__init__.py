@@ -32,6 +32,10 @@ The leaves, which need nothing else of the package:
 ``instruments.phantom``: synthetic knees with a known truth
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
     ``pictures``, ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
+``instruments.coherence``: how the seven grades of a radiograph belong together
+    ``patterns``
+``instruments.radiographs``: pictures, landmarks and grades, real and drawn
+    ``cases``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

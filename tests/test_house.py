@@ -20,9 +20,12 @@ CORE = {
 }
 #: Instruments that build on another instrument; all of them may use all of the core.
 BETWEEN_INSTRUMENTS = {
+    ("coherence", "phantom"),  # the names of the grades, and the rule for KL
     ("paper", "audit"),  # the paper's tables are the printed ones beside ours
     ("paper", "axis"),
     ("published", "audit"),  # the printed Table 1
+    ("radiographs", "coherence"),  # the seven grades
+    ("radiographs", "phantom"),  # the knees that are drawn
     ("radiomics", "audit"),  # the printed Tables 4 and 5
     ("slicer", "phantom"),  # without a build, JupyterLab shows a synthetic knee
     ("slicer", "saliency"),

@@ -1,0 +1,1 @@
+"""How the seven grades of a radiograph belong together."""

@@ -1,0 +1,1 @@
+"""Knee radiographs: pictures, landmarks and grades, real and drawn."""
