@@ -35,7 +35,7 @@ The leaves, which need nothing else of the package:
 ``instruments.coherence``: how the seven grades of a radiograph belong together
     ``patterns``
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
-    ``cases``
+    ``cases``, ``public``, ``landmark_files``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

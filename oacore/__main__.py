@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from oacore.data.cache import Volumes
+    from oacore.data.check import Report
 
 
 INTERRUPTED = 130
@@ -82,9 +83,16 @@ def in_one_line(
 
 
 def _check(options: argparse.Namespace) -> int:
-    from oacore.data.check import check_cohort
+    from oacore.instruments.radiographs.public import check_radiographs, is_radiographs
 
-    report = check_cohort(options.cohort, workers=options.workers)
+    if is_radiographs(options.cohort):
+        report: Report = check_radiographs(options.cohort, oarsi=options.oarsi)
+    elif options.oarsi:
+        raise InputError(f"--oarsi is for radiographs, and {options.cohort} holds none")
+    else:
+        from oacore.data.check import check_cohort
+
+        report = check_cohort(options.cohort, workers=options.workers)
     print(report.text())
     return 1 if report.errors else 0
 
@@ -324,7 +332,10 @@ def _parser() -> argparse.ArgumentParser:
     workers.add_argument("--workers", type=_COUNT, default=os.cpu_count() or 1)
 
     check = commands.add_parser("check", parents=[workers], help="what is wrong with a cohort")
-    check.add_argument("cohort", type=Path)
+    check.add_argument("cohort", type=Path, help="a cohort of volumes, or radiographs")
+    check.add_argument(
+        "--oarsi", type=Path, metavar="FILE", help="OAI's table kxr_sq_bu00, for radiographs"
+    )
     check.set_defaults(command=_check)
 
     phantom = commands.add_parser(

@@ -14,12 +14,13 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -178,6 +179,8 @@ def read_radiographs(
     InputError
         If the source is neither, or `oacore check` would find an error in it.
     """
+    new = (height, width)
+    _require_sizes(new, crop)
     with open_files(source) as files:
         scan = scan_cases(files, oarsi)
         _raise_first(files, scan.faults)
@@ -189,11 +192,12 @@ def read_radiographs(
         for place, (case, seen_at) in enumerate(
             zip(scan.cases.to_dict("records"), scan.landmarks, strict=True)
         ):
-            found = look(files, case, seen_at, scan.root is not None, known)
+            data = files.read(case["file"])
+            found = look(data, case, seen_at, scan.root is not None, known)
             _raise_first(files, found.faults)
             pictures[place] = resample(found.upright, height, width, crop)
-            grid = _Grid(*found.upright.shape, height, width, crop)
-            points = mirror(seen_at, found.upright.shape[1]) if case["side"] == "left" else seen_at
+            grid = _Grid(found.size, new, crop)
+            points = mirror(seen_at, found.size[1]) if case["side"] == "left" else seen_at
             landmarks[place] = grid.moved(points)
             scale[place] = grid.scale
     words = ("case", "person", "side", "split")
@@ -225,7 +229,7 @@ def open_files(source: str | Path) -> Iterator[Files]:
     Yields
     ------
     Files
-        Hidden files, and what macOS adds to an archive, are left out.
+        Hidden files, and what macOS and Windows add, are left out.
 
     Raises
     ------
@@ -258,8 +262,8 @@ def open_files(source: str | Path) -> Iterator[Files]:
 
 
 def _shown(names: list[str]) -> list[str]:
-    """Names without hidden files, and without what macOS adds to an archive."""
-    hidden = re.compile(r"(^|/)(\.|__MACOSX/)")
+    """Names without hidden files, and without what macOS and Windows add."""
+    hidden = re.compile(r"(^|/)(\.|__MACOSX/|Thumbs\.db$|desktop\.ini$)")
     return sorted(name for name in names if not hidden.search(name))
 
 
@@ -269,8 +273,13 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     if member.flag_bits & 1:
         raise InputError(f"{archive.filename}: {name} is locked by a password; {_AGAIN}")
     if member.file_size > _MOST_BYTES:
-        raise _NoPicture(f"{member.file_size / 1e6:.0f} MB")
-    return archive.read(member)
+        size = f"{member.file_size / 1e6:.0f} MB"
+        raise InputError(f"{archive.filename}: {name} would take {size}; {_AGAIN}")
+    try:
+        return archive.read(member)
+    except NotImplementedError as error:
+        cure = "unpack it with the program that made it, and name the folder"
+        raise InputError(f"{archive.filename}: {name} cannot be read ({error}); {cure}") from error
 
 
 # Tables
@@ -350,9 +359,8 @@ def _public_cases(files: Files, root: str, faults: list[Fault]) -> pd.DataFrame:
         first = cases["file"][cases["case"] == row.case].iloc[0]
         what, cure = "a knee that is in another folder too", "keep the one of its grade and split"
         faults.append(Fault("error", what, str(row.file), str(first), cure))
-    for name in OARSI:
-        cases[name] = pd.array([pd.NA] * len(cases), dtype="Int64")
-    cases["inverted"] = pd.array([pd.NA] * len(cases), dtype="Int64")
+    cases[[*OARSI, "inverted"]] = pd.NA
+    cases = cases.astype(dict.fromkeys([*OARSI, "inverted"], "Int64"))
     cases["where"] = cases["file"]
     order = ["case", "person", "side", "split", "kl", *OARSI, "inverted", "file", "where"]
     return cases[order]
@@ -626,10 +634,6 @@ def _oai_cells(path: Path) -> pd.DataFrame:
 # Pictures
 
 
-class _NoPicture(ValueError):
-    """What is wrong with bytes that should be a grey picture."""
-
-
 @dataclass(frozen=True)
 class Look:
     """One picture as it was found.
@@ -655,8 +659,8 @@ class Look:
 
 
 def look(
-    files: Files,
-    case: dict,
+    data: bytes,
+    case: dict[Hashable, Any],
     landmarks: np.ndarray,
     public: bool,
     known: dict[bytes, str],
@@ -665,7 +669,8 @@ def look(
 
     Parameters
     ----------
-    files : Files
+    data : bytes
+        Of the file.
     case : dict
         A row of :attr:`Scan.cases`.
     landmarks : ndarray, shape (16, 2)
@@ -677,8 +682,8 @@ def look(
     """
     file = case["file"]
     try:
-        pixels = grey_pixels(files.read(file))
-    except _NoPicture as error:
+        pixels = grey_pixels(data)
+    except ValueError as error:
         cure = _AGAIN if public else "save it as an 8-bit grey PNG"
         fault = Fault("error", "is no 8-bit grey picture", file, str(error), cure)
         return Look(np.empty((0, 0), np.uint8), (0, 0), np.nan, False, [fault])
@@ -729,21 +734,21 @@ def grey_pixels(data: bytes) -> np.ndarray:
     ValueError
         If it is anything else.
     """
+    why = "not a whole PNG"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error")  # that an image is far too large is but warned of
             with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-                if image.mode != "L":
-                    raise _NoPicture(_MODES.get(image.mode, f"mode {image.mode}"))
+                why = _MODES.get(image.mode, why)
                 if image.width * image.height > _MOST_PIXELS:
-                    raise _NoPicture(f"{image.width} x {image.height} pixels")
-                return np.asarray(image)
-    except _NoPicture:
-        raise
+                    why = f"{image.width} x {image.height} pixels"
+                elif image.mode == "L":
+                    return np.asarray(image)
     except MemoryError:
         raise
     except Exception as error:  # whatever a parser makes of damaged bytes
-        raise _NoPicture("not a whole PNG") from error
+        raise ValueError(why) from error
+    raise ValueError(why)
 
 
 _MODES = {
@@ -801,28 +806,29 @@ def mirror(landmarks: np.ndarray, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Grid:
-    """How pixels of a picture, `height` x `width`, become `rows` x `columns` of its middle."""
+    """How a picture of an old size becomes its middle in a new size; heights before widths."""
 
-    height: int
-    width: int
-    rows: int
-    columns: int
+    old: tuple[int, int]
+    new: tuple[int, int]
     crop: tuple[float, float]
 
     @property
-    def cut(self) -> np.ndarray:
-        """Pixels that go on each side: of the columns, of the rows."""
-        shares = [(self.width, self.crop[1]), (self.height, self.crop[0])]
-        return np.array([round(length * (1 - share) / 2) for length, share in shares])
+    def cut(self) -> tuple[int, int]:
+        """Pixels that go above and below, and on the left and on the right."""
+        high, wide = (
+            round(length * (1 - share) / 2)
+            for length, share in zip(self.old, self.crop, strict=True)
+        )
+        return high, wide
 
     @property
     def scale(self) -> np.ndarray:
         """New pixels for one old one, in x and y."""
-        kept = np.array([self.width, self.height]) - 2 * self.cut
-        return np.array([self.columns, self.rows]) / kept
+        kept = np.array(self.old) - 2 * np.array(self.cut)
+        return (np.array(self.new) / kept)[::-1]
 
     def moved(self, landmarks: np.ndarray) -> np.ndarray:
-        return (landmarks + 0.5 - self.cut) * self.scale - 0.5
+        return (landmarks + 0.5 - self.cut[::-1]) * self.scale - 0.5
 
 
 def resample(
@@ -848,22 +854,28 @@ def resample(
     InputError
         If a size is below 1 or a share not above 0 and at most 1, or nothing is left.
     """
-    if min(height, width) < 1 or not all(0 < share <= 1 for share in crop):
-        raise InputError(
-            f"{height} x {width} pixels of the shares {crop[0]:g} and {crop[1]:g}; give sizes of 1 "
-            "or more, and shares above 0, at most 1"
-        )
-    x, y = _Grid(*picture.shape, height, width, crop).cut
-    middle = picture[y : picture.shape[0] - y, x : picture.shape[1] - x]
+    new = (height, width)
+    _require_sizes(new, crop)
+    size = (picture.shape[0], picture.shape[1])
+    high, wide = _Grid(size, new, crop).cut
+    middle = picture[high : size[0] - high, wide : size[1] - wide]
     if not middle.size:
-        raise InputError(f"of {_size(picture.shape)} pixels the crop leaves none; keep more")
+        raise InputError(f"of {_size(size)} pixels the crop leaves none; keep more of them")
     rows, columns = _overlaps(middle.shape[0], height), _overlaps(middle.shape[1], width)
     sums = (rows @ middle.astype(np.float64) @ columns.T).astype(np.int64)
     area = middle.size
     return ((2 * sums + area) // (2 * area)).astype(np.uint8)
 
 
-@cache
+def _require_sizes(new: tuple[int, int], crop: tuple[float, float]) -> None:
+    if min(new) < 1 or not all(0 < share <= 1 for share in crop):
+        raise InputError(
+            f"height {new[0]}, width {new[1]}, crop {crop[0]:g} and {crop[1]:g}; give pixels of 1 "
+            "or more, and shares above 0, at most 1"
+        )
+
+
+@lru_cache(maxsize=32)
 def _overlaps(old: int, new: int) -> np.ndarray:
     """How much of each old pixel (columns) lies in each new one (rows), in parts of 1 / new."""
     ends = np.arange(1, new + 1)[:, None] * old, np.arange(1, old + 1)[None] * new
