@@ -16,6 +16,7 @@ import oacore.__main__ as cli
 from oacore.__main__ import main
 from oacore.instruments.phantom.subjects import READER_NOISE
 from tests.helpers import invented, model
+from tests.instruments.radiographs import sets
 
 
 @pytest.fixture
@@ -99,6 +100,27 @@ def test_an_empty_folder_is_one_line_and_exit_code_2(train_words, tmp_path, caps
     assert main(["check", str(tmp_path / "empty"), "--workers", "1"]) == 1
 
 
+def test_radiographs_are_checked_and_joined_with_oais_table(phantom, tmp_path, capsys):
+    cases = sets.drawn_public(tmp_path / "kneeKL224")
+    table = sets.oai_table(cases)
+    oarsi = sets.write_oai(table, tmp_path / "kxr_sq_bu00.txt")
+    words = ["check", str(tmp_path / "kneeKL224"), "--oarsi"]
+    assert main([*words, str(oarsi)]) == 0
+    said = capsys.readouterr().out
+    assert "OARSI grades: 30 knees have all six." in said and "KL 4" in said
+    assert not any(person in said for person in cases["person"])
+    sets.write_oai(table[table["ID"] != cases["person"][0]], oarsi)
+    assert main([*words, str(oarsi)]) == 1
+    assert "has no row of reading project 15" in capsys.readouterr().out
+    sets.write_oai(table.rename(columns={"V00XRKL": "V01XRKL"}), oarsi)
+    for source, why in ((words[1], "another visit"), (str(phantom), "holds none")):
+        assert main(["check", source, "--oarsi", str(oarsi)]) == 2
+        error = [line for line in capsys.readouterr().err.splitlines() if "oacore: " in line]
+        assert len(error) == 1 and why in error[0]
+    assert main([*words, str(tmp_path / "none.txt")]) == 2
+    assert "none.txt" in capsys.readouterr().err
+
+
 WITHOUT_TORCH = """
 import sys
 from oacore.__main__ import main
@@ -107,10 +129,11 @@ def done(*words):
         return main([*words])
     except SystemExit as end:
         return end.code
-cohort, predictions, out = sys.argv[1:]
+cohort, pictures, predictions, out = sys.argv[1:]
 for command in ("check", "phantom", "measure", "cache", "train", "explain", "stats", "audit"):
     assert done(command, "--help") == 0, command
 assert done("check", cohort, "--workers", "1") == 0
+assert done("check", pictures) == 0
 assert done("measure", cohort, "--workers", "1", "--out", out) == 0
 assert done("stats", "--predictions", predictions, "--out", out) == 0
 assert done("audit", "--out", out) == 0
@@ -121,7 +144,9 @@ assert "torch" not in sys.modules
 
 def test_commands_that_need_no_network_start_without_torch(phantom, tmp_path):
     (tmp_path / "published").mkdir()
-    words = [phantom, invented(tmp_path / "published"), tmp_path / "out.csv"]
+    sets.drawn_public(tmp_path / "kneeKL224")
+    published = invented(tmp_path / "published")
+    words = [phantom, tmp_path / "kneeKL224", published, tmp_path / "out.csv"]
     code = [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)]
     done = subprocess.run(code, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
