@@ -84,11 +84,11 @@ class Radiographs:
     Attributes
     ----------
     cases : DataFrame
-        Sorted by `case`, index 0 to n - 1: `case`, `person` (str), `side` ("right", "left"),
-        `split` ("train", "val", "test"), `GRADES` (Int64: `kl` 0 to 4, the six of `OARSI` 0 to 3),
-        <NA> where not read; and where the source has them `sex` ("female",
-        "male"), `age` (years), `weight` (of the case in averages), `mm_per_pixel_x` and
-        `mm_per_pixel_y` (of `pictures`; NaN where not known).
+        Sorted by `case`, index 0 to n - 1: `case`, `person` (str; of the public set these are OAI's
+        numbers, which no page shows), `side` ("right", "left"), `split` ("train", "val", "test"),
+        `GRADES` (Int64: `kl` 0 to 4, the six of `OARSI` 0 to 3; <NA> where not read); and where
+        the source has them `sex` ("female", "male"), `age` (years), `weight` (of the case in
+        averages), `mm_per_pixel_x` and `mm_per_pixel_y` (of `pictures`; NaN where not known).
     pictures : ndarray of uint8, shape (n, height, width)
         Bone bright; as a right knee seen from the front, its lateral side on the left.
     landmarks : ndarray of float32, shape (n, 16, 2)
@@ -238,12 +238,7 @@ def open_files(source: str | Path) -> Iterator[Files]:
     """
     source = Path(source)
     if source.is_dir():
-        names = [
-            Path(folder, name).relative_to(source).as_posix()
-            for folder, _, inside in os.walk(source)
-            for name in inside
-        ]
-        yield Files(source, _shown(names), lambda name: (source / name).read_bytes())
+        yield Files(source, _shown(_below(source)), lambda name: (source / name).read_bytes())
         return
     if not source.exists():
         raise InputError(f"{source}: no such folder or file; {_OBTAIN}")
@@ -259,6 +254,20 @@ def open_files(source: str | Path) -> Iterator[Files]:
         if not zipfile.is_zipfile(source):
             raise InputError(f"{source} is no zip; {_OBTAIN}") from error
         raise InputError(f"{source} is damaged ({error}); {_AGAIN}") from error
+
+
+def _below(source: Path) -> list[str]:
+    """Names of all files below a folder; a folder may be a link, but is entered once."""
+    names: list[str] = []
+    entered = set()
+    for folder, folders, inside in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:
+            folders.clear()
+        else:
+            entered.add(real)
+            names += [Path(folder, name).relative_to(source).as_posix() for name in inside]
+    return names
 
 
 def _shown(names: list[str]) -> list[str]:
@@ -395,6 +404,8 @@ def _own_cases(files: Files) -> Scan:
     table["inverted"] = read.number("inverted", 0, 1, whole=True).astype("Int64")
     table["file"] = "images/" + table["case"] + ".png"
     table["where"] = [f"table.csv row {row}" for row in raw.index]
+    if table.empty:
+        faults.append(Fault("error", "has no row", "table.csv", "", "give each knee a row"))
     for column in ("case", "person"):
         for row in table[(table[column] == "") | table[column].map(is_no_value)].itertuples():
             what, cure = f"{column} is empty", "give each knee a name, and each person one"
@@ -548,7 +559,7 @@ def read_oai(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     raw = _oai_cells(path)
-    project = raw["READPRJ"].map(_code)
+    project = _codes(raw["READPRJ"])
     ours = raw[project == OAI_PROJECT]
     if ours.empty:
         there = ", ".join(f"{one:g}" for one in sorted(set(project.dropna()))) or "none"
@@ -556,7 +567,7 @@ def read_oai(path: str | Path) -> pd.DataFrame:
             f"{path} has no row of reading project {OAI_PROJECT} (READPRJ; there are: {there}); "
             "name OAI's whole table kxr_sq_bu00"
         )
-    side = ours["SIDE"].map(_code).map(_OAI_SIDES)
+    side = _codes(ours["SIDE"]).map(_OAI_SIDES)
     if side.isna().any():
         row = ours.index[side.isna()][0]
         raise InputError(
@@ -566,7 +577,7 @@ def read_oai(path: str | Path) -> pd.DataFrame:
     table = pd.DataFrame({"person": ours["ID"], "side": side, "row": ours.index}, ours.index)
     for name, column in OAI_COLUMNS.items():
         worst = SIZES[name] - 1
-        values = ours[column].map(_code)
+        values = _codes(ours[column])
         missing = ours[column].map(lambda cell: is_no_value(cell) or cell[:1] in ("", "."))
         good = (values.between(0, worst) & (values % 1 == 0)) | missing
         if not good.all():
@@ -585,9 +596,9 @@ def read_oai(path: str | Path) -> pd.DataFrame:
     return table.set_index(["person", "side"])
 
 
-def _code(cell: str) -> float:
-    """The number of a cell such as "1: Right"; NaN where there is none."""
-    return float(numbers(pd.Series([cell.split(":")[0].strip()]))[0])
+def _codes(cells: pd.Series) -> pd.Series:
+    """The numbers of cells such as "1: Right"; NaN where there is none."""
+    return numbers(pd.Series([cell.split(":")[0].strip() for cell in cells], cells.index))
 
 
 def _oai_cells(path: Path) -> pd.DataFrame:
@@ -603,7 +614,11 @@ def _oai_cells(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} is no text; name OAI's table kxr_sq_bu00.txt") from error
     head = text.partition("\n")[0]
     sign = max("|\t,", key=head.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sign))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=sign))
+    except csv.Error as error:
+        cure = "get the table from OAI again"
+        raise InputError(f"{path} is no table of text ({error}); {cure}") from error
     header = [seen(name).upper() for name in rows[0]] if rows else []
     if lacking := [name for name in needed if name not in header]:
         visits = {name[1:3] for name in header if re.fullmatch(r"V\d\dXRKL", name)} - {"00"}
@@ -784,7 +799,14 @@ def correlation_with_mean_knee(picture: np.ndarray) -> float:
 
 @cache
 def mean_knee() -> np.ndarray:
-    """Mean of the public set's knees on a grid of 16 x 16, of mean 0 and length 1."""
+    """Mean of real knees hung as right ones, on a grid of 16 x 16.
+
+    Returns
+    -------
+    ndarray of float64, shape (16, 16)
+        Shifted and scaled to a mean of 0 and a length of 1. Of 1,374 training pictures of the
+        public set that are no negatives.
+    """
     path = package_files("oacore.instruments.radiographs") / "mean_picture.csv"
     with path.open(encoding="utf-8") as file:
         grid = pd.read_csv(file, comment="#", header=None).to_numpy(float)
@@ -793,13 +815,17 @@ def mean_knee() -> np.ndarray:
 
 
 def mirror(landmarks: np.ndarray, width: int) -> np.ndarray:
-    """Landmarks of the mirrored picture.
+    """Landmarks of the mirrored picture: x becomes width - 1 - x.
 
     Parameters
     ----------
     landmarks : ndarray, shape (..., 2)
     width : int
         Of the picture, in pixels.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., 2)
     """
     return landmarks * [-1.0, 1.0] + [width - 1.0, 0.0]
 

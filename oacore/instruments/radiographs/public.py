@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ class RadiographReport(Report):
         said = Report(self.folder, pd.DataFrame(), self.faults).text(names)
         # The first words of that are of a cohort of volumes.
         rest = said.partition("\n\n")[2] if names else said.lstrip("\n")
-        head = [f"Radiographs {self.folder}"] if names else []
+        title = f"Radiographs {self.folder}"
+        head = textwrap.wrap(title, 100, subsequent_indent="   ", break_on_hyphens=False)
+        head = head if names else []
         return "\n".join([*head, *self.lines, "", rest])
 
 
@@ -244,8 +247,8 @@ def _public(
     """Say how much of a source is the public set, byte for byte; what differs becomes a fault."""
     same = [name for name, found in digests.items() if folder_digest(found) == DIGESTS[name]]
     yield (
-        "The public set (Chen 2018, doi:10.17632/56rmx5bjcr.1): "
-        f"{len(same)} of {len(DIGESTS)} folders byte for byte."
+        "The layout of the public set (Chen 2018, doi:10.17632/56rmx5bjcr.1); "
+        f"folders as released: {len(same)} of {len(DIGESTS)}."
     )
     counts = {split: tuple(len(digests[f"{split}/{kl}"]) for kl in GRADES) for split in SPLITS}
     if same:

@@ -287,6 +287,16 @@ def test_oais_table_is_joined_by_number_side_and_project(sign, tmp_path):
     assert len(read_oai(path)) == len(cases) + 3
 
 
+def test_folders_may_be_links_and_are_entered_once(tmp_path):
+    cases = sets.drawn_public(tmp_path / "disk")
+    (tmp_path / "set/kneeKL224").mkdir(parents=True)
+    for split in sets.SPLITS:
+        (tmp_path / f"set/kneeKL224/{split}").symlink_to(tmp_path / f"disk/{split}")
+    (tmp_path / "disk/train/round").symlink_to(tmp_path / "set")
+    read = read_radiographs(tmp_path / "set", height=8, width=8)
+    assert sorted(cases["case"]) == read.cases["case"].tolist()
+
+
 def test_oais_table_may_be_a_spreadsheet(tmp_path):
     cases = sets.drawn_public(tmp_path / "set")
     sets.oai_table(cases).to_excel(tmp_path / "kxr_sq_bu00.xlsx", index=False)
@@ -394,6 +404,8 @@ def test_a_table_that_lacks_a_column_says_which(tmp_path):
     for name in ("case", "person", "kl"):
         sets.own_table(2).drop(columns=name).to_csv(folder / "table.csv", index=False)
         refused(folder, ["table.csv", f"column {name} is missing"])
+    sets.own_table(2).iloc[:0].to_csv(folder / "table.csv", index=False)
+    refused(folder, ["table.csv: has no row"])
     both = sets.own_table(2).assign(jsn_m=0, jsn_medial=0)
     both.to_csv(folder / "table.csv", index=False)
     refused(folder, ["both jsn_m and jsn_medial"])

@@ -86,7 +86,7 @@ def test_the_public_set_is_known_byte_for_byte(drawn, monkeypatch):
     report = check_radiographs(folder)
     assert report.faults.empty and report.errors == 0
     text = report.text()
-    assert "15 of 15 folders byte for byte" in text and "Errors: 0. Warnings: 0." in text
+    assert "folders as released: 15 of 15." in text and "Errors: 0. Warnings: 0." in text
     assert "People: 15, of 15 both knees; in more than one split: 0." in text
     assert "Right knees: 15. Left ones, which are mirrored: 15." in text
     assert "Negatives, which are turned: 2, of 1 people, in 1 of them both knees." in text
@@ -103,7 +103,7 @@ def test_real_pictures_in_the_public_layout_are_accepted(shared, tmp_path):
     (warning,) = report.faults["what"]
     assert "with other pictures or a part of them" in warning
     text = report.text()
-    assert "0 of 15 folders byte for byte" in text
+    assert "folders as released: 0 of 15." in text
     assert "People: 1200, of 1200 both knees; in more than one split: 0." in text
     assert "OARSI grades: 1616 knees have all six." in text
     wanted = table.groupby(["split", "kl"]).size()
@@ -236,7 +236,7 @@ def test_a_file_of_another_set_among_them_by_the_digest(copy, more, monkeypatch)
     assert detail == (
         "3 files, there are 2" if more else "as many files, and one at least is another"
     )
-    assert "again" in cure and "14 of 15" in check_radiographs(copy).text()
+    assert "again" in cure and "as released: 14 of 15" in check_radiographs(copy).text()
 
 
 def deep(pixels):
