@@ -12,13 +12,14 @@ The leaves, which need nothing else of the package:
     ``cohort``, ``check``, ``disclosure``, ``nifti``, ``volumes``, ``cache``, ``sources``,
     ``download``, ``archive``
 ``models``: the encoders, and the heads that read them
-    ``resnet3d``, ``m3t``, ``nnmamba``, ``heads``, ``shapes``, ``weights``
+    ``resnet3d``, ``m3t``, ``nnmamba``, ``heads``, ``resnet2d``, ``keypoints``, ``shapes``,
+    ``weights``
 ``models.scan``: one recurrence, three ways to compute it
     ``selective``, ``reference``, ``cpu``, ``gpu``
 ``training``: one loop, one objective, one run folder
     ``config``, ``grades``, ``losses``, ``batches``, ``device``, ``probe``, ``remembered``,
     ``convolutions``, ``normalisation``, ``prediction``, ``loop``, ``resuming``, ``records``,
-    ``checks``, ``progress``, ``runs``
+    ``checks``, ``progress``, ``runs``, ``picture_losses``, ``pictures``
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``references``, ``significance``, ``resampling``, ``crossed``,
     ``mixed``, ``seeds``, ``compare``, ``power``, ``failures``, ``clinical``, ``recalibration``,
@@ -35,7 +36,7 @@ The leaves, which need nothing else of the package:
 ``instruments.coherence``: how the seven grades of a radiograph belong together
     ``patterns``
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
-    ``cases``, ``public``, ``landmark_files``
+    ``cases``, ``public``, ``landmark_files``, ``detector``, ``study``, ``collect``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 
 #: A grade that was not read.
 MISSING = -1
+#: Of :func:`effective_prevalence`: a hundred pictures or more of a class count as a hundred.
+BETA = 0.99
 #: From probabilities (batch, classes) by grade to a loss for each picture, (batch,).
 Coherence = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 
@@ -44,6 +46,34 @@ def inverse_prevalence(grades: np.ndarray, classes: int) -> np.ndarray:
     weights = np.zeros(classes)
     weights[there] = counts.sum() / (there.sum() * counts[there])
     return weights
+
+
+def effective_prevalence(grades: np.ndarray, classes: int, beta: float = BETA) -> np.ndarray:
+    """Weight of each class: one over its effective number of pictures, milder than its share.
+
+    Parameters
+    ----------
+    grades, classes
+        See :func:`inverse_prevalence`.
+    beta : float
+        From 0, where all classes weigh the same, to below 1, near which they weigh as by
+        :func:`inverse_prevalence`.
+
+    Returns
+    -------
+    (K,) float array
+        In proportion to (1 - beta) / (1 - beta^n_k) for a class of n_k pictures, 0 for one that
+        does not occur; their mean over the graded pictures is 1.
+
+    Notes
+    -----
+    Cui and others 2019, arXiv:1901.05555, equation (10).
+    """
+    counts = np.bincount(grades[grades != MISSING], minlength=classes)
+    there = counts > 0
+    weights = np.zeros(classes)
+    weights[there] = (1 - beta) / (1 - beta ** counts[there])
+    return weights * counts.sum() / (weights @ counts)
 
 
 def cross_entropies(

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from oacore.training.picture_losses import (
     MISSING,
     Coherence,
     cross_entropies,
+    effective_prevalence,
     inverse_prevalence,
     squared_errors,
 )
@@ -48,7 +49,12 @@ from oacore.training.resuming import CHECKPOINT, is_finished, prepare, say
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SCHEDULES = ("halved", "cosine")
-WEIGHTINGS = ("inverse", "none")
+#: Weights of classes from the grades of the labelled training pictures and their number.
+WEIGHTINGS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "inverse": inverse_prevalence,
+    "effective": effective_prevalence,
+    "none": lambda grades, classes: np.ones(classes),
+}
 #: What a finished run is sealed with, besides its record.
 FILES = ("config.json", "history.csv", "predictions.csv", "weights.safetensors")
 #: Pictures in a batch of evaluation.
@@ -95,8 +101,9 @@ class PictureConfig:
     schedule : {"halved", "cosine"}
         The rate is halved after each of `halved_after` epochs, or falls along half a cosine.
     halved_after : tuple of int
-    weighting : {"inverse", "none"}
-        Of classes in the cross-entropy: :func:`.picture_losses.inverse_prevalence`, or 1.
+    weighting : {"inverse", "effective", "none"}
+        Of classes in the cross-entropy: :func:`.picture_losses.inverse_prevalence`,
+        :func:`.picture_losses.effective_prevalence`, or 1.
     pooling : {"global", "keypoints"}
     compartments : dict of str to list of int
         See :class:`.keypoints.GradingNet`.
@@ -244,9 +251,13 @@ def train(
         prediction_table(model, pictures, held_out, device).to_csv(part, index=False)
     with whole(folder / "history.csv") as part:
         pd.DataFrame(state["history"]).to_csv(part, index=False)
-    used_in_all = sum(row["processor_seconds"] for row in state["history"])
-    origin = {"numerics": state["numerics"], "provenance": provenance(device)}
-    record = json.dumps({**identity, "processor_seconds": used_in_all, **origin}, indent=1)
+    origin = {
+        "processor_seconds": sum(row["processor_seconds"] for row in state["history"]),
+        "n_weights": sum(weight.numel() for weight in model.parameters()),
+        "numerics": state["numerics"],
+        "provenance": provenance(device),
+    }
+    record = json.dumps({**identity, **origin}, indent=1)
     seal(folder / SEAL, [folder / name for name in FILES], {"done.json": record})
     write(folder / "done.json", record)
     checkpoint.unlink(missing_ok=True)
@@ -391,9 +402,7 @@ class _Data:
         self.grades, self.weights = {}, {}
         for name, classes in config.heads.items():
             grades = cases[name].astype("Int64").fillna(MISSING).to_numpy(np.int64)
-            weights = inverse_prevalence(grades[self.labelled], classes)
-            if config.weighting == "none":
-                weights = np.ones(classes)
+            weights = WEIGHTINGS[config.weighting](grades[self.labelled], classes)
             self.weights[name] = torch.tensor(weights, dtype=torch.float32, device=device)
             self.grades[name] = torch.from_numpy(grades).to(device)
 
