@@ -32,6 +32,8 @@ The leaves, which need nothing else of the package:
 ``instruments.phantom``: synthetic knees with a known truth
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
     ``pictures``, ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
+``instruments.coherence``: grades that belong together, and losses that ask for it
+    ``patterns``, ``mixture``, ``joint``, ``trial``, ``figures``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks
