@@ -20,7 +20,7 @@ import pandas as pd
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES
 from oacore.instruments.coherence.mixture import Buffers, GradesLoss, in_order
-from oacore.instruments.coherence.patterns import GRADES, SIZES
+from oacore.instruments.coherence.patterns import GRADES, SIZES, WIDTH
 from oacore.instruments.phantom.grades import kl_from_oarsi
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ RULE = 4.0
 
 FLOOR = 0.01
 """Share of knees whose patterns are taken to be anything, so that nothing is impossible."""
+
+_LEAST = 1e-30
+"""Probabilities below it count as this, so that their logarithm is a number."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ def joint_loss(joint: Joint) -> GradesLoss:
     head i once patterns are drawn in proportion to weight(y) prod p_i(y_i). The gradient in the
     *logits* of head i is p_i - q_i: each element lies between -1 and 1, and their absolute values
     add up to 2 at most, as for cross-entropy with q_i as its target. In p_i it is -q_i / p_i, and
-    between -(max weight / min weight) and 0.
+    between -(max weight / min weight) and 0; it is 0 where p_i is below 1e-30, which no logit feels.
 
     Parameters
     ----------
@@ -261,22 +264,30 @@ def joint_loss(joint: Joint) -> GradesLoss:
         loss, (batch,), in nats. It computes in float32, or in float64 where the probabilities are.
     """
     # Rows: two tibial osteophytes and two JSN; columns: KL and two femoral osteophytes.
-    buffers = Buffers(weight=joint.weight.reshape(80, 256).T)
+    weight = joint.weight.reshape(80, 256).T
+    members = np.concatenate([_members(GRADES[:3]), _members(GRADES[3:])], axis=1)  # (29, 336)
+    buffers = Buffers(weight=weight, members=members)
 
     def loss(probabilities: Mapping[str, Tensor]) -> Tensor:
         import torch
 
-        kl, fl, fm, tl, tm, medial, lateral = in_order(probabilities)
-        n = len(kl)
-        with torch.autocast(kl.device.type, enabled=False):
-            weight = buffers.like(kl)["weight"]  # (256, 80)
-            # How probable each pair of femoral, of tibial, and of JSN grades is.
-            one = torch.cat((fl, tl, medial)).view(3, n, 4, 1)
-            other = torch.cat((fm, tm, lateral)).view(3, n, 1, 4)
-            femur, tibia, jsn = (one * other).view(3, n, 16).unbind(0)
-            four = (tibia.unsqueeze(2) * jsn.unsqueeze(1)).view(n, 256)
-            three = (kl.unsqueeze(2) * femur.unsqueeze(1)).view(n, 80)
+        heads = in_order(probabilities)
+        with torch.autocast(heads[0].device.type, enabled=False):
+            own = buffers.like(heads[0])
+            logs = torch.cat(heads, dim=1).clamp_min(_LEAST).log()  # (batch, 29)
+            # How probable each way of three grades is, and of the other four: sums of logarithms.
+            three, four = (logs @ own["members"]).exp().split((80, 256), dim=1)
             # One product with the weights sums over four grades for all pictures.
-            return -torch.linalg.vecdot(four @ weight, three).log()
+            return -((four @ own["weight"]) * three).sum(dim=1).log()
 
     return loss
+
+
+def _members(heads: Sequence[str]) -> np.ndarray:
+    """Which of the 29 grades make up each pattern of some heads: 0 or 1, (29, patterns)."""
+    first = dict(zip(GRADES, np.cumsum([0, *SHAPE[:-1]]), strict=True))
+    ways = np.indices([SIZES[name] for name in heads]).reshape(len(heads), -1)
+    members = np.zeros((WIDTH, ways.shape[1]))
+    for name, grade in zip(heads, ways, strict=True):
+        members[first[name] + grade, np.arange(len(grade))] = 1
+    return members
