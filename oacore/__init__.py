@@ -33,8 +33,8 @@ The leaves, which need nothing else of the package:
 ``instruments.phantom``: synthetic knees with a known truth
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
     ``pictures``, ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
-``instruments.coherence``: how the seven grades of a radiograph belong together
-    ``patterns``
+``instruments.coherence``: grades that belong together, and losses that ask for it
+    ``patterns``, ``mixture``, ``joint``, ``trial``, ``figures``
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
     ``cases``, ``public``, ``landmark_files``, ``detector``, ``study``, ``collect``
 ``instruments.axis``: the severity axis in a network's features
