@@ -191,7 +191,7 @@ def train(
     """
     folder = Path(folder)
     _require(config, pictures, coherence)
-    settings = {**asdict(config), "pictures": digest(pictures, config.heads)}
+    settings = settings_of(config, pictures)
     if is_finished(folder, settings):
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return folder
@@ -262,6 +262,11 @@ def train(
     write(folder / "done.json", record)
     checkpoint.unlink(missing_ok=True)
     return folder
+
+
+def settings_of(config: PictureConfig, pictures: Pictures) -> dict[str, Any]:
+    """All that a run follows from but for the code, as its ``done.json`` has it."""
+    return {**asdict(config), "pictures": digest(pictures, config.heads)}
 
 
 def build(config: PictureConfig, n_points: int = 0) -> GradingNet:

@@ -15,6 +15,7 @@ from oacore.errors import InputError
 from oacore.training import pictures as loop
 from oacore.training.picture_losses import (
     cross_entropies,
+    effective_prevalence,
     inverse_prevalence,
     squared_errors,
 )
@@ -143,6 +144,20 @@ def test_weights_are_those_of_scikit_learn_and_mean_one():
     wanted = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=there)
     np.testing.assert_allclose(found[[0, 1, 3]], wanted)
     assert found[2] == found[4] == 0 and found[there].mean() == pytest.approx(1)
+
+
+def test_effective_weights_lie_between_none_and_those_of_prevalence():
+    grades = np.repeat([0, 1, 3, -1], [400, 90, 5, 30])
+    found = effective_prevalence(grades, 5)
+    each = {k: sum(0.99**i for i in range(n)) for k, n in {0: 400, 1: 90, 3: 5}.items()}
+    assert found[1] / found[0] == pytest.approx(each[0] / each[1])  # effective numbers are sums
+    assert found[3] / found[0] == pytest.approx(each[0] / each[3])
+    assert found[2] == found[4] == 0
+    assert found[grades[grades >= 0]].mean() == pytest.approx(1)
+    there = [0, 1, 3]
+    np.testing.assert_allclose(effective_prevalence(grades, 5, beta=0.0)[there], 1)
+    near = effective_prevalence(grades, 5, beta=1 - 1e-9)
+    np.testing.assert_allclose(near, inverse_prevalence(grades, 5), rtol=1e-4)
 
 
 def test_losses_are_means_over_the_grades_that_are_there():

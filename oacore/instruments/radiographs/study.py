@@ -43,7 +43,8 @@ from oacore.instruments.radiographs.detector import (
     save_detector,
 )
 from oacore.training.picture_losses import Coherence
-from oacore.training.pictures import PictureConfig, Pictures, train
+from oacore.training.pictures import PictureConfig, Pictures, settings_of, train
+from oacore.training.resuming import is_finished
 
 #: Landmarks of the compartment that an osteophyte is graded in; KL and narrowing have all of them.
 #: t4, between the two spines, and f3, in the notch between the condyles, belong to neither side.
@@ -316,6 +317,12 @@ def coherence_loss(arm: Arm, grades: np.ndarray, seed: int) -> Coherence | None:
     return joint_loss(changed[arm.coherence](joint))
 
 
+def told_of(arm: Arm, seed: int, pictures: Pictures) -> Pictures:
+    """The pictures as a run is given them: with the grades that it may look at."""
+    labelled = labelled_rows(pictures.cases, arm.labelled, seed)
+    return Pictures(pictures.cases.assign(labelled=labelled), pictures.images, pictures.points)
+
+
 def train_arm(
     study: Study, arm: Arm, seed: int, pictures: Pictures, folder: str | Path, quiet: bool = False
 ) -> Path:
@@ -330,8 +337,7 @@ def train_arm(
         Of the run.
     quiet : bool
     """
-    labelled = labelled_rows(pictures.cases, arm.labelled, seed)
-    own = Pictures(pictures.cases.assign(labelled=labelled), pictures.images, pictures.points)
+    own = told_of(arm, seed, pictures)
     loss = None
     if arm.coherence != "none":
         loss = coherence_loss(arm, readings_of(own.cases), seed)
@@ -363,15 +369,28 @@ def run_study(
     seeds : sequence of int, optional
         Of the study's; all by default.
 
+    Raises
+    ------
+    InputError
+        If the folder holds a finished run of other settings or pictures, or a damaged one.
+
     Notes
     -----
     Seeds go one after another, each through all arms, so that what is finished when one stops it
     can be compared. The bar tells how many runs are done and how long the rest will take.
     """
+    torch.set_num_threads(1)  # by which the detector's landmarks are the same to the bit
     study = load_study(name)
-    find_landmarks(study, read_study(study, source), folder, detector)
+    radiographs = read_study(study, source)
+    landmarks = find_landmarks(study, radiographs, folder, detector)
+    pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)
     runs = [(arm, seed) for seed in seeds or study.seeds for arm in study.arms]
-    waiting = [run for run in runs if not (run_folder(folder, *run) / "done.json").exists()]
+    waiting = []
+    for name_of_arm, seed in runs:
+        arm = study.arms[name_of_arm]
+        settings = settings_of(study.config(arm, seed), told_of(arm, seed, pictures))
+        if not is_finished(run_folder(folder, arm.name, seed), settings):
+            waiting.append((arm.name, seed))
     work = partial(_run, name, str(source), str(folder))
     in_processes(work, waiting, workers, f"study {name}", "run", done=len(runs) - len(waiting))
 

@@ -241,6 +241,14 @@ def test_finished_runs_are_not_repeated(trained, source, monkeypatch):
     run_study("smoke", source, trained)
 
 
+def test_runs_of_other_settings_are_refused(trained, source, monkeypatch):
+    study = load_study("smoke")
+    other = replace(study, training={**study.training, "lr": 0.5})
+    monkeypatch.setattr(studies, "load_study", lambda name: other)
+    with pytest.raises(InputError, match="other settings"):
+        run_study("smoke", source, trained)
+
+
 def test_landmarks_are_detected_for_all_pictures(trained, source, monkeypatch):
     study = load_study("smoke")
     radiographs = read_study(study, source)
