@@ -12,13 +12,14 @@ The leaves, which need nothing else of the package:
     ``cohort``, ``check``, ``disclosure``, ``nifti``, ``volumes``, ``cache``, ``sources``,
     ``download``, ``archive``
 ``models``: the encoders, and the heads that read them
-    ``resnet3d``, ``m3t``, ``nnmamba``, ``heads``, ``shapes``, ``weights``
+    ``resnet3d``, ``m3t``, ``nnmamba``, ``heads``, ``resnet2d``, ``keypoints``, ``shapes``,
+    ``weights``
 ``models.scan``: one recurrence, three ways to compute it
     ``selective``, ``reference``, ``cpu``, ``gpu``
 ``training``: one loop, one objective, one run folder
     ``config``, ``grades``, ``losses``, ``batches``, ``device``, ``probe``, ``remembered``,
     ``convolutions``, ``normalisation``, ``prediction``, ``loop``, ``resuming``, ``records``,
-    ``checks``, ``progress``, ``runs``
+    ``checks``, ``progress``, ``runs``, ``picture_losses``, ``pictures``
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``references``, ``significance``, ``resampling``, ``crossed``,
     ``mixed``, ``seeds``, ``compare``, ``power``, ``failures``, ``clinical``, ``recalibration``,
@@ -32,11 +33,12 @@ The leaves, which need nothing else of the package:
 ``instruments.phantom``: synthetic knees with a known truth
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
     ``pictures``, ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
-``instruments.coherence``: how the seven grades of a radiograph belong together
-    ``patterns``
+``instruments.coherence``: grades that belong together, and losses that ask for it
+    ``patterns``, ``mixture``, ``joint``, ``trial``, ``figures``
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
     ``words``, ``source``, ``resampling``, ``public_layout``, ``own_layout``, ``oai``,
-    ``pictures``, ``cases``, ``public``, ``landmark_files``
+    ``pictures``, ``cases``, ``public``, ``landmark_files``, ``detector``,
+    ``study``, ``collect``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

@@ -1,1 +1,1 @@
-"""How the seven grades of a radiograph belong together."""
+"""Grades that belong together: how they are joined, and losses that ask for it."""
