@@ -37,8 +37,8 @@ The leaves, which need nothing else of the package:
     ``patterns``, ``mixture``, ``joint``, ``trial``, ``figures``
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
     ``words``, ``source``, ``resampling``, ``public_layout``, ``own_layout``, ``oai``,
-    ``pictures``, ``cases``, ``public``, ``landmark_files``, ``detector``,
-    ``study``, ``collect``
+    ``pictures``, ``cases``, ``public``, ``landmark_files``, ``shadows``, ``film``, ``drawing``,
+    ``drawn``, ``likeness``, ``detector``, ``study``, ``collect``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

@@ -1,0 +1,263 @@
+"""How like real radiographs the drawn ones are: joint space, grey, and what a classifier sees.
+
+Only figures of whole sets leave this module, no picture and no row of a person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import map_coordinates
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from oacore.errors import InputError
+from oacore.instruments.phantom.grades import SIDES
+from oacore.instruments.radiographs.cases import PUBLIC_SIZE, Radiographs
+from oacore.metrics.scores import auc, macro_auc
+
+# The public set's crops, of 350 landmarked knees of its training split: pixels from t0 to t8,
+# where t4 lies (x, y), and pixels' width by their height; means and spreads.
+WIDTH, PLACE = (181.0, 7.0), ((110.0, 121.6), (3.7, 7.0))
+ASPECT = (0.967, 0.085)
+BANDS = (2, 4, 8, 16, 32, 64, 112)  # cycles a picture
+CELL, ORIENTATIONS = 14, 8  # pixels of a picture of half the size; of gradients
+POINTS_OF = {"medial": ((6, 7, 8), (13, 14, 15)), "lateral": ((0, 1, 2), (9, 10, 11))}
+
+
+def as_public(drawn: Radiographs, seed: int) -> Radiographs:
+    """Cut drawn radiographs as those of the public set are: about the joint, to 224 x 224.
+
+    Parameters
+    ----------
+    drawn : Radiographs
+        With landmarks, and a field that leaves room around the joint.
+    seed : int
+        Of scale and place, which vary as they do there.
+
+    Returns
+    -------
+    Radiographs
+        With `mm_per_pixel_x` and `mm_per_pixel_y` of the crops.
+    """
+    rng = np.random.default_rng(seed)
+    rows, columns = PUBLIC_SIZE
+    pictures = np.empty((len(drawn.cases), rows, columns), np.uint8)
+    landmarks = np.empty_like(drawn.landmarks)
+    scales = np.empty((len(drawn.cases), 2))
+    for at, (picture, points) in enumerate(zip(drawn.pictures, drawn.landmarks, strict=True)):
+        across = (points[8, 0] - points[0, 0]) / rng.normal(*WIDTH)
+        scale = np.array([across, across / rng.normal(*ASPECT)])
+        place = rng.normal(*PLACE)
+        x = points[4, 0] + (np.arange(columns) - place[0]) * scale[0]
+        y = points[4, 1] + (np.arange(rows) - place[1]) * scale[1]
+        grid = np.meshgrid(y, x, indexing="ij")
+        crop = map_coordinates(picture.astype(np.float32), grid, order=1, mode="nearest")
+        pictures[at] = crop.round()
+        landmarks[at] = (points - points[4]) / scale + place
+        scales[at] = scale
+    names = ["mm_per_pixel_x", "mm_per_pixel_y"]
+    cases = drawn.cases.assign(
+        **{name: drawn.cases[name] * scales[:, at] for at, name in enumerate(names)}
+    )
+    return replace(drawn, cases=cases, pictures=pictures, landmarks=landmarks)
+
+
+def joint_gaps(radiographs: Radiographs) -> pd.DataFrame:
+    """Smallest vertical distance of the landmarks' polylines in each compartment.
+
+    Parameters
+    ----------
+    radiographs : Radiographs
+        With `mm_per_pixel_x` and `mm_per_pixel_y`.
+
+    Returns
+    -------
+    DataFrame
+        Columns `SIDES`, in mm; NaN without landmarks or scale.
+    """
+    scale = radiographs.cases[["mm_per_pixel_x", "mm_per_pixel_y"]].to_numpy()[:, None, :]
+    points = radiographs.landmarks * scale
+    found = {}
+    for side, (of_tibia, of_femur) in POINTS_OF.items():
+        gaps = []
+        for knee in points:
+            # Both run from the lateral side to the medial, that is to the right.
+            (tx, ty), (fx, fy) = knee[list(of_tibia)].T, knee[list(of_femur)].T
+            x = np.linspace(max(tx[0], fx[0]), min(tx[-1], fx[-1]), 200)
+            gaps.append((np.interp(x, tx, ty) - np.interp(x, fx, fy)).min())
+        found[side] = gaps
+    return pd.DataFrame(found)[list(SIDES)]
+
+
+def grey_statistics(pictures: np.ndarray) -> pd.DataFrame:
+    """Grey values and their spectrum, a row a picture.
+
+    Parameters
+    ----------
+    pictures : ndarray of uint8, shape (n, side, side)
+
+    Returns
+    -------
+    DataFrame
+        mean, sd, q05, q25, q50, q75, q95 (grey values); power_2, power_4, ... (decimal logarithm
+        of the mean power from so many cycles a picture to twice as many); slope (of these against
+        the logarithm of the frequency); upright (mean square of horizontal by that of vertical
+        differences: above 1 where lines run up and down); middle (how much brighter its middle is
+        than its sides); above (than below).
+    """
+    side = pictures.shape[1]
+    window = np.hanning(side)[:, None] * np.hanning(side)
+    away = np.arange(side) - side // 2
+    radius = np.hypot(away[:, None], away)
+    rings = [(radius >= low) & (radius < high) for low, high in pairwise(BANDS)]
+    centres = [np.log10(np.sqrt(low * high)) for low, high in pairwise(BANDS)]
+    edge, half = side // 20, side // 2
+    rows = []
+    for picture in pictures.astype(np.float32):
+        quantiles = np.percentile(picture, [5, 25, 50, 75, 95])
+        spectrum = np.fft.fftshift(np.fft.fft2((picture - picture.mean()) * window))
+        power = np.abs(spectrum) ** 2
+        bands = [np.log10(power[ring].mean() + 1e-9) for ring in rings]
+        across, down = np.diff(picture, axis=1), np.diff(picture, axis=0)
+        middle = picture[:, half - 2 * edge : half + 2 * edge].mean()
+        sides = (picture[:, :edge].mean() + picture[:, -edge:].mean()) / 2
+        above, below = picture[edge : half // 2].mean(), picture[-half // 2 : -edge].mean()
+        rows.append(
+            [
+                picture.mean(), picture.std(), *quantiles, *bands,
+                np.polyfit(centres, bands, 1)[0],
+                (across**2).mean() / max((down**2).mean(), 1e-9),
+                middle - sides, above - below,
+            ]
+        )  # fmt: skip
+    names = ["mean", "sd", "q05", "q25", "q50", "q75", "q95"]
+    names += [f"power_{low}" for low in BANDS[:-1]] + ["slope", "upright", "middle", "above"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def gradient_histograms(pictures: np.ndarray) -> np.ndarray:
+    """Histograms of oriented gradients of pictures at half their size.
+
+    Each cell's histogram is divided by its length, so that contrast does not count; after Dalal
+    and Triggs, doi:10.1109/CVPR.2005.177, without overlapping blocks.
+
+    Parameters
+    ----------
+    pictures : ndarray of uint8, shape (n, side, side)
+        Sides a multiple of 28.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, cells * 8)
+    """
+    n, side = pictures.shape[:2]
+    half = pictures.reshape(n, side // 2, 2, side // 2, 2).mean(axis=(2, 4), dtype=np.float32)
+    cells = side // 2 // CELL
+    found = np.empty((n, cells * cells, ORIENTATIONS), np.float32)
+    row, column = (index // CELL for index in np.indices(half.shape[1:]))
+    cell = row * cells + column
+    for at, picture in enumerate(half):
+        dy, dx = np.gradient(picture)
+        turn = np.mod(np.arctan2(dy, dx), np.pi) / np.pi * ORIENTATIONS
+        bin_ = cell * ORIENTATIONS + turn.astype(int) % ORIENTATIONS
+        sums = np.bincount(bin_.ravel(), np.hypot(dx, dy).ravel(), cells * cells * ORIENTATIONS)
+        histogram = sums.reshape(cells * cells, ORIENTATIONS)
+        found[at] = histogram / (np.linalg.norm(histogram, axis=1, keepdims=True) + 1)
+    return found.reshape(n, -1)
+
+
+def _model() -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=300))
+
+
+def likeness(drawn: Radiographs, real: Radiographs, seed: int = 0) -> pd.DataFrame:
+    """Drawn radiographs beside real ones, as figures of the two sets.
+
+    Parameters
+    ----------
+    drawn : Radiographs
+        From :func:`.drawn.draw_radiographs`.
+    real : Radiographs
+        Of the public set, 224 x 224.
+    seed : int
+        Of the crops, see `as_public`, and of the folds.
+
+    Returns
+    -------
+    DataFrame
+        measure, group, drawn, real (values in each set), n_drawn, n_real.
+
+        - gap_medial, gap_lateral: mean joint gap in mm, by JSN grade (group), over all splits;
+        - each column of `grey_statistics`: mean and sd over the training split;
+        - told_apart: AUC of a logistic regression on `gradient_histograms` that tells drawn from
+          real, cross-validated on the training splits; .5 is alike, 1 is never mistaken. It stands
+          in both columns;
+        - oa_auc and kl_auc (KL 2 or more; mean over the grades, one against the rest), of the same
+          kind of model; group: "trained on drawn" or "trained on real" (training split), columns:
+          where it was tested (test split).
+
+    Raises
+    ------
+    InputError
+        If the pictures of `real` have another size.
+    """
+    if real.pictures.shape[1:] != PUBLIC_SIZE:
+        raise InputError(f"pictures are {real.pictures.shape[1:]}; read them as {PUBLIC_SIZE}")
+    pair = [as_public(drawn, seed), real]
+    rows: list[tuple[Any, ...]] = []
+    gaps = [joint_gaps(one).join(one.cases) for one in pair]
+    for side in SIDES:
+        groups = [table.dropna(subset=[side]).groupby(f"jsn_{side}")[side] for table in gaps]
+        for jsn in range(4):
+            values: list[Any] = [
+                group.get_group(jsn) if jsn in group.groups else [] for group in groups
+            ]
+            means = [float(np.mean(value)) if len(value) else np.nan for value in values]
+            rows.append((f"gap_{side}", f"JSN {jsn}", *means, *map(len, values)))
+    train = [one.cases["split"].to_numpy() == "train" for one in pair]
+    grey = [grey_statistics(one.pictures[at]) for one, at in zip(pair, train, strict=True)]
+    counts = [int(at.sum()) for at in train]
+    for name in grey[0]:
+        rows.append((name, "mean", *(float(table[name].mean()) for table in grey), *counts))
+        rows.append((name, "sd", *(float(table[name].std()) for table in grey), *counts))
+    features = [gradient_histograms(one.pictures) for one in pair]
+    x = np.concatenate([features[0][train[0]], features[1][train[1]]])
+    is_drawn = np.repeat([True, False], counts)
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    score = cross_val_predict(_model(), x, is_drawn, cv=folds, method="decision_function")
+    told = float(auc(np.ones((1, len(x))), is_drawn, score)[0])
+    rows.append(("told_apart", "all", told, told, *counts))
+    rows += _transfer(pair, features, train)
+    return pd.DataFrame(rows, columns=["measure", "group", "drawn", "real", "n_drawn", "n_real"])
+
+
+def _transfer(
+    pair: list[Radiographs], features: list[np.ndarray], train: list[np.ndarray]
+) -> list[tuple[Any, ...]]:
+    """AUC of models trained on either set and tested on both."""
+    grades = [one.cases["kl"].to_numpy(dtype=int) for one in pair]
+    test = [one.cases["split"].to_numpy() == "test" for one in pair]
+    counts = [int(at.sum()) for at in test]
+    rows = []
+    for name, x, kl, at in zip(("drawn", "real"), features, grades, train, strict=True):
+        oa, graded = _model().fit(x[at], kl[at] >= 2), _model().fit(x[at], kl[at])
+        found = []
+        for other, truth, seen in zip(features, grades, test, strict=True):
+            once = np.ones((1, int(seen.sum())))
+            score = oa.decision_function(other[seen])
+            shares = np.zeros((len(score), 5))
+            shares[:, graded.classes_] = graded.predict_proba(other[seen])
+            found.append((
+                float(auc(once, truth[seen] >= 2, score)[0]),
+                float(macro_auc(once, truth[seen], shares)[0]),
+            ))  # fmt: skip
+        for k, measure in enumerate(("oa_auc", "kl_auc")):
+            rows.append((measure, f"trained on {name}", found[0][k], found[1][k], *counts))
+    return rows
