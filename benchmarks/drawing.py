@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,10 @@ def main() -> None:
     ]
     print(f"{'pixels':10s} {'mean, s':>8s} {'least, s':>9s} {'blurs':>6s}")
     for size in SIZES:
-        spent = [seconds(lambda one=one: draw_radiograph(one, 0, size), 3) for one in subjects]
+        spent = [seconds(partial(draw_radiograph, one, 0, size), 3) for one in subjects]
         picture = draw_radiograph(subjects[0], 0, size).picture.astype(np.float32)
-        blur = seconds(lambda picture=picture: gaussian_filter(picture, 1.0))
-        print(
-            f"{size:4d}x{size:<5d} {np.mean(spent):8.3f} {min(spent):9.3f} {min(spent) / blur:6.1f}"
-        )
+        blurs = min(spent) / seconds(partial(gaussian_filter, picture, 1.0))
+        print(f"{size:4d}x{size:<5d} {np.mean(spent):8.3f} {min(spent):9.3f} {blurs:6.1f}")
     for name, spent_here in parts(subjects[0]).items():
         print(f"{name:10s} {spent_here:8.3f}")
 

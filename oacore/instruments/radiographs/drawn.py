@@ -24,6 +24,7 @@ from PIL import Image
 from oacore.errors import InputError
 from oacore.files import in_processes, remove_parts, whole, write
 from oacore.fingerprint import fingerprint
+from oacore.hierarchy import N_GRADES
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.phantom.grades import OSTEOPHYTES, SIDES
 from oacore.instruments.phantom.subjects import sample_subjects
@@ -89,9 +90,10 @@ def sample_cases(
     """
     if seed < 0:
         raise InputError(f"seed is {seed}; give 0 or more")
-    if len(val) != 5 or any(count < 0 or count != int(count) for count in val):
-        raise InputError(f"val is {tuple(val)}; give 5 counts of 0 or more")
-    both = [a + b for a, b in zip(train, val, strict=False)] if len(train) == 5 else train
+    for name, counts in (("train", train), ("val", val)):
+        if len(counts) != N_GRADES or any(n < 0 or n != int(n) for n in counts):
+            raise InputError(f"{name} is {tuple(counts)}; give {N_GRADES} counts of 0 or more")
+    both = np.add(train, val).tolist()
     subjects = sample_subjects(
         both, test, ungraded=(0, 0), seed=seed, reader_noise=reader_noise, left=left
     )
