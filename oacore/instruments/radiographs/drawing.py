@@ -152,9 +152,10 @@ def _corner(shadow: Shadow, side: int, rise: float, size: float) -> tuple[float,
     """The outermost point (u, v) of an outline in the direction (side, rise)."""
     direction = np.array([side, rise]) / np.hypot(side, rise)
     reach = direction[0] * shadow.u[None, :] + direction[1] * shadow.v[:, None]
-    # A pixel beside the outline stands for the point of it that is nearest.
-    # The spines are higher than a corner, but further in.
-    beside = (np.abs(shadow.nearest) < 1.5) & (side * shadow.u > 20 * size)
+    # A pixel beside the outline stands for the point of it that is nearest. Only the next ones do:
+    # further off, what counts as distance may be less. The spines are higher, but further in.
+    pixel = shadow.u[0] - shadow.u[1]
+    beside = (np.abs(shadow.nearest) < 0.75 * pixel) & (side * shadow.u > 20 * size)
     reach = np.where(beside, reach - shadow.nearest, -np.inf)
     row, column = np.unravel_index(reach.argmax(), reach.shape)
     u, v = np.array([shadow.u[column], shadow.v[row]]) - direction * shadow.nearest[row, column]

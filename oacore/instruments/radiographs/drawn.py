@@ -175,7 +175,7 @@ def draw_radiographs(
     InputError
         If an argument is out of range.
     """
-    _require_size(size)
+    _require(size, workers)
     cases = sample_cases(train, val, test, seed=seed, reader_noise=reader_noise)
     work = partial(_draw_case, seed, size)
     drawn = in_processes(work, cases.to_dict("records"), workers, "radiographs", "knee")
@@ -186,9 +186,12 @@ def draw_radiographs(
     return Radiographs(cases[names].assign(**scale), pictures, landmarks)
 
 
-def _require_size(size: int) -> None:
+def _require(size: int, workers: int) -> None:
+    """Before anything is made."""
     if size < LEAST_SIZE:
         raise InputError(f"size is {size}; give {LEAST_SIZE} pixels or more")
+    if workers < 1:
+        raise InputError(f"workers is {workers}; give 1 or more")
 
 
 def _write_case(folder: Path, seed: int, size: int, subject: dict[Any, Any]) -> list[float]:
@@ -241,7 +244,7 @@ def write_radiographs(
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"{folder}: holds something already; give a new folder or empty this one")
-    _require_size(size)
+    _require(size, workers)
     truth = sample_cases(train, val, test, seed=seed, reader_noise=reader_noise)
     part = folder.with_name(folder.name + ".part")
     code = fingerprint("oacore.instruments.radiographs.drawing")

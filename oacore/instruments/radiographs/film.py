@@ -16,7 +16,7 @@ METAL_PER_MM = 0.6
 # Struts of cancellous bone: how many a mm along the bone and across it, and how strong. Most run
 # up and down, some across, the rest in no direction.
 STRUTS = ((0.11, 1.7, 1.0), (0.5, 0.5, 0.10), (1.2, 1.2, 0.3))
-WHITEST, SOFT_END = 254.0, 9.0  # grey values
+WHITEST, SOFT_END = 254.0, 9.0  # grey values: the end, and over how many it is reached
 COARSE = 8  # what varies slowly is computed on every eighth pixel
 
 
@@ -37,7 +37,8 @@ class Film:
     sharpen, flatten : float
         How much fine detail the processing adds, and how much of the slow change it takes away.
     grey, contrast : float
-        Mean grey value of the middle, and between its 5% and its 95% quantile.
+        Grey value of the middle part of the picture: its median, and from its 5% to its 95%
+        quantile, before the ends of the scale are softened.
     diaphragm : (float, float, float) or None
         Edge of the irradiated field: its angle, its distance from the picture's middle in halves
         of the picture, and what lies beyond (0 black, 1 white).
@@ -179,10 +180,10 @@ def expose(
     grey = -torch.log((count + noise * count.sqrt()).clamp_min(1.0))
     slow = _slow(grey, 14 / pixel)
     grey = grey - film.flatten * slow + film.sharpen * (grey - _blurred(grey, 1.6 / pixel))
-    low, mean, high = torch.quantile(
+    low, median, high = torch.quantile(
         grey[edge:-edge, edge:-edge].flatten()[::7], torch.tensor([0.05, 0.5, 0.95])
     ).tolist()
-    grey = film.grey + (grey - mean) * (film.contrast / (high - low))
+    grey = film.grey + (grey - median) * (film.contrast / (high - low))
     # The ends of the scale are reached slowly, as on film.
     grey = SOFT_END * F.softplus(grey / SOFT_END)
     grey = WHITEST - SOFT_END * F.softplus((WHITEST - grey) / SOFT_END)

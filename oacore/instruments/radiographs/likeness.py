@@ -75,15 +75,15 @@ def joint_gaps(radiographs: Radiographs) -> pd.DataFrame:
     Parameters
     ----------
     radiographs : Radiographs
-        With `mm_per_pixel_x` and `mm_per_pixel_y`.
+        With `mm_per_pixel_x` and `mm_per_pixel_y`, where known.
 
     Returns
     -------
     DataFrame
         Columns `SIDES`, in mm; NaN without landmarks or scale.
     """
-    scale = radiographs.cases[["mm_per_pixel_x", "mm_per_pixel_y"]].to_numpy()[:, None, :]
-    points = radiographs.landmarks * scale
+    scale = radiographs.cases.reindex(columns=["mm_per_pixel_x", "mm_per_pixel_y"])
+    points = radiographs.landmarks * scale.to_numpy(dtype=float)[:, None, :]
     found = {}
     for side, (of_tibia, of_femur) in POINTS_OF.items():
         gaps = []

@@ -135,6 +135,7 @@ def test_another_seed_does_not_go_on(tmp_path, monkeypatch):
         (((1, 0, 0, 0, 0), (0, -1, 0, 0, 0), (0,) * 5), {}, r"val is \(0, -1, 0, 0, 0\)"),
         (((-1, 0, 0, 0, 0), (2, 0, 0, 0, 0), (1,) * 5), {}, r"train is \(-1, 0, 0, 0, 0\)"),
         (SMALL, {"seed": -1}, "seed is -1; give 0 or more"),
+        (SMALL, {"workers": 0}, "workers is 0; give 1 or more"),
         (SMALL, {"size": 20}, "size is 20; give 64 pixels or more"),
         (SMALL, {"reader_noise": 2.0}, "0 to 1"),
     ],

@@ -61,6 +61,8 @@ def test_a_gap_of_two_lines():
     gaps = joint_gaps(Radiographs(cases, np.zeros((1, 9, 9), np.uint8), points))
     # Lateral: over t0 to t2 the femur is lowest at f1, x 26.7; medial: at f6, x 160.
     np.testing.assert_allclose(gaps, [[2.5, 4.0]], atol=0.05)
+    unknown = Radiographs(cases[[]], np.zeros((1, 9, 9), np.uint8), points)
+    assert joint_gaps(unknown).isna().all(axis=None)
 
 
 def test_grey_statistics_of_known_pictures():
