@@ -28,8 +28,10 @@ from oacore.hierarchy import N_GRADES
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.phantom.grades import OSTEOPHYTES, SIDES
 from oacore.instruments.phantom.subjects import sample_subjects
-from oacore.instruments.radiographs.cases import POINTS, Radiographs, mirror
+from oacore.instruments.radiographs.cases import Radiographs
 from oacore.instruments.radiographs.drawing import FIELD, LEAST_SIZE, SIZE, draw_radiograph
+from oacore.instruments.radiographs.resampling import mirror
+from oacore.instruments.radiographs.words import POINTS
 
 #: Noise of the reading of KL. With it the label is what the six other grades say of it
 #: (:func:`oacore.instruments.phantom.grades.kl_from_oarsi`) in 93% of knees in the public set's

@@ -19,7 +19,8 @@ from sklearn.preprocessing import StandardScaler
 
 from oacore.errors import InputError
 from oacore.instruments.phantom.grades import SIDES
-from oacore.instruments.radiographs.cases import PUBLIC_SIZE, Radiographs
+from oacore.instruments.radiographs.cases import Radiographs
+from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
 from oacore.metrics.scores import auc, macro_auc
 
 # The public set's crops, of 350 landmarked knees of its training split: pixels from t0 to t8,
