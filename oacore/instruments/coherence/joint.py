@@ -251,8 +251,7 @@ def joint_loss(joint: Joint) -> GradesLoss:
     head i once patterns are drawn in proportion to weight(y) prod p_i(y_i). The gradient in the
     *logits* of head i is p_i - q_i: each element lies between -1 and 1, and their absolute values
     add up to 2 at most, as for cross-entropy with q_i as its target. In p_i it is -q_i / p_i, and
-    between -(max weight / min weight) and 0; where p_i is below 1e-30 it is 0, and no logit feels
-    it.
+    between -(max weight / min weight) and 0; a p_i below 1e-30 gets 0, which no logit feels.
 
     Parameters
     ----------

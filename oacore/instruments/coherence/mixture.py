@@ -83,7 +83,7 @@ def fit_mixture(
     One-hot numbers lie in a subspace: their columns add up to 1 for each of seven heads, so that
     their covariance has rank 22 of 29, and no density without the noise. Without it, g runs to
     hundreds on the data themselves and below -50,000 a little beside them. What tau means hangs on
-    sigma: the median of g on real readings is about 39, 23, 8 and -1 for a sigma of .05, .1, .2
+    sigma: the median of g on real readings is about 38, 24, 8 and -1 for a sigma of .05, .1, .2
     and .3.
 
     Parameters

@@ -151,12 +151,12 @@ def overall(losses, name):
 def test_the_mixture_pays_for_vague_answers(losses):
     """Quoted: 1.13 to .58, which is .51 of it.
 
-    The share is found, to three times its standard deviation of .03 over 40 halves with other
-    seeds. The level is not: it is .76 here, and .81 in those, with a standard deviation of .08.
+    The share is found, to two and a half times its standard deviation of .036 over 40 halves. The
+    level is not: it is .76 here, and .79 in those 40, with a standard deviation of .11.
     """
     mixture = overall(losses, "Gaussian mixture")
     assert (mixture["blurred"] / mixture["true"]).mean() == pytest.approx(0.51, abs=0.09)
-    assert mixture["true"].mean() == pytest.approx(0.81, abs=0.1)
+    assert mixture["true"].mean() == pytest.approx(0.79, abs=0.12)
     for name in ("exact joint", "joint x rule", "joint x rule, given KL", "joint x rule, levelled"):
         exact = overall(losses, name)
         assert (exact["blurred"] > exact["true"] + 0.5).all()
