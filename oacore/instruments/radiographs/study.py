@@ -351,6 +351,7 @@ def run_study(
     workers: int = 1,
     detector: str | Path | None = None,
     seeds: Sequence[int] | None = None,
+    arms: Sequence[str] | None = None,
 ) -> None:
     """Train all runs of a study that are not finished, in processes of one thread each.
 
@@ -368,11 +369,13 @@ def run_study(
         See :func:`find_landmarks`.
     seeds : sequence of int, optional
         Of the study's; all by default.
+    arms : sequence of str, optional
+        Likewise.
 
     Raises
     ------
     InputError
-        If the folder holds a finished run of other settings or pictures, or a damaged one.
+        If the study has no such arm, or the folder holds a finished run of other settings or pictures, or a damaged one.
 
     Notes
     -----
@@ -381,10 +384,14 @@ def run_study(
     """
     torch.set_num_threads(1)  # by which the detector's landmarks are the same to the bit
     study = load_study(name)
+    if unknown := set(arms or ()) - set(study.arms):
+        raise InputError(
+            f"study {name} has no arm {', '.join(sorted(unknown))}: choose of {', '.join(study.arms)}"
+        )
     radiographs = read_study(study, source)
     landmarks = find_landmarks(study, radiographs, folder, detector)
     pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)
-    runs = [(arm, seed) for seed in seeds or study.seeds for arm in study.arms]
+    runs = [(arm, seed) for seed in seeds or study.seeds for arm in arms or study.arms]
     waiting = []
     for name_of_arm, seed in runs:
         arm = study.arms[name_of_arm]
@@ -452,10 +459,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
     parser.add_argument("--detector", help="weights of a detector that was trained before")
     parser.add_argument("--seeds", type=int, nargs="+", help="some of the study's (default: all)")
+    parser.add_argument("--arms", nargs="+", help="some of the study's (default: all)")
     given = parser.parse_args(arguments)
     try:
         run_study(
-            given.name, given.source, given.folder, given.workers, given.detector, given.seeds
+            *(given.name, given.source, given.folder, given.workers, given.detector),
+            seeds=given.seeds,
+            arms=given.arms,
         )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
