@@ -375,7 +375,8 @@ def run_study(
     Raises
     ------
     InputError
-        If the study has no such arm, or the folder holds a finished run of other settings or pictures, or a damaged one.
+        If the study has no such arm, or the folder holds a finished run of other settings or
+        pictures, or a damaged one.
 
     Notes
     -----
@@ -384,10 +385,9 @@ def run_study(
     """
     torch.set_num_threads(1)  # by which the detector's landmarks are the same to the bit
     study = load_study(name)
-    if unknown := set(arms or ()) - set(study.arms):
-        raise InputError(
-            f"study {name} has no arm {', '.join(sorted(unknown))}: choose of {', '.join(study.arms)}"
-        )
+    if unknown := sorted(set(arms or ()) - set(study.arms)):
+        known = ", ".join(study.arms)
+        raise InputError(f"study {name} has no arm {', '.join(unknown)}: choose of {known}")
     radiographs = read_study(study, source)
     landmarks = find_landmarks(study, radiographs, folder, detector)
     pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)

@@ -288,3 +288,14 @@ def test_without_landmarks_a_detector_is_to_be_named(source, tmp_path):
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
     assert main(["smoke", str(tmp_path / "nowhere"), str(tmp_path / "study")]) == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_some_arms_and_seeds_alone_are_run(source, tmp_path, monkeypatch, capsys):
+    run = []
+    monkeypatch.setattr(studies, "find_landmarks", lambda *_: np.zeros((40, 16, 2), np.float32))
+    monkeypatch.setattr(studies, "in_processes", lambda work, given, *_, **__: run.extend(given))
+    words = ["smoke", str(source), str(tmp_path)]
+    assert main([*words, "--arms", "proposed", "--seeds", "1"]) == 0
+    assert run == [("proposed", 1)]
+    assert main([*words, "--arms", "proposed", "best"]) == 1
+    assert "study smoke has no arm best: choose of global, proposed" in capsys.readouterr().err
