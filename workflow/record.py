@@ -2,10 +2,10 @@
 
 `python -m workflow.record published --published FOLDER --radiomics FOLDER` runs chapter 9 on the
 released files, in a folder of its own, and puts the tables that it computed into
-`book/record/09-published-record`, with `record.json`; `radiomics` does the same for chapter 11. A
-record appears whole or not at all. `python -m workflow.record --check` says which records were made
-by another version of the code; given the two folders, it runs the chapters again and says what
-differs from the records.
+`book/record/09-published-record`, with `record.json`; `radiomics` does the same for chapter 11, and
+`grades --references FOLDER` for chapter 15. A record appears whole or not at all. `python -m workflow.record --check` says which records were made
+by another version of the code; given the folders, it runs the chapters again that need no others,
+and says what differs from the records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,18 @@ NO_NUMBERS = (
     *("oacore/fingerprint.py", "oacore/record.py", "oacore/results.py", "oacore/seals.py"),
     *("oacore/training/records.py", "oacore/data/sources"),
 )
-CHAPTERS = {"published": "09-published-record", "radiomics": "11-radiomics"}
+CHAPTERS = {
+    "published": "09-published-record",
+    "radiomics": "11-radiomics",
+    "grades": "15-seven-grades",
+}
+#: Sources that each is computed from, and the files of theirs that it reads; those that a build
+#: needs where none is named.
+SOURCES: dict[str, dict[str, tuple[str, ...]]] = {
+    "published": {"published": (), "radiomics": ()},
+    "radiomics": {"published": (), "radiomics": ()},
+    "grades": {"references": ("kxr_sq_bu00.xlsx",)},
+}
 #: Chapters that show the phantom's record (workflow.record_phantom) beside their own results, and
 #: their tables in it.
 PHANTOM = {
@@ -71,9 +82,9 @@ def make(name: str, folders: Mapping[str, str]) -> Path:
 
     Parameters
     ----------
-    name : {"published", "radiomics"}
+    name : {"published", "radiomics", "grades"}
     folders : mapping
-        Folders of the released files: "published" and "radiomics".
+        Folders of the released files, by source; at least those that the chapter is computed from.
 
     Returns
     -------
@@ -86,13 +97,16 @@ def make(name: str, folders: Mapping[str, str]) -> Path:
         If a file is not there, or the chapter fails. The old record stays.
     """
     chapter = CHAPTERS[name]
-    inputs = {source: digests(source, folder) for source, folder in folders.items()}
+    folders = {source: folders.get(source, "") for source in SOURCES[name]}
+    inputs = {
+        source: digests(source, folder, SOURCES[name][source]) for source, folder in folders.items()
+    }
     there = record.RECORDS / chapter
     results, seconds = run(chapter, folders)
     try:
         tables = sorted(results.glob("*.csv"))
         said = {
-            "command": f"python -m workflow.record {name} --published FOLDER --radiomics FOLDER",
+            "command": f"python -m workflow.record {name} {' '.join(f'--{s} FOLDER' for s in folders)}",
             "profile": PROFILE,
             "tables": {
                 path.stem: {
@@ -133,8 +147,8 @@ def replace(there: Path, tables: list[Path], said: dict[str, Any]) -> None:
             raise
 
 
-def digests(source: str, folder: str) -> dict[str, str]:
-    """SHA-256 of a source's files by their names.
+def digests(source: str, folder: str, names: Sequence[str] = ()) -> dict[str, str]:
+    """SHA-256 of a source's files by their names: of those named, or of those that a build needs.
 
     Raises
     ------
@@ -142,7 +156,7 @@ def digests(source: str, folder: str) -> dict[str, str]:
         If one is not there.
     """
     found = {}
-    for name in needed_files(source):
+    for name in names or needed_files(source):
         path = Path(folder) / name
         if not folder or not path.is_file():
             raise InputError(f"{path}: no such file; get it with `oacore fetch {source}`")
@@ -267,18 +281,21 @@ def stale() -> list[str]:
 
 
 def compared(folders: Mapping[str, str]) -> list[str]:
-    """Run the chapters of all records again, and say in what their tables differ.
+    """Run the chapters again that these folders are for, and say in what their tables differ.
 
     Raises
     ------
     InputError
         If a file is not there, or a chapter fails.
     """
-    for source, folder in folders.items():
-        digests(source, folder)
+    names = [name for name, sources in SOURCES.items() if any(folders.get(s) for s in sources)]
+    for name in names:
+        for source, files in SOURCES[name].items():
+            digests(source, folders.get(source, ""), files)
     said = []
-    for chapter in CHAPTERS.values():
-        results, _ = run(chapter, folders)
+    for name in names:
+        chapter = CHAPTERS[name]
+        results, _ = run(chapter, {source: folders[source] for source in SOURCES[name]})
         try:
             found = differences(record.RECORDS / chapter, results, ABSOLUTE.get(chapter))
         finally:
@@ -298,9 +315,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", choices=list(CHAPTERS))
     parser.add_argument("--published", default="", metavar="FOLDER")
     parser.add_argument("--radiomics", default="", metavar="FOLDER")
+    parser.add_argument("--references", default="", metavar="FOLDER")
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args(words)
-    folders: dict[str, Any] = {"published": given.published, "radiomics": given.radiomics}
+    sources = ("published", "radiomics", "references")
+    folders: dict[str, str] = {source: getattr(given, source) for source in sources}
     if bool(given.name) == given.check:
         parser.error("name one record to make, or --check all of them")
     try:

@@ -253,6 +253,14 @@ _EVIDENCE = {
         "Computed from the PyRadiomics features that Chen et al. (arXiv:2603.02367) published for "
         "the OAIZIB-CM knees. No image was read for this page.",
     ),
+    "readings": (
+        "▼",
+        OKABE_ITO["sky blue"],
+        "double",
+        "Public readings of radiographs: real knees, their grades alone",
+        "Counted and computed from grades that readers of the Osteoarthritis Initiative gave to "
+        "radiographs. No picture was read for this page, and no row of it is of a single knee.",
+    ),
     "phantom": (
         "▲",
         OKABE_ITO["orange"],
@@ -293,8 +301,8 @@ def evidence(kind: str, but: str = "", origin: str = "") -> Html:
 
     Parameters
     ----------
-    kind : {"published", "radiomics", "phantom", "oaizib-cm", "printed", "recorded"}
-        Four kinds of evidence of knees, and what rests on none of them. They differ in sign and
+    kind : {"published", "radiomics", "readings", "phantom", "oaizib-cm", "printed", "recorded"}
+        Five kinds of evidence of knees, and what rests on none of them. They differ in sign and
         words, not in colour alone.
     but : str
         What on the page is an exception, in a sentence.

@@ -100,6 +100,37 @@ def read_patterns(folder: Path | str) -> pd.DataFrame:
     return pattern_counts(read_grade_patterns(folder))
 
 
+def in_numbers(patterns: pd.DataFrame) -> pd.DataFrame:
+    """How many knees and how many patterns there are of each KL grade.
+
+    Parameters
+    ----------
+    patterns : DataFrame
+        As :func:`pattern_counts` gives it.
+
+    Returns
+    -------
+    DataFrame
+        One row a KL grade: ``kl``, ``knees``, ``patterns`` that occur, and ``possible`` ones.
+    """
+    found = patterns.groupby("kl")["count"].agg(knees="sum", patterns="size").reset_index()
+    return found.assign(possible=int(np.prod([SIZES[name] for name in GRADES[1:]])))
+
+
+def common(patterns: pd.DataFrame, least: int = 10) -> pd.DataFrame:
+    """Patterns that several knees share, so that none is a person's; the most frequent first.
+
+    Parameters
+    ----------
+    patterns : DataFrame
+        As :func:`pattern_counts` gives it, with further columns or without.
+    least : int
+        Knees of a pattern.
+    """
+    shared = patterns[patterns["count"] >= least]
+    return shared.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+
+
 def drawn_patterns(kl: npt.ArrayLike, *, seed: int) -> pd.DataFrame:
     """Patterns that the phantom draws for knees of given KL.
 

@@ -1,1 +1,1 @@
-"""The paper's tables and figures, redrawn for print (chapter 15)."""
+"""The paper's tables and figures, redrawn for print (chapter 16)."""
