@@ -3,9 +3,9 @@
 `python -m workflow.record published --published FOLDER --radiomics FOLDER` runs chapter 9 on the
 released files, in a folder of its own, and puts the tables that it computed into
 `book/record/09-published-record`, with `record.json`; `radiomics` does the same for chapter 11, and
-`grades --references FOLDER` for chapter 15. A record appears whole or not at all. `python -m workflow.record --check` says which records were made
-by another version of the code; given the folders, it runs the chapters again that need no others,
-and says what differs from the records.
+`grades --references FOLDER` for chapter 15. A record appears whole or not at all.
+`python -m workflow.record --check` says which records were made by another version of the code; given
+folders, it runs the chapters again that need no others, and says what differs from the records.
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ def make(name: str, folders: Mapping[str, str]) -> Path:
     results, seconds = run(chapter, folders)
     try:
         tables = sorted(results.glob("*.csv"))
+        words = " ".join(f"--{source} FOLDER" for source in folders)
         said = {
-            "command": f"python -m workflow.record {name} {' '.join(f'--{s} FOLDER' for s in folders)}",
+            "command": f"python -m workflow.record {name} {words}",
             "profile": PROFILE,
             "tables": {
                 path.stem: {

@@ -12,6 +12,7 @@ import pytest
 
 from oacore import record
 from oacore.errors import InputError
+from oacore.instruments.phantom import template
 from tests.helpers import ROOT
 from workflow import record as made
 
@@ -20,7 +21,7 @@ TABLES = [path for folder in RECORDS.values() for path in sorted(folder.glob("*.
 
 
 def test_the_records_are_there_and_small():
-    assert len(TABLES) == 32
+    assert len(TABLES) == 41
     files = [path for folder in RECORDS.values() for path in folder.iterdir()]
     assert sum(path.stat().st_size for path in files) < 300_000
 
@@ -30,8 +31,10 @@ def test_a_record_says_what_it_follows_from(chapter):
     said = record.made(chapter)
     assert said["provenance"]["clean"] is True and len(said["provenance"]["commit"]) == 40
     assert said["processor seconds"] > 0 and said["profile"] == made.PROFILE
-    assert set(said["inputs"]) == {"published", "radiomics"}
-    assert len(said["inputs"]["published"]) == 9 and len(said["inputs"]["radiomics"]) == 4
+    (name,) = [name for name, its in made.CHAPTERS.items() if its == chapter]
+    files = {"published": 9, "radiomics": 4, "references": 1}
+    counted = {source: len(found) for source, found in said["inputs"].items()}
+    assert counted == {source: files[source] for source in made.SOURCES[name]}
     assert said["other than released"] == made.other_than_released(said["inputs"])
     assert not [name for name in said["other than released"] if name.endswith(".csv")]
     assert set(said["tables"]) == {path.stem for path in RECORDS[chapter].glob("*.csv")}
@@ -105,6 +108,21 @@ def test_the_records_are_what_the_code_computes_today(shared):
         "radiomics": str(real / "radiomics"),
     }
     assert made.compared(folders) == []
+
+
+def test_the_record_of_the_grades_is_of_the_readings(shared, tmp_path):
+    """Their counts by pattern, as a table of readings again: some 15 seconds of one processor."""
+    counts = pd.read_csv(shared / "real/oarsi_grades/oarsi_pattern_counts.csv", comment="#")
+    rows = counts.loc[counts.index.repeat(counts["count"])].drop(columns="count")
+    rows = rows.rename(columns={name: column for column, name in template.COLUMNS.items()})
+    rows.insert(0, "READPRJ", template.PROJECT)
+    rows.to_excel(tmp_path / "kxr_sq_bu00.xlsx", index=False)
+    assert made.compared({"references": str(tmp_path)}) == []
+
+
+def test_no_pattern_of_few_knees_is_recorded():
+    for name in ("common", "points"):
+        assert record.read(RECORDS["15-seven-grades"] / f"{name}.csv")["count"].min() >= 10
 
 
 def altered(value, name):
