@@ -4,8 +4,8 @@
 released files, in a folder of its own, and puts the tables that it computed into
 `book/record/09-published-record`, with `record.json`; `radiomics` does the same for chapter 11, and
 `grades --references FOLDER` for chapter 15. A record appears whole or not at all.
-`python -m workflow.record --check` says which records were made by another version of the code; given
-folders, it runs the chapters again that need no others, and says what differs from the records.
+`python -m workflow.record --check` says which records were made by another version of the code;
+given folders, it runs the chapters again that need no others, and says what differs.
 """
 
 from __future__ import annotations
