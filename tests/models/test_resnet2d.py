@@ -83,7 +83,12 @@ def test_input_gradient_agrees_with_finite_differences(settings):
 
 
 def test_gradients_of_32_bits_are_those_of_64_in_the_sizes_of_the_study():
-    """PyTorch's oneDNN gets some layers wrong on some processors."""
+    """PyTorch's oneDNN gets some layers wrong on some processors.
+
+    Laid out channel by channel, as here, all layers of the studies passed the probe of
+    `oacore.training.convolutions`, under AVX-512 and AVX2. With the channels of a pixel side by
+    side, a shortcut of stride 2 and 8 channels ends the process (torch 2.13).
+    """
     torch.manual_seed(0)
     encoder = ResNet2D(depth=10, width=16, stem_kernel=3, max_pool=False)
     twin = ResNet2D(depth=10, width=16, stem_kernel=3, max_pool=False).double()
@@ -101,7 +106,7 @@ def test_gradients_of_32_bits_are_those_of_64_in_the_sizes_of_the_study():
     ("settings", "said"),
     [
         ({"depth": 20}, "depths"), ({"stages": 2}, "3 or 4"), ({"norm": "layer"}, "unknown norm"),
-        ({"norm": "group", "width": 12}, "multiple of 8"), ({"stem_kernel": 4}, "odd"),
+        ({"norm": "group", "width": 12}, "multiple of 8"), ({"stem_kernel": 4}, "no middle"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be(settings, said):
