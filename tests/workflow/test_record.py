@@ -175,7 +175,7 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "record/09-published-record"
     folder.mkdir(parents=True)
     (folder / "old.csv").write_text("x\n1\n")
-    monkeypatch.setattr(made, "digests", lambda source, folder: {"a.csv": source})
+    monkeypatch.setattr(made, "digests", lambda source, *_: {"a.csv": source})
 
     def run(chapter, folders):
         results = tmp_path / "build/results" / chapter
