@@ -91,7 +91,7 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
             else "not shown: figures hold aggregates of groups alone."
         )
     settings = {
-        key: f"`{value}`"
+        key: plain(listed(value))
         for key, value in asdict(load_profile(profile)).items()
         if key not in ("backbones", "variants", "controls")
     }
@@ -175,6 +175,11 @@ def plain(words: Any) -> str:
     return re.sub(r"([\\`*_{}\[\]<>$&|#!~^])", r"\\\1", " ".join(str(words).split()))
 
 
+def listed(value: Any) -> str:
+    """A setting as one would say it; of several values, one after another."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
 def case_counts(cases: pd.DataFrame) -> str:
     """Knees by split and grade in Markdown."""
     grade = cases["kl"].map(lambda kl: f"KL {kl}", na_action="ignore").fillna("no grade")
@@ -192,7 +197,7 @@ def recipe_table(profile: Profile) -> str:
         values = [recipe[key] for recipe in recipes.values()]
         if key == "encoder":
             values = [", ".join(f"{k} {v}" for k, v in value.items()) for value in values]
-        rows.append([key, *(f"`{value}`" for value in values)])
+        rows.append([key, *(plain(listed(value)) for value in values)])
     return markdown(rows, "l" * len(rows[0]))
 
 

@@ -256,7 +256,7 @@ def one_by_one(found: pd.DataFrame) -> str:
         for row in of_claim.to_dict("records"):
             how = "From the record, shown here" if row["recorded"] else "Computed here"
             link = f" {{ref}}`{how} <{row['label']}>`." if row["label"] else ""
-            because = row["because"].rstrip(".")
+            because = row["because"].rstrip(".").replace("; ", ";<br>")  # an estimate a line
             rows.append([SOURCES[row["source"]], row["verdict"], f"{because}.{link}"])
         parts.append(
             f"### {claim}\n\nThe paper, {first['where']}{printed}.\n\n"

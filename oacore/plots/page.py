@@ -322,7 +322,7 @@ def evidence(kind: str, but: str = "", origin: str = "") -> Html:
     return Html(
         f'<aside class="oa-evidence" role="note" data-evidence="{kind}" style="display:flex;'
         f"gap:.8em;align-items:flex-start;border:1px solid {colour};"
-        f"border-left:10px {line} {colour};border-radius:4px;background:#fff;color:#1a1a1a;"
+        f"border-left:10px {line} {colour};border-radius:0 4px 4px 0;background:#fff;color:#1a1a1a;"
         'padding:.7em 1em;margin:.5em 0;font-size:.95rem;line-height:1.45">'
         f'<span aria-hidden="true" style="color:{colour};font-size:1.5em;line-height:1">{sign}'
         f"</span><span><strong>{head}.</strong> {html.escape(body)}</span></aside>",

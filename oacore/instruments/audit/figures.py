@@ -219,7 +219,7 @@ def findings_table(findings: pd.DataFrame) -> Html:
             checked = "" if number else " checked"
             buttons += (
                 f'<input type="radio" name="{name}" id="{name}-{number}"{checked}>'
-                f'<label for="{name}-{number}" style="margin-right:1em"> '
+                f'<label for="{name}-{number}" style="margin:0 1em 0 .35em">'
                 f"{html.escape(label)} ({count})</label>"
             )
             if number:

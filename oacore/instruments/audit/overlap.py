@@ -85,7 +85,7 @@ def least_dice5(top1: Fraction, share: Fraction) -> Fraction:
     """Dice@5 if the top 5% hold no more of the region than the top 1% do.
 
     With t of the top 1% in a region of share s, the top 5% hold at least 0.01 t of all
-    voxels, so Dice@5 >= 0.02 t / (0.05 + s). For the mean over knees, t as weights and the
+    voxels, so ``Dice@5`` >= 0.02 t / (0.05 + s). For the mean over knees, t as weights and the
     convexity in s give 0.02 t / (0.05 + S) with S the mean share weighted by t, which is at
     most s / t as t <= 1.
     """
@@ -97,8 +97,8 @@ def least_dice5(top1: Fraction, share: Fraction) -> Fraction:
 def least_dice10(dice5: Fraction) -> Fraction:
     """Dice@10 if the top 10% hold no more of the region than the top 5% do.
 
-    Then Dice@10 >= D (0.05 + s) / (0.10 + s) with D = Dice@5. This grows with s, and
-    D <= 2 s / (0.05 + s) says s >= 0.05 D / (2 - D): so Dice@10 >= 2 D / (4 - D), whatever the
+    Then ``Dice@10`` >= D (0.05 + s) / (0.10 + s) with D = ``Dice@5``. This grows with s, and
+    D <= 2 s / (0.05 + s) says s >= 0.05 D / (2 - D): so ``Dice@10`` >= 2 D / (4 - D), whatever the
     region's share, and as this is convex in D, for means as well.
     """
     return 2 * dice5 / (4 - dice5)
@@ -109,8 +109,8 @@ def overlap_nested(top1: str, dice5: str, dice10: str, shares: Sequence[str]) ->
 
     The top 1% of the voxels are among the top 5%, and those among the top 10%: what is caught
     cannot get less. If many voxels tie at a threshold and all of them are called salient, there are
-    more than the top q, all voxels at worst. Then Dice@5 >= 0.02 t / (1 + s) >= 0.01 t, and
-    Dice@10 >= D (0.05 + s) / (1 + s), which is least at the least s: 0.1 D / (2 - 0.95 D). What
+    more than the top q, all voxels at worst. Then ``Dice@5`` >= 0.02 t / (1 + s) >= 0.01 t, and
+    ``Dice@10`` >= D (0.05 + s) / (1 + s), which is least at the least s: 0.1 D / (2 - 0.95 D). What
     only such ties allow is undetermined.
     """
     for printed in (top1, dice5, dice10):

@@ -211,7 +211,8 @@ def cka_heatmap(matrix: pd.DataFrame) -> go.Figure:
         fig, height=250 + 36 * len(names), margin={"l": 60, "r": 12, "t": 40, "b": 60},
         dragmode=False, modebar_remove=["zoom", "pan", "zoomIn", "zoomOut", "resetScale"],
     )  # fmt: skip
-    fig.update_xaxes(tickangle=-60, showgrid=False, title="linear CKA")
+    title = {"text": "linear CKA", "standoff": 70}  # below names that stand aslant
+    fig.update_xaxes(tickangle=-60, showgrid=False, title=title)
     return fig.update_yaxes(autorange="reversed", showgrid=False, tickfont_size=13)
 
 

@@ -78,7 +78,7 @@ def confusion_grid(answers: pd.DataFrame, names: dict[str, str]) -> go.Figure:
     require_columns(answers, "backbone", "supervision", "level", "label", "answer", "knees")
     titles = [f"{name} {head}" for name in names.values() for head in ANSWER_NAMES.values()]
     fig = make_subplots(
-        rows=len(names), cols=len(ANSWER_NAMES), horizontal_spacing=0.045, vertical_spacing=0.09,
+        rows=len(names), cols=len(ANSWER_NAMES), horizontal_spacing=0.07, vertical_spacing=0.09,
         subplot_titles=titles,
     )  # fmt: skip
     for row, backbone in enumerate(names, start=1):
@@ -285,6 +285,7 @@ def ranked_p(table: pd.DataFrame) -> go.Figure:
     ticks = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1]
     return fig.update_yaxes(
         title="p-value (logarithmic)",
+        title_standoff=28,
         type="log",
         tickvals=ticks,
         ticktext=[f"{t:g}" for t in ticks],

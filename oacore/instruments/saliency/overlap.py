@@ -1,7 +1,9 @@
-"""How far a map lies in a region: mass@ROI, top1@ROI, Dice@5 and Dice@10 (section 3.5.3).
+"""How far a map lies in a region, by section 3.5.3's measures.
+
+These are ``mass@ROI``, ``top1@ROI``, ``Dice@5`` and ``Dice@10``.
 
 Each measure comes with its chance level and its ceiling, since cartilage fills under 1% of the
-voxels: then no map whatever passes 0.15 to 0.16 at Dice@10.
+voxels: then no map whatever passes 0.15 to 0.16 at ``Dice@10``.
 
 The most salient q% of n voxels are k = ceil(q n), at least one, as in the released script; what
 is below zero counts as zero. Where voxels of equal saliency compete for the last places among the

@@ -4,7 +4,7 @@ LANES channels are taken side by side, one in each lane of the processor's vecto
 every loop over `lane` below becomes a few instructions, and sums over states stay in their lane.
 Of the states, forward keeps those at the start of each tile of STEPS steps. Backward goes
 through the tiles from the last to the first, computes a tile's states again, and then takes its
-steps in reverse:
+steps in reverse::
 
     g_t = dL/dh_t = C_t dL/dy_t + a_(t+1) g_(t+1),      a = exp(delta A).
 

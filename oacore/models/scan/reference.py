@@ -1,13 +1,13 @@
 """The selective scan in plain PyTorch, in blocks small enough for the processor's cache.
 
 A block of the sequence is cut into K chunks of Q steps. The Q steps are taken one after
-another, in all chunks at once, as if each chunk began in the state 0:
+another, in all chunks at once, as if each chunk began in the state 0::
 
     h'_q = a_q h'_(q-1) + b_q,      p_q = a_q p_(q-1),      a = exp(delta A),   b = delta u B
 
 The recurrence is linear, so h_q = h'_q + p_q h_in, and h_in, the state in which a chunk begins,
 follows from the last steps of the chunks before it. Only h_in is kept for the backward pass,
-which computes the rest again and takes the same steps in reverse for
+which computes the rest again and takes the same steps in reverse for::
 
     g_q = dL/dh_q = C_q dL/dy_q + a_(q+1) g_(q+1).
 

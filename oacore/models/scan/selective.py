@@ -1,6 +1,6 @@
 """The selective scan of Mamba (Gu and Dao 2023, arXiv:2312.00752, Algorithm 2).
 
-A linear recurrence along the sequence, whose coefficients depend on the input:
+A linear recurrence along the sequence, whose coefficients depend on the input::
 
     h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t        equations (2a) and (4)
     y_t = C_t . h_t + D u_t                               equation (2b)
