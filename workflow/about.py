@@ -131,7 +131,9 @@ def list_table(rows: list[list[str]], widths: list[int]) -> str:
     if any(len(row) != len(widths) for row in rows):
         counts = sorted({len(row) for row in rows})
         raise ValueError(f"rows of {counts} cells, {len(widths)} widths")
-    lines = ["```{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, widths))}", ""]
+    lines = ["```{list-table}", ":header-rows: 1", f":widths: {' '.join(map(str, widths))}"]
+    # Sentences in the last column stand below the other cells on a phone (oacore.css).
+    lines += [":class: oa-stacked", ""] if len(widths) > 2 and widths[-1] == max(widths) else [""]
     for row in rows:
         for i, cell in enumerate(row):
             lines.append(f"{'* - ' if i == 0 else '  - '}{cell}".rstrip())

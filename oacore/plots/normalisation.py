@@ -43,10 +43,10 @@ def same_weights(history: pd.DataFrame, answers: pd.DataFrame, loss: float) -> g
         kl, said = part["kl"].astype(int), part["pred_kl"].astype(int)
         counts = confusion_matrix(kl, said, labels=GRADES)
         panels.append(counts)
-        titles.append(f"{name}: {counts.trace() / counts.sum():.0%} right")
+        titles.append(f"{name}<br>{counts.trace() / counts.sum():.0%} right")
     fig = make_subplots(
         rows=2, cols=2, specs=[[{"colspan": 2}, None], [{}, {}]], subplot_titles=titles,
-        vertical_spacing=0.2, horizontal_spacing=0.08, row_heights=[0.42, 0.58], shared_yaxes=True,
+        vertical_spacing=0.26, horizontal_spacing=0.08, row_heights=[0.42, 0.58], shared_yaxes=True,
     )  # fmt: skip
     lines = {
         "loss": ("in training", "solid", OKABE_ITO["blue"]),
@@ -74,7 +74,7 @@ def same_weights(history: pd.DataFrame, answers: pd.DataFrame, loss: float) -> g
     style_figure(fig, height=680, margin_t=84, legend_y=1.08)
     fig.update_yaxes(title="nats", rangemode="tozero", row=1, col=1)
     fig.update_xaxes(title="epoch", dtick=1 if history["epoch"].max() < 20 else None, row=1, col=1)
-    fig.update_xaxes(title="answered grade", type="category", row=2)
+    fig.update_xaxes(title="answered", type="category", row=2)
     fig.update_yaxes(type="category", autorange="reversed", row=2)
-    fig.update_yaxes(title="labelled grade", row=2, col=1)
+    fig.update_yaxes(title="labelled", row=2, col=1)
     return fig

@@ -39,7 +39,7 @@ _PLOTLY_CONFIG = {
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
 }
 _HEIGHT = 440  # px, of a plot that sets none: "100%" of an output cell would be nothing
-_PANEL = 165  # px, the least width of a panel; narrower screens scroll inside the figure
+_PANEL = 160  # px, the least width of a panel; narrower screens scroll inside the figure
 _shown: Counter[str] = Counter()
 
 

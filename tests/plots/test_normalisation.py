@@ -27,6 +27,10 @@ def test_counts_and_losses_are_those_given():
     assert np.array_equal(np.asarray(stale.text)[:, 4], [2, 1, 1, 1, 1])
     assert np.array_equal(np.asarray(fresh.text)[0], [1, 1, 0, 0, 0])
     titles = [note.text for note in fig.layout.annotations]
-    assert titles == ["loss on the training knees", "running: 17% right", "re-estimated: 83% right"]
+    assert titles == [
+        "loss on the training knees",
+        "running<br>17% right",
+        "re-estimated<br>83% right",
+    ]
     with pytest.raises(InputError, match="no answers with re-estimated statistics"):
         same_weights(history, answers[answers["statistics"] == "running"], 0.25)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -287,8 +288,8 @@ def speed_ratios(table: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     for place, name in enumerate(names):
         fig.add_annotation(
-            x=0, xref="x domain", xanchor="left", y=place - 0.4, text=name, showarrow=False,
-            align="left", font_size=12,
+            x=0, xref="x domain", xanchor="left", xshift=5, y=place - 0.4, yanchor="middle",
+            text="<br>".join(wrap(name, 44)), showarrow=False, align="left", font_size=12,
         )  # fmt: skip
     return fig.update_yaxes(
         tickvals=list(range(len(names))), ticktext=names, showticklabels=False, showgrid=False,

@@ -315,7 +315,8 @@ def models_right(table: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     style_figure(
         fig, height=360, margin_t=90, barmode="stack", xaxis_title="test knees",
-        legend_title_text="models that are right", legend_traceorder="normal",
+        legend_title_text="models that are right", legend_title_side="top",
+        legend_traceorder="normal",
     )  # fmt: skip
     return fig.update_yaxes(autorange="reversed", showgrid=False)
 
