@@ -24,6 +24,7 @@ BETWEEN_INSTRUMENTS = {
     ("paper", "audit"),  # the paper's tables are the printed ones beside ours
     ("paper", "axis"),
     ("published", "audit"),  # the printed Table 1
+    ("radiographs", "audit"),  # the second paper's printed tables
     ("radiographs", "coherence"),  # the seven grades
     ("radiographs", "phantom"),  # the knees that are drawn
     ("radiomics", "audit"),  # the printed Tables 4 and 5

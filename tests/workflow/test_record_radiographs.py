@@ -1,0 +1,85 @@
+"""The record of the experiment on radiographs: its tables, what it says of them, and no person."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from oacore import record
+from oacore.errors import InputError
+from oacore.instruments.radiographs.study import load_study
+from workflow import record_radiographs as made
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """A folder of runs that are not looked at, and what they are said to answer."""
+    monkeypatch.setattr(record, "RECORDS", tmp_path / "record")
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    errors = [{"landmark": "all", "n": 3, "median_px": 1.5}, {"landmark": "t0", "n": 3}]
+    said = {"key": {"pictures": "abc"}, "errors": {"val": errors}}
+    (folder / "landmarks.json").write_text(json.dumps(said))
+    heads = ["kl", "oarsi", "jsn_medial"]
+    found = {
+        "scores": pd.DataFrame({"arm": "global", "head": heads, "value": [0.5, 0.6, 0.7]}),
+        "by_seed": pd.DataFrame({"seed": [0]}),
+        "recall": pd.DataFrame({"head": heads, "grade": [0, 1, 2]}),
+        "coherence": pd.DataFrame({"kl": ["all"]}),
+        "differences": pd.DataFrame({"reference": ["global"]}),
+        "runs": pd.DataFrame({"arm": ["global"], "seeds": [5], "processor_seconds": [60.0]}),
+    }
+    monkeypatch.setattr(made, "collect", lambda *_, **__: {k: v.copy() for k, v in found.items()})
+    return folder
+
+
+def cases():
+    people = ["a", "a", "b", "c"]
+    return pd.DataFrame(
+        {"case": list("1234"), "person": people, "split": ["train"] * 3 + ["test"], "kl": 0}
+    )
+
+
+def test_a_record_has_its_tables_and_says_what_they_follow_from(there):
+    folder = made.write_record(load_study("real"), cases(), there)
+    said = json.loads((folder / "record.json").read_text())
+    names = {"scores", "recall", "coherence", "differences", "runs", "landmarks", "pictures"}
+    assert set(said["tables"]) == names == {path.stem for path in folder.glob("*.csv")}
+    for name in names:
+        path = folder / f"{name}.csv"
+        assert said["tables"][name]["sha256"] == record.content_digest(path)
+        assert not {"case", "person"} & set(record.read(path))
+    assert list(record.read(folder / "scores.csv")["head"]) == ["kl", "oarsi"]
+    assert list(record.read(folder / "recall.csv")["head"]) == ["kl"]
+    assert list(record.read(folder / "landmarks.csv")["landmark"]) == ["all"]
+    counted = record.read(folder / "pictures.csv").set_index("split")
+    assert counted.loc["train", ["knees", "people"]].tolist() == [3, 2]
+    assert said["processor seconds"] == 300 and said["study"]["name"] == "real"
+    assert said["inputs"] == {"pictures": "abc"}
+    assert {"oacore/instruments/radiographs/study.py", "oacore/training/pictures.py"} <= set(
+        said["code"]
+    )
+    assert str(there.parent) not in json.dumps(said)
+
+
+def test_the_old_record_stays_where_nothing_is_finished(there, monkeypatch):
+    folder = made.write_record(load_study("real"), cases(), there)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def unfinished(*_, **__):
+        raise InputError("no arm is finished")
+
+    monkeypatch.setattr(made, "collect", unfinished)
+    with pytest.raises(InputError, match="no arm"):
+        made.write_record(load_study("real"), cases(), there)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_command_trains_first_unless_told_not_to(there, monkeypatch, capsys):
+    trained = []
+    monkeypatch.setattr(made, "run_study", lambda *words: trained.append(words))
+    monkeypatch.setattr(made, "read_study", lambda *_: type("Set", (), {"cases": cases()}))
+    assert made.main(["pictures", str(there), "--collect"]) == 0 and not trained
+    assert made.main(["pictures", str(there)]) == 0
+    assert trained == [("real", "pictures", there, 2)]
+    assert "16-keypoints-and-coherence is made" in capsys.readouterr().out

@@ -1,0 +1,119 @@
+"""Make the record of the second paper's experiment on real radiographs.
+
+`python -m workflow.record_radiographs SOURCE FOLDER` trains what is missing of the study `real` on
+radiographs that are not this project's to pass on (:mod:`oacore.instruments.radiographs.study`; it
+takes an hour and more on two cores, and goes on where it was stopped), and puts what its arms
+answer into `book/record/16-keypoints-and-coherence`: tables of aggregates, none of a person.
+`--collect` trains nothing, and records the arms of which all seeds are finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from oacore import record
+from oacore.errors import InputError
+from oacore.fingerprint import ROOT, code_digest, code_files
+from oacore.instruments.radiographs.collect import collect
+from oacore.instruments.radiographs.study import (
+    ERRORS,
+    Study,
+    load_study,
+    read_study,
+    run_study,
+)
+from oacore.provenance import of_this_machine
+from workflow.record import NO_NUMBERS, replace
+
+CHAPTER = "16-keypoints-and-coherence"
+STUDY = "real"
+#: Of the resamples of people.
+SEED, RESAMPLES = 0, 1000
+#: What the recorded tables follow from.
+ENTRIES = ("study", "collect", "beside")
+#: Heads whose single scores and contrasts are recorded; the seven grades' own are in `recall`.
+_MEANS = ("kl", "oarsi", "osteophytes", "narrowings")
+
+
+def tables(study: Study, cases: pd.DataFrame, folder: Path) -> dict[str, pd.DataFrame]:
+    """All recorded tables of the finished arms of a study."""
+    found = collect(study, folder, cases, n_resamples=RESAMPLES, seed=SEED)
+    del found["by_seed"]
+    found["recall"] = found["recall"].query("head == 'kl'")
+    found["scores"] = found["scores"][found["scores"]["head"].isin(_MEANS)]
+    errors = json.loads((folder / ERRORS).read_text())["errors"]
+    rows = [{"split": split, **row} for split, its in errors.items() for row in its]
+    found["landmarks"] = pd.DataFrame(rows).query("landmark == 'all'")
+    counts = cases.groupby(["split", "kl"]).agg(
+        knees=("case", "size"), people=("person", "nunique")
+    )
+    found["pictures"] = counts.reset_index()
+    return found
+
+
+def code() -> dict[str, str]:
+    """Digests of the code behind the tables, by file."""
+    entries = [f"oacore/instruments/radiographs/{name}.py" for name in ENTRIES]
+    files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]
+    return {file: code_digest(ROOT / file) for file in files}
+
+
+def write_record(study: Study, cases: pd.DataFrame, folder: Path) -> Path:
+    """Collect a study's tables into the record; the old one stays if anything is wrong.
+
+    Raises
+    ------
+    InputError
+        If no arm is finished, or a run is damaged.
+    """
+    there = record.RECORDS / CHAPTER
+    said: dict[str, Any] = {
+        "command": "python -m workflow.record_radiographs SOURCE FOLDER",
+        "study": asdict(study),
+        "resamples": {"seed": SEED, "of people": RESAMPLES},
+        "inputs": {"pictures": json.loads((folder / ERRORS).read_text())["key"]["pictures"]},
+        "code": code(),
+        "provenance": of_this_machine(),
+    }
+    with tempfile.TemporaryDirectory() as place:
+        paths = []
+        for name, table in tables(study, cases, folder).items():
+            path = Path(place) / f"{name}.csv"
+            table.to_csv(path, index=False)
+            paths.append(path)
+        said["tables"] = {path.stem: {"sha256": record.content_digest(path)} for path in paths}
+        runs = record.read(Path(place) / "runs.csv")
+        said["processor seconds"] = round(float((runs["seeds"] * runs["processor_seconds"]).sum()))
+        replace(there, paths, said)
+    return there
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", help="the radiographs, see `oacore check`")
+    parser.add_argument("folder", type=Path, help="of the runs; outside the repository")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--collect", action="store_true", help="train nothing")
+    given = parser.parse_args(words)
+    study = load_study(STUDY)
+    try:
+        if not given.collect:
+            run_study(STUDY, given.source, given.folder, given.workers)
+        print(f"{write_record(study, read_study(study, given.source).cases, given.folder)} is made")
+    except InputError as error:
+        print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
