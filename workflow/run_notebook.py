@@ -219,6 +219,8 @@ def neutral_environment(own: str, cache: str) -> dict[str, str]:
         "PYTHONNOUSERSITE": "1",
         "PYTHONPATH": root,
         CHAPTER_OF_BUILD: "1",
+        # Where SLURM is installed, Fabric remarks on it, and names a path of the machine.
+        "PYTHONWARNINGS": "ignore:The `srun` command is available",
         "TQDM_DISABLE": "1",  # of the kernel, whose bars would stand in the pages
         "XDG_CONFIG_HOME": f"{own}/config",
         "XDG_CACHE_HOME": cache,

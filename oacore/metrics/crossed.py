@@ -8,9 +8,9 @@ doi:10.1002/sim.2024). What seeds add is read from their spread; what knees add,
 averaged away by more seeds, from the covariance of two seeds over resamples of the knees.
 
 A measure comes as an array (S, 1 + B): a row for each seed, its value on the knees themselves, and
-on B resamples of them, which are the same for all seeds and models (:mod:`.resampling`). With one
-seed nothing is known of another training: the interval is then over the knees alone, says so, and
-has no p-value.
+on B resamples of them, which are the same for all seeds and models (:mod:`.metrics.resampling`).
+With one seed nothing is known of another training: the interval is then over the knees alone, says
+so, and has no p-value.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def train(
     Notes
     -----
     Batch normalisation gets the statistics of the training pictures, not augmented, under the final
-    weights, as in :mod:`.normalisation`: those it remembers are of other weights.
+    weights, as in :mod:`.training.normalisation`: those it remembers are of other weights.
     """
     folder = Path(folder)
     _require(config, pictures, coherence)

@@ -96,7 +96,7 @@ def fit_mixture(
         Standard deviation of the noise; the paper has 0.2.
     seed : int
         Of the noise and of where the iterations begin. They end in one of many optima: single
-        figures differ between seeds, see :mod:`.trial`.
+        figures differ between seeds, see :mod:`.coherence.trial`.
 
     Returns
     -------

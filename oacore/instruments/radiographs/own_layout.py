@@ -37,7 +37,7 @@ def own_cases(files: Files, faults: list[Fault]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :attr:`.cases.Scan.cases`.
+        As the `cases` of a :class:`.cases.Scan`.
 
     Raises
     ------

@@ -67,7 +67,7 @@ def look(
     data : bytes
         Of the file.
     case : dict
-        A row of :attr:`.cases.Scan.cases`.
+        A row of the `cases` of a :class:`.cases.Scan`.
     landmarks : ndarray, shape (16, 2)
         In pixels of the picture as it lies there; NaN where there are none.
     public : bool

@@ -90,10 +90,10 @@ class RadiographReport(Report):
     folder : Path
         Or the zip.
     cases : DataFrame
-        As :attr:`.cases.Radiographs.cases`, and `file`, `height` and `width` (pixels), `likeness`
-        (correlation with the mean knee), `negative` (bool) and `landmarks` (bool).
+        As the `cases` of :class:`.cases.Radiographs`, and `file`, `height` and `width` (pixels),
+        `likeness` (correlation with the mean knee), `negative` (bool) and `landmarks` (bool).
     faults : DataFrame
-        As :attr:`.check.Report.faults`.
+        As the `faults` of a :class:`.check.Report`.
     lines : tuple of str
         What was found, in counts.
     """

@@ -51,7 +51,7 @@ def public_cases(files: Files, root: str, faults: list[Fault]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As :attr:`.cases.Scan.cases`, without any OARSI grade.
+        As the `cases` of a :class:`.cases.Scan`, without any OARSI grade.
     """
     rows, there = [], set()
     for file in files.names:
