@@ -160,7 +160,7 @@ class GradingNet(nn.Module):
         return {name: sampled[:, own].flatten(1) for name, own in self.points_of.items()}
 
     def forward(self, x: torch.Tensor, points: torch.Tensor | None = None) -> Answer:
-        """Logits and scores of pictures; see :meth:`features` for what is given."""
+        """Logits and scores of pictures; see `features` for what is given."""
         z = self.features(x, points)
         logits = {name: head(z[name]) for name, head in self.heads.items()}
         scores = {name: head(z[name]).squeeze(1) for name, head in self.regressors.items()}

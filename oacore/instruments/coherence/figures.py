@@ -42,7 +42,7 @@ def incoherence_curves(table: pd.DataFrame) -> go.Figure:
                 hovertemplate="g %{x:.1f}: %{y:.3f}", row=row, col=1,
             )  # fmt: skip
         fig.update_yaxes(title=titles[row - 1], row=row, col=1)
-    fig.update_xaxes(title="g(P), log-density of the answer (nats)", row=2, col=1)
+    fig.update_xaxes(title="log-density g (nats)", row=2, col=1)
     steps = [
         {"label": f"{tau:g}", "method": "restyle",
          "args": [{"line.width": [_WIDTHS[other != tau] for other in taus] * 2}]}
@@ -94,8 +94,8 @@ def turned_mixture(points: pd.DataFrame, centres: pd.DataFrame) -> go.Figure:
          "args": [{"x": [_across(part, angle).tolist() for part in (*groups, centres)]}]}
         for angle in range(0, 360, _STEP)
     ]  # fmt: skip
-    slider = {"steps": steps, "currentvalue": {"prefix": "turned by "}, "pad": {"t": 48}}
-    style_figure(fig, height=620, sliders=[slider], margin_b=140, margin_t=84)
+    slider = {"steps": steps, "currentvalue": {"prefix": "turned by "}, "pad": {"t": 72}}
+    style_figure(fig, height=650, sliders=[slider], margin_b=165, margin_t=84)
     # The same range at every angle, so that what moves is what turns.
     both = pd.concat([points, centres])
     reach = 1.06 * float(np.hypot(both["pc2"], both["pc3"]).max())
@@ -140,7 +140,7 @@ def grades_together(table: pd.DataFrame) -> go.Figure:
     style_figure(fig, height=720, margin_t=24, margin_b=190)
     fig.update_xaxes(title="found", showgrid=False, tickfont_size=11, tickangle=-90, dtick=1)
     return fig.update_yaxes(
-        title="given", autorange="reversed", showgrid=False, tickfont_size=11, dtick=1
+        title="given", title_standoff=24, autorange="reversed", showgrid=False, tickfont_size=11, dtick=1
     )
 
 
