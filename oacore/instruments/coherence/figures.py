@@ -140,8 +140,9 @@ def grades_together(table: pd.DataFrame) -> go.Figure:
     style_figure(fig, height=720, margin_t=24, margin_b=190)
     fig.update_xaxes(title="found", showgrid=False, tickfont_size=11, tickangle=-90, dtick=1)
     return fig.update_yaxes(
-        title="given", title_standoff=24, autorange="reversed", showgrid=False, tickfont_size=11, dtick=1
-    )
+        title="given", title_standoff=24, autorange="reversed", showgrid=False, tickfont_size=11,
+        dtick=1,
+    )  # fmt: skip
 
 
 def told_apart(table: pd.DataFrame) -> go.Figure:
