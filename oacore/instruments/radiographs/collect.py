@@ -38,8 +38,9 @@ GROUPS = {
     "osteophytes": tuple(OSTEOPHYTES),
     "narrowings": tuple(NARROWINGS),
 }
-#: How cases count: as they are in the set, or as frequent as their KL grade is in nature.
-AS_SAMPLED, NATURAL = "as sampled", "natural"
+#: How cases count: as they are in the set; as frequent as their KL grade is in nature; or only those
+#: of which all seven grades were read, as in the paper.
+AS_SAMPLED, NATURAL, COMPLETE = "as sampled", "natural", "all grades read"
 #: What is called an arm where it is the readers' own grades.
 READERS = "readers' own grades"
 #: Share of pictures whose KL is the one that the rule reads off the six other grades.
@@ -94,7 +95,7 @@ def collect(
     -------
     dict of DataFrame
         - "scores": `arm`, `head` (or a mean over heads, `GROUPS`), `metric`, `frequency` (`NATURAL`
-          where cases have weights), `cases`, and the columns of :func:`.crossed.crossed`;
+          where cases have weights), number of `cases`, and the columns of :func:`.crossed.crossed`;
         - "by_seed": the same for each `seed`, as a `value`;
         - "recall": `arm`, `head`, `grade`, `cases`, share of the grade's cases that are given it;
         - "coherence": `arm`, `measure` (`YARDSTICKS`: means of the losses; or `RULE`: a share),
@@ -114,7 +115,7 @@ def collect(
     if not answers:
         raise InputError(f"{folder}: no arm of study {study.name} is finished; train it")
     counts = by_person(own, n_resamples, seed)
-    frequencies = {AS_SAMPLED: counts}
+    frequencies = {AS_SAMPLED: counts, COMPLETE: counts * _all_read(own)}
     if "weight" in own:
         frequencies[NATURAL] = counts * own["weight"].to_numpy(float)
     values = {
@@ -198,13 +199,21 @@ def _read(cases: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
     return there, cases.loc[there, name].to_numpy(np.int64)
 
 
+def _all_read(cases: pd.DataFrame) -> np.ndarray:
+    """Which cases have all seven grades, (n,)."""
+    return cases[list(GRADES)].notna().all(axis=1).to_numpy()
+
+
 def _scores(
     values: Mapping[tuple[str, str], dict[tuple[str, str], Values]], cases: pd.DataFrame
 ) -> pd.DataFrame:
     rows = []
     for (arm, frequency), of_arm in values.items():
         for (head, metric), value in of_arm.items():
-            n = len(_read(cases, head)[1]) if head in SIZES else len(cases)
+            counted = _all_read(cases) if frequency == COMPLETE else np.ones(len(cases), bool)
+            if head in SIZES:
+                counted = counted & _read(cases, head)[0]
+            n = int(counted.sum())
             named = {"arm": arm, "head": head, "metric": metric, "frequency": frequency, "cases": n}
             rows.append({**named, **crossed(value, METRICS[metric][1])})
     return pd.DataFrame(rows)
@@ -244,7 +253,7 @@ def _coherence(
 ) -> pd.DataFrame:
     grades = readings_of(cases.assign(labelled=True))
     losses = {kind: coherence_loss(Arm(kind, 0, coherence=kind), grades, 0) for kind in YARDSTICKS}
-    complete = own[list(GRADES)].notna().all(axis=1).to_numpy()
+    complete = _all_read(own)
     read = own.loc[complete, list(GRADES)].to_numpy(np.int64)
     sure = np.split(one_hot(read), np.cumsum([*SIZES.values()])[:-1], axis=1)
     by_readers = {name: part[None] for name, part in zip(SIZES, sure, strict=True)}
@@ -280,7 +289,7 @@ def _differences(
 ) -> pd.DataFrame:
     rows = []
     for reference, other, differs in contrasts(study):
-        for frequency in (AS_SAMPLED, NATURAL):
+        for frequency in (AS_SAMPLED, NATURAL, COMPLETE):
             both = [values.get((arm, frequency)) for arm in (reference, other)]
             if both[0] is None or both[1] is None:
                 continue

@@ -54,9 +54,10 @@ COMPARTMENTS = {
     "osteophyte_tl": [0, 1, 2, 3],
     "osteophyte_tm": [5, 6, 7, 8],
 }
-#: Losses of grades that do not belong together: none; the paper's; the exact joint distribution's
-#: with the KL rule; the same given KL; and that in proportion to what is usual there.
-COHERENCES = ("none", "mixture", "joint", "given kl", "levelled")
+#: Losses of grades that do not belong together: none; the paper's; the paper's with readings as
+#: frequent as their KL is in training; the exact joint distribution's with the KL rule; the same
+#: given KL; and that in proportion to what is usual there.
+COHERENCES = ("none", "mixture", "reweighted mixture", "joint", "given kl", "levelled")
 #: In the study's folder: the detector, the landmarks that it found, and how far off they are.
 DETECTOR, LANDMARKS, ERRORS = "detector.safetensors", "landmarks.safetensors", "landmarks.json"
 
@@ -75,6 +76,8 @@ class Arm:
         One of `COHERENCES`.
     tau : float
         Temperature of the paper's loss.
+    weight : float
+        Of the loss of coherence beside the seven cross-entropies; the paper names none.
     warm_up : int
         Epochs before the loss of coherence sets in.
     labelled : float
@@ -88,6 +91,7 @@ class Arm:
     pooling: str = "global"
     coherence: str = "none"
     tau: float = 0.5
+    weight: float = 1.0
     warm_up: int = 1
     labelled: float = 1.0
     regression: float = 0.0
@@ -130,7 +134,7 @@ class Study:
         coherence: dict[str, Any] = {}
         if arm.coherence != "none":
             coherence = {"kind": arm.coherence}
-            if arm.coherence == "mixture":
+            if arm.coherence.endswith("mixture"):
                 coherence["tau"] = arm.tau
         return PictureConfig(
             seed=seed,
@@ -140,6 +144,7 @@ class Study:
             compartments=COMPARTMENTS if keypoints else {},
             regression=arm.regression,
             coherence=coherence,
+            coherence_weight=arm.weight,
             warm_up=arm.warm_up,
             **self.training,
         )
@@ -306,11 +311,37 @@ def readings_of(cases: pd.DataFrame) -> np.ndarray:
     return complete.to_numpy(np.int64)
 
 
+def as_frequent(grades: np.ndarray, cases: pd.DataFrame, seed: int) -> np.ndarray:
+    """As many readings, drawn so that KL is as frequent as among all labelled training cases.
+
+    Readings with all seven grades are not: osteophytes are read only in people who have KL 2 or
+    more at some visit, so that KL 0 is rare among them.
+
+    Parameters
+    ----------
+    grades : ndarray of int, shape (n, 7)
+        See :func:`readings_of`.
+    cases : DataFrame
+        `split`, `labelled`, `kl`.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (n, 7)
+    """
+    told = cases[(cases["split"] == "train") & cases["labelled"]]["kl"].to_numpy(np.int64)
+    own = grades[:, list(GRADES).index("kl")]
+    wanted, there = (np.bincount(kl, minlength=SIZES["kl"]) for kl in (told, own))
+    chance = (wanted / np.maximum(there, 1))[own]
+    rng = np.random.default_rng(seed)
+    return grades[rng.choice(len(grades), len(grades), p=chance / chance.sum())]
+
+
 def coherence_loss(arm: Arm, grades: np.ndarray, seed: int) -> Coherence | None:
     """The loss of an arm for grades that do not belong together, fitted to some readings."""
     if arm.coherence == "none":
         return None
-    if arm.coherence == "mixture":
+    if arm.coherence.endswith("mixture"):
         return mixture_loss(fit_mixture(grades, seed=seed), arm.tau)
     joint = fit_joint(grades)
     changed = {"joint": lambda one: one, "given kl": given_kl, "levelled": levelled}
@@ -340,7 +371,10 @@ def train_arm(
     own = told_of(arm, seed, pictures)
     loss = None
     if arm.coherence != "none":
-        loss = coherence_loss(arm, readings_of(own.cases), seed)
+        grades = readings_of(own.cases)
+        if arm.coherence == "reweighted mixture":
+            grades = as_frequent(grades, own.cases, seed)
+        loss = coherence_loss(arm, grades, seed)
     return train(study.config(arm, seed), own, folder, loss, quiet=quiet)
 
 

@@ -108,12 +108,13 @@ def answers_of(folder, cases, arm, seed, name):
     return own[name].to_numpy(int), p / p.sum(1, keepdims=True), own["weight"].to_numpy()
 
 
-@pytest.mark.parametrize("frequency", ["as sampled", "natural"])
+@pytest.mark.parametrize("frequency", ["as sampled", "natural", "all grades read"])
 @pytest.mark.parametrize("head", ["kl", "osteophyte_fl"])
 def test_scores_are_those_of_scikit_learn(tables, folder, cases, head, frequency):
     wanted = []
     for seed in STUDY.seeds:
-        y, p, weight = answers_of(folder, cases, "proposed", seed, head)
+        complete = cases if frequency != "all grades read" else cases.dropna(subset=list(SIZES))
+        y, p, weight = answers_of(folder, complete, "proposed", seed, head)
         w = weight if frequency == "natural" else None
         guess = p.argmax(1)
         # Scikit-learn takes no sample_weight with one class against the others.
@@ -135,6 +136,7 @@ def test_scores_are_those_of_scikit_learn(tables, folder, cases, head, frequency
     scores = tables["scores"].query(
         "arm == 'proposed' and head == @head and frequency == @frequency"
     )
+    assert (scores["cases"] == len(y)).all()
     mean = scores.set_index("metric")["value"]
     assert mean["kappa"] == pytest.approx(np.mean([one["kappa"] for one in wanted]), rel=1e-6)
     assert (scores["low"] < scores["value"]).all() and (scores["seeds"] == 3).all()
@@ -244,7 +246,7 @@ def test_arms_that_are_not_finished_are_left_out(cases, tmp_path):
 
 def test_without_weights_nothing_is_said_of_nature(cases, folder):
     found = collect(STUDY, folder, cases.drop(columns="weight"), n_resamples=20, seed=0)
-    assert set(found["scores"]["frequency"]) == {"as sampled"}
+    assert set(found["scores"]["frequency"]) == {"as sampled", "all grades read"}
 
 
 def test_measures_take_counts(cases):

@@ -17,6 +17,7 @@ from oacore.instruments.radiographs import study as studies
 from oacore.instruments.radiographs.study import (
     Arm,
     arm_table,
+    as_frequent,
     coherence_loss,
     find_landmarks,
     labelled_rows,
@@ -177,6 +178,41 @@ def test_readings_are_complete_ones_of_labelled_training_cases():
     assert found.tolist() == [[i % 4] * 7 for i in (0, 2, 3)]
     with pytest.raises(InputError, match="all seven"):
         readings_of(cases.assign(labelled=False))
+
+
+def test_reweighted_readings_are_as_frequent_as_kl_in_training():
+    kl = np.repeat([0, 1, 2, 3, 4], [400, 200, 300, 80, 20])
+    cases = pd.DataFrame({"split": "train", "labelled": True, "kl": kl})
+    cases.loc[kl == 4, "labelled"] = False
+    rng = np.random.default_rng(0)
+    some = np.repeat([0, 1, 2, 3], [20, 60, 400, 1520])  # KL 0 is rare among them
+    grades = np.column_stack([some, rng.integers(0, 4, (2000, 6))])
+    found = as_frequent(grades, cases, seed=1)
+    share = np.bincount(found[:, 0], minlength=5) / 2000
+    np.testing.assert_allclose(share, np.array([400, 200, 300, 80, 0]) / 980, atol=0.03)
+    assert {tuple(row) for row in found} <= {tuple(row) for row in grades}
+    np.testing.assert_array_equal(found, as_frequent(grades, cases, seed=1))
+
+
+def test_a_run_of_the_reweighted_mixture_learns_from_those(source, tmp_path, monkeypatch):
+    study = load_study("smoke")
+    arm = Arm("reweighted", 10, pooling="keypoints", coherence="reweighted mixture", weight=0.1)
+    study = replace(study, training={**study.training, "epochs": 2})
+    radiographs = read_study(study, source)
+    landmarks = find_landmarks(study, radiographs, tmp_path)
+    given = []
+    monkeypatch.setattr(
+        studies, "fit_mixture", lambda grades, **words: given.append(grades) or fit_mixture(grades, **words)
+    )
+    pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)
+    run = train_arm(study, arm, 0, pictures, tmp_path / "run", quiet=True)
+    told = json.loads((run / "config.json").read_text())
+    assert told["coherence_weight"] == 0.1 and told["coherence"]["kind"] == "reweighted mixture"
+    labelled = radiographs.cases.assign(labelled=True)
+    np.testing.assert_array_equal(given[0], as_frequent(readings_of(labelled), labelled, 0))
+    history = pd.read_csv(run / "history.csv").iloc[-1]
+    entropies = history[[name for name in history.index if name.startswith("ce_")]].sum()
+    assert history["loss"] == pytest.approx(entropies + 0.1 * history["coherence"], rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["mixture", "joint", "given kl"])
