@@ -735,9 +735,7 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
     assert len(given) >= 5 and ("09-published-record", "RADIOMICS_FILES") in given
     needs = chapters["NEEDS"]
     assert "GRADE_TABLE" in needs["15-seven-grades"]  # which reads no other of the references
-    assert all(
-        files in needs[chapter] for chapter, files in given if chapter != "15-seven-grades"
-    )
+    assert all(files in needs[chapter] for chapter, files in given if chapter != "15-seven-grades")
     for chapter in (OF_SOURCES["published"], OF_SOURCES["radiomics"]):
         assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
 

@@ -99,7 +99,15 @@ def test_arms_differ_in_what_their_row_says_and_in_nothing_else(name):
     study = load_study(name)
     table = arm_table(study)
     assert table["name"].is_unique and len(study.seeds) == len(set(study.seeds))
-    free = {"encoder", "pooling", "compartments", "coherence", "warm_up", "regression"}
+    free = {
+        "encoder",
+        "pooling",
+        "compartments",
+        "coherence",
+        "coherence_weight",
+        "warm_up",
+        "regression",
+    }
     configs = [vars(study.config(arm, 5)) for arm in study.arms.values()]
     for config in configs:
         same = {key for key in config if config[key] == configs[0][key]}
@@ -202,7 +210,9 @@ def test_a_run_of_the_reweighted_mixture_learns_from_those(source, tmp_path, mon
     landmarks = find_landmarks(study, radiographs, tmp_path)
     given = []
     monkeypatch.setattr(
-        studies, "fit_mixture", lambda grades, **words: given.append(grades) or fit_mixture(grades, **words)
+        studies,
+        "fit_mixture",
+        lambda grades, **words: given.append(grades) or fit_mixture(grades, **words),
     )
     pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)
     run = train_arm(study, arm, 0, pictures, tmp_path / "run", quiet=True)
