@@ -38,8 +38,8 @@ GROUPS = {
     "osteophytes": tuple(OSTEOPHYTES),
     "narrowings": tuple(NARROWINGS),
 }
-#: How cases count: as they are in the set; as frequent as their KL grade is in nature; or only those
-#: of which all seven grades were read, as in the paper.
+#: How cases count: as they are in the set; as frequent as their KL grade is in nature; or only
+#: those of which all seven grades were read, as in the paper.
 AS_SAMPLED, NATURAL, COMPLETE = "as sampled", "natural", "all grades read"
 #: What is called an arm where it is the readers' own grades.
 READERS = "readers' own grades"
