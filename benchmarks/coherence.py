@@ -12,22 +12,18 @@ the book's chapter on speed can read.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.nn.functional import softplus
 
 from benchmarks.measure import Row, agree, alternate
-from benchmarks.speed import report
+from benchmarks.speed import on_one_thread
 from oacore.instruments.coherence.joint import Joint, fit_joint, joint_loss
 from oacore.instruments.coherence.mixture import GradesLoss, Mixture, fit_mixture, mixture_loss
 from oacore.instruments.coherence.patterns import GRADES, SIZES, drawn_patterns, readings
@@ -164,15 +160,7 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 def main(arguments: list[str] | None = None, setting: Setting | None = None) -> int:
     """Measure, print, and record where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.coherence", description=__doc__)
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="record (default: none)")
-    given, setting = parser.parse_args(arguments), setting or Setting()
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    with threadpool_limits(1):
-        measured = [row.record() for row in rows(setting)]
-    report(measured, asdict(setting), SEED, start, given.out)
-    return 0
+    return on_one_thread("coherence", __doc__, rows, setting or Setting(), SEED, arguments)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,52 @@
 """How long a drawn radiograph takes, and where the time goes.
 
 Run from the repository's root: ``python -m benchmarks.drawing``. Processor time of one picture on
-one thread at two sizes, over knees of all grades, beside the time that SciPy takes for one
-Gaussian blur of the same picture. Then the parts of the larger one.
+one thread at two sizes, over knees of all grades. Then the parts of the larger one.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
+from benchmarks.measure import Row
+from benchmarks.speed import on_one_thread
 from oacore.instruments.phantom.anatomy import draw_anatomy
 from oacore.instruments.phantom.subjects import sample_subjects
 from oacore.instruments.radiographs.drawing import FIELD, SIZE, draw_radiograph
 from oacore.instruments.radiographs.film import draw_film, expose
 from oacore.instruments.radiographs.shadows import cast, draw_view, seat
 
-SIZES = (160, SIZE)
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of what is timed; the defaults are those that get recorded.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Pixels of a side.
+    knees : int
+        Of each KL grade.
+    repeats : int
+        Of which the least counts.
+    at_most : float
+        Seconds that a picture may take.
+    """
+
+    sizes: tuple[int, ...] = (160, SIZE)
+    knees: int = 2
+    repeats: int = 3
+    at_most: float = 0.15
 
 
 def seconds(work: Callable[[], Any], repeats: int = 5) -> float:
@@ -52,22 +76,32 @@ def parts(subject: dict[Any, Any]) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Print the two tables."""
-    torch.set_num_threads(1)
-    table = sample_subjects((2,) * 5, (0,) * 5, ungraded=(0, 0))
+def rows(setting: Setting) -> Iterator[Row]:
+    """A row for each size, and one for each part of the larger picture."""
+    table = sample_subjects((setting.knees,) * 5, (0,) * 5, ungraded=(0, 0), seed=SEED)
     subjects = [
         {str(name): value for name, value in row.items()} for row in table.to_dict("records")
     ]
-    print(f"{'pixels':10s} {'mean, s':>8s} {'least, s':>9s} {'blurs':>6s}")
-    for size in SIZES:
-        spent = [seconds(partial(draw_radiograph, one, 0, size), 3) for one in subjects]
-        picture = draw_radiograph(subjects[0], 0, size).picture.astype(np.float32)
-        blurs = min(spent) / seconds(partial(gaussian_filter, picture, 1.0))
-        print(f"{size:4d}x{size:<5d} {np.mean(spent):8.3f} {min(spent):9.3f} {blurs:6.1f}")
+    for size in setting.sizes:
+        spent = [
+            seconds(partial(draw_radiograph, one, SEED, size), setting.repeats) for one in subjects
+        ]
+        yield Row(
+            "drawing", f"A drawn radiograph, {size} x {size}: processor time",
+            "", "oacore.instruments.radiographs.drawing", (), tuple(spent), "s",
+            at_most=setting.at_most, note=f"{len(subjects)} knees of KL 0 to 4",
+        )  # fmt: skip
     for name, spent_here in parts(subjects[0]).items():
-        print(f"{name:10s} {spent_here:8.3f}")
+        yield Row(
+            "drawing", f"Of a drawn radiograph, {name}", "", "oacore.instruments.radiographs",
+            (), (spent_here,), "s",
+        )  # fmt: skip
+
+
+def main(arguments: list[str] | None = None, setting: Setting | None = None) -> int:
+    """Measure, print, and record where asked."""
+    return on_one_thread("drawing", __doc__, rows, setting or Setting(), SEED, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

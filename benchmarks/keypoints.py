@@ -11,18 +11,15 @@ a record that the book's chapter on speed can read.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import Row, alternate
-from benchmarks.speed import report
+from benchmarks.speed import on_one_thread
 from oacore.instruments.coherence.patterns import SIZES
 from oacore.instruments.radiographs.study import COMPARTMENTS
 from oacore.models.keypoints import SAMPLED, GradingNet, sample_at
@@ -131,14 +128,7 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 def main(arguments: list[str] | None = None, setting: Setting | None = None) -> int:
     """Measure, print, and record where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.keypoints", description=__doc__)
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="record (default: none)")
-    given, setting = parser.parse_args(arguments), setting or Setting()
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    measured = [row.record() for row in rows(setting)]
-    report(measured, asdict(setting), SEED, start, given.out)
-    return 0
+    return on_one_thread("keypoints", __doc__, rows, setting or Setting(), SEED, arguments)
 
 
 if __name__ == "__main__":

@@ -11,20 +11,16 @@ read.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Row, alternate
-from benchmarks.speed import report
+from benchmarks.speed import on_one_thread
 from oacore.instruments.saliency.overlap import LEAST_SUM, MEASURES, overlap
 
 SEED = 0
@@ -117,15 +113,7 @@ def rows(setting: Setting) -> Iterator[Row]:
 
 def main(arguments: list[str] | None = None, setting: Setting | None = None) -> int:
     """Measure, print, and record where asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overlap", description=__doc__)
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="record (default: none)")
-    given, setting = parser.parse_args(arguments), setting or Setting()
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    with threadpool_limits(1):
-        measured = [row.record() for row in rows(setting)]
-    report(measured, asdict(setting), SEED, start, given.out)
-    return 0
+    return on_one_thread("overlap", __doc__, rows, setting or Setting(), SEED, arguments)
 
 
 if __name__ == "__main__":

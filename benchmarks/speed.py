@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Row
 from benchmarks.paper import paper
@@ -131,6 +132,38 @@ def report(
         with whole(out) as part:
             write(part, record)
         print(f"\nrecorded in {out}")
+
+
+def on_one_thread(
+    name: str,
+    description: str | None,
+    rows: Callable[[Any], Iterator[Row]],
+    setting: Any,
+    seed: int,
+    arguments: list[str] | None,
+) -> int:
+    """Command line of a benchmark of the CPU: measure, print, and record where asked.
+
+    Parameters
+    ----------
+    name, description : str
+        Of the benchmark.
+    rows : callable
+        From a setting, a dataclass, to what was measured.
+    setting, seed
+        See :func:`report`.
+    arguments : list of str, optional
+        The command line's by default.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="record (default: none)")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    with threadpool_limits(1):
+        measured = [row.record() for row in rows(setting)]
+    report(measured, asdict(setting), seed, start, given.out)
+    return 0
 
 
 def main(arguments: list[str] | None = None, setting: Setting | None = None) -> int:
