@@ -19,7 +19,7 @@ The leaves, which need nothing else of the package:
 ``training``: one loop, one objective, one run folder
     ``config``, ``grades``, ``losses``, ``batches``, ``device``, ``probe``, ``remembered``,
     ``convolutions``, ``normalisation``, ``prediction``, ``loop``, ``resuming``, ``records``,
-    ``checks``, ``progress``, ``runs``, ``picture_losses``, ``pictures``
+    ``checks``, ``progress``, ``runs``, ``picture_losses``, ``augmentation``, ``pictures``
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``references``, ``significance``, ``resampling``, ``crossed``,
     ``mixed``, ``seeds``, ``compare``, ``power``, ``failures``, ``clinical``, ``recalibration``,

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import update_bn
@@ -36,6 +35,7 @@ from oacore.models.keypoints import Answer, GradingNet
 from oacore.models.resnet2d import ResNet2D
 from oacore.provenance import numerics, provenance
 from oacore.seals import SEAL, seal
+from oacore.training.augmentation import moved, standardised
 from oacore.training.device import choose_accelerator
 from oacore.training.picture_losses import (
     MISSING,
@@ -273,7 +273,7 @@ def build(config: PictureConfig, n_points: int = 0) -> GradingNet:
     """A network with its first weights; the same seed gives the same encoder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return GradingNet(
+        model = GradingNet(
             ResNet2D(**config.encoder),
             config.heads,
             config.pooling,
@@ -281,6 +281,8 @@ def build(config: PictureConfig, n_points: int = 0) -> GradingNet:
             n_points if config.pooling == "keypoints" else 0,
             regression=config.regression > 0,
         )
+    # A third faster than with the channels first.
+    return model.to(memory_format=torch.channels_last)
 
 
 def learning_rate(config: PictureConfig, epoch: int) -> float:
@@ -288,55 +290,6 @@ def learning_rate(config: PictureConfig, epoch: int) -> float:
     if config.schedule == "cosine":
         return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
     return config.lr * 0.5 ** sum(epoch >= after for after in config.halved_after)
-
-
-def standardised(images: torch.Tensor) -> torch.Tensor:
-    """Pictures as networks see them: (batch, H, W) of uint8 to (batch, 1, H, W), mean 0, SD 1."""
-    x = images.float()
-    mean, sd = x.mean(dim=(1, 2), keepdim=True), x.std(dim=(1, 2), keepdim=True)
-    return ((x - mean) / sd.clamp_min(1e-6)).unsqueeze(1)
-
-
-def moved(
-    images: torch.Tensor,
-    points: torch.Tensor,
-    shift: torch.Tensor,
-    turn: torch.Tensor,
-    scale: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shift, turn and scale pictures and their landmarks by the same maps, one each.
-
-    Parameters
-    ----------
-    images : Tensor, (batch, 1, H, W)
-        Sampled bilinearly; what comes from beyond the edge is the edge's.
-    points : Tensor, (batch, points, 2)
-        x and y in pixels; there may be none.
-    shift : Tensor, (batch, 2)
-        Pixels along x and y.
-    turn : Tensor, (batch,)
-        Degrees, from x towards y, about the middle of the picture.
-    scale : Tensor, (batch,)
-        Above 1 the picture grows.
-    """
-    height, width = images.shape[2:]
-    middle = images.new_tensor([(width - 1) / 2, (height - 1) / 2])
-    cos, sin = torch.cos(torch.deg2rad(turn)), torch.sin(torch.deg2rad(turn))
-    # Rows that are multiplied from the right, so this is the rotation's transpose.
-    turned = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # (b, 2, 2)
-    y, x = torch.meshgrid(
-        torch.arange(height, device=images.device, dtype=images.dtype),
-        torch.arange(width, device=images.device, dtype=images.dtype),
-        indexing="ij",
-    )
-    cells = torch.stack([x, y], dim=-1).view(1, -1, 2)  # (1, H W, 2)
-    source = (cells - middle - shift[:, None]) @ turned.transpose(1, 2) / scale[:, None, None]
-    grid = (source + middle) / middle.clamp_min(0.5) - 1  # -1 and 1 are the outermost centres
-    pictures = F.grid_sample(
-        images, grid.view(-1, height, width, 2), padding_mode="border", align_corners=True
-    )
-    points = (points - middle) @ turned * scale[:, None, None] + middle + shift[:, None]
-    return pictures, points
 
 
 @torch.no_grad()

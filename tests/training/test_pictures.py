@@ -13,6 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from oacore.errors import InputError
 from oacore.training import pictures as loop
+from oacore.training.augmentation import moved, standardised
 from oacore.training.picture_losses import (
     cross_entropies,
     effective_prevalence,
@@ -24,8 +25,6 @@ from oacore.training.pictures import (
     Pictures,
     build,
     learning_rate,
-    moved,
-    standardised,
     train,
 )
 

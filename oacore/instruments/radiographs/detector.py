@@ -25,7 +25,7 @@ from oacore.errors import InputError
 from oacore.files import saving, whole
 from oacore.models.resnet2d import ResNet2D
 from oacore.models.weights import load_strictly, read_tensors
-from oacore.training.pictures import moved, standardised
+from oacore.training.augmentation import moved, standardised
 
 #: Columns of pixels of what the network sees, where a picture has more.
 WIDTH = 112
@@ -58,6 +58,7 @@ class PointNet(nn.Module):
         self.sides = nn.ModuleList(nn.Conv2d(c, CHANNELS, 1) for c in self.encoder.channels)
         self.mixed = nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU())
         self.last = nn.Conv2d(CHANNELS, n_points, 1)
+        self.to(memory_format=torch.channels_last)  # faster than with the channels first
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         """A map of each point on the finest grid, (batch, n_points, H / 2, W / 2)."""
@@ -144,7 +145,7 @@ def save_detector(model: PointNet, path: str | Path) -> None:
     """Write a detector's weights as safetensors, whole or not at all."""
     path = Path(path)
     with saving(path), whole(path) as part:
-        save_file(model.state_dict(), part)
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, part)
 
 
 def read_detector(path: str | Path) -> PointNet:
