@@ -1,0 +1,1 @@
+"""Whether it is the hierarchy that helps: arms, controls and remedies of one experiment."""
