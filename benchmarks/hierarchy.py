@@ -61,9 +61,12 @@ class Setting:
     knees: int = 481
     features: int = 535
     folds: int = 5
-    arms: tuple[str, ...] = ("dual", "shuffled", "cut1", "cut3", "permuted", "random")
+    arms: tuple[str, ...] = (
+        *("dual", "shuffled", "cut1", "cut3", "cut4", "permuted", "random"),
+        *("dual0.1", "dual0.3", "dual3", "dual10"),
+    )
     seeds: int = 1
-    network: Network = Network(epochs=5)
+    network: Network = Network(epochs=4)
     repeats: int = 5
     aim: float = 8.0
 

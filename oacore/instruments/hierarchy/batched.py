@@ -239,7 +239,8 @@ def train(
         model.weights.values(), lr=network.learning_rate, weight_decay=network.weight_decay,
         fused=True,
     )  # fmt: skip
-    models = torch.arange(len(runs))[:, None]
+    flat = inputs.flatten(0, 1)
+    first = inputs.shape[1] * torch.arange(len(runs))[:, None]  # row of each run's first knee
     streams = [draws(network, arms[0], run, run.seed, run.fold) for run in runs]
     done = 0
     for epoch in zip(*streams, strict=True):
@@ -251,10 +252,7 @@ def train(
             stay = None
             if network.dropout:
                 stay = torch.from_numpy(np.stack([one[step] for one in kept if one is not None]))
-            answers = model.answer(inputs[models, here], stay, learning=True)
-            loss = model.loss(*answers, grades[here], None if told is None else told, here)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            model.learn(flat[here + first], stay, grades[here], told, here)
             optimiser.step()
             done += 1
     return model.answers(inputs)
@@ -296,6 +294,8 @@ class _Model:
                 stacked = stacked[:, :, None]  # (M, A, 1, ...): the same for all knees
             tensor = torch.tensor(stacked, dtype=dtype).contiguous()
             self.weights[name] = tensor.requires_grad_()
+        trunk = self.weights["trunk.weight"]
+        trunk.grad = torch.zeros_like(trunk)
         self.weight, self.scale, self.consistency = (
             torch.tensor([getattr(arm, name) for arm in arms], dtype=dtype)
             for name in ("weight", "scale", "consistency")
@@ -303,12 +303,37 @@ class _Model:
         shape = (len(runs), len(arms), 1, network.hidden)
         self.mean, self.variance = torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype)
 
+    def learn(
+        self,
+        x: torch.Tensor,
+        kept: torch.Tensor | None,
+        grades: torch.Tensor,
+        told: torch.Tensor | None,
+        rows: torch.Tensor,
+    ) -> None:
+        """Put the gradients of one step where the optimiser looks for them."""
+        trunk = self.weights["trunk.weight"]
+        for name, weight in self.weights.items():
+            if name != "trunk.weight":
+                weight.grad = None
+        made = self.made(x).requires_grad_()
+        loss = self.loss(*self.answer(made, kept, learning=True), grades, told, rows)
+        loss.backward()
+        # Almost all weights are in the first layer: its gradient is written where the last one
+        # was, since asking the system for new memory takes as long as the product itself.
+        assert trunk.grad is not None and made.grad is not None
+        torch.bmm(x.transpose(1, 2), made.grad, out=trunk.grad.flatten(2))
+
+    @torch.no_grad()
+    def made(self, x: torch.Tensor) -> torch.Tensor:
+        """What the first layer makes of inputs (M, batch, features): (M, batch, A hidden)."""
+        return torch.bmm(x, self.weights["trunk.weight"].flatten(2))
+
     def answer(
-        self, x: torch.Tensor, kept: torch.Tensor | None, learning: bool
+        self, made: torch.Tensor, kept: torch.Tensor | None, learning: bool
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Logits of both heads, (M, A, batch, outputs), from inputs (M, batch, features)."""
+        """Logits of both heads, (M, A, batch, outputs), from what the first layer made."""
         own, arm, network = self.weights, self.arm, self.network
-        made = torch.bmm(x, own["trunk.weight"].flatten(2))  # (M, batch, A hidden)
         made = made.unflatten(2, (len(self.arms), network.hidden)).transpose(1, 2)
         z = self._normalised(made + own["trunk.bias"], learning).relu()  # (M, A, batch, hidden)
         if kept is not None:
@@ -377,7 +402,7 @@ class _Model:
     @torch.no_grad()
     def answers(self, inputs: torch.Tensor) -> Answers:
         """Probabilities of all knees, (M, n, features), by all networks."""
-        grade, second = self.answer(inputs, None, learning=False)
+        grade, second = self.answer(self.made(inputs), None, learning=False)
         shape = (len(inputs), len(self.arms), inputs.shape[1])
         said = torch.full((*shape, N_GRADES), torch.nan, dtype=torch.float64)
         yes = torch.full(shape, torch.nan, dtype=torch.float64)
