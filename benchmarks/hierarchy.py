@@ -129,9 +129,7 @@ def one_after_another(
             done = 0
             for rows, kept in draws(network, arm, run, run.seed, run.fold):
                 for step, here in enumerate(torch.from_numpy(rows)):
-                    optimiser.param_groups[0]["lr"] = network.rate(
-                        done, network.epochs * len(rows)
-                    )
+                    optimiser.param_groups[0]["lr"] = network.rate(done, network.epochs * len(rows))
                     stay = None
                     if kept is not None:
                         stay = torch.from_numpy(kept[step]).to(dtype) / (1 - network.dropout)
@@ -172,7 +170,9 @@ def check(setting: Setting) -> None:
     arms = [ARMS[name] for name in setting.arms][:2]
     network = replace(setting.network, epochs=2)
     ours = train(network, arms, x, cases, runs[:2], torch.float64).grade
-    gap = float(np.abs(ours - one_after_another(network, arms, x, cases, runs[:2], torch.float64)).max())
+    gap = float(
+        np.abs(ours - one_after_another(network, arms, x, cases, runs[:2], torch.float64)).max()
+    )
     if not gap <= 1e-9:
         raise RuntimeError(
             f"probabilities differ by {gap:.1e}; a comparison of their speed would mean nothing"

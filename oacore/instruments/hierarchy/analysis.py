@@ -133,7 +133,11 @@ def over_seeds(
     """
     each = [
         measured(
-            counts, kl, one, None if second is None else second[s], None if folds is None else folds[s]
+            counts,
+            kl,
+            one,
+            None if second is None else second[s],
+            None if folds is None else folds[s],
         )
         for s, one in enumerate(grade)
     ]

@@ -263,8 +263,7 @@ def _told(arms: Sequence[Arm], cases: pd.DataFrame, runs: Sequence[Run]) -> torc
     if not arms[0].second:
         return None
     labels = [
-        [second_label(arm, cases, run.training, run.seed, run.fold) for arm in arms]
-        for run in runs
+        [second_label(arm, cases, run.training, run.seed, run.fold) for arm in arms] for run in runs
     ]
     return torch.tensor(np.array(labels))
 

@@ -1,8 +1,7 @@
 """Losses of a graded knee, each a small function with its source.
 
 All take logits (..., n, K) of n knees and their grades (..., n), and give a mean over the knees,
-(...): leading dimensions are networks that are trained side by side (:mod:`.hierarchy.batched`), and
-none of them is one network.
+(...): leading dimensions are networks that are trained side by side (:mod:`.hierarchy.batched`).
 """
 
 from __future__ import annotations

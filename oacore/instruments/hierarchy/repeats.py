@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,8 @@ from oacore.instruments.hierarchy.arms import ARMS, arm_of
 from oacore.instruments.hierarchy.batched import NORMS, SCHEDULES, Network, Run, train
 from oacore.instruments.hierarchy.peers import PEERS, peer_of
 from oacore.instruments.radiomics.table import feature_columns, read_radiomics
+from oacore.metrics.clinical import weighted_kappa
+from oacore.metrics.scores import macro_auc
 
 #: Seeds of a block, and networks that train at once: more would not fit a processor's cache.
 BLOCK, AT_ONCE = 5, 150
@@ -113,8 +116,17 @@ class Block:
         return folder / self.cell / self.name / f"seeds{self.seeds[0]:03d}-{self.seeds[-1]:03d}.npz"
 
 
-#: What was tried, with seed 1000, which is not reported: see :func:`tune`, and studies.yml of the
-#: radiographs for the manner. (Filled in by ``python -m workflow.record_hierarchy tune``.)
+#: Of folds and networks by which settings are chosen; it is not reported.
+TUNING_SEED = 1000
+#: What :func:`tune` chose from.
+GRID = [
+    Network(hidden, "layer", dropout, epochs, weight_decay=weight_decay)
+    for hidden in (16, 64)
+    for dropout in (0.0, 0.5)
+    for weight_decay in (0.01, 1.0)
+    for epochs in (10, 20, 40)
+]
+#: Settings of all arms.
 NETWORK = Network()
 
 
@@ -251,14 +263,19 @@ def answers(
     ------
     cell, name : str
     said : dict
-        "seeds" (S,), "grade" (S, n, 5), "second" (S, n): of all seeds whose blocks are there.
+        "seeds" (S,), "grade" (S, n, 5), "second" (S, n): of the first seeds, up to the first
+        block that is missing, so that row i is the same seed in all arms.
     """
     folder, known = Path(folder), knees.digest()
     found: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
+    ended = set()
     for one in blocks(plan):
-        if (said := _read(plan, one, folder, known)) is not None:
-            said["seeds"] = np.array(one.seeds)
-            found.setdefault((one.cell, one.name), []).append(said)
+        own = (one.cell, one.name)
+        if own in ended or (said := _read(plan, one, folder, known)) is None:
+            ended.add(own)
+            continue
+        said["seeds"] = np.array(one.seeds)
+        found.setdefault(own, []).append(said)
     for (cell, name), parts in found.items():
         yield cell, name, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
@@ -309,6 +326,13 @@ def tune(
     return pd.DataFrame(rows).sort_values("score", ascending=False, ignore_index=True)
 
 
+def primary_mean(kl: np.ndarray, probability: np.ndarray) -> float:
+    """Mean of the two primary outcomes: macro-AUC and quadratic kappa of the likeliest grade."""
+    once = np.ones((1, len(kl)))
+    kappa = weighted_kappa(once, kl, probability.argmax(axis=1)).item()
+    return (macro_auc(once, kl, probability).item() + kappa) / 2
+
+
 def _parts(seeds: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     return (seeds[first : first + BLOCK] for first in range(0, len(seeds), BLOCK))
 
@@ -334,9 +358,7 @@ def _key(plan: Plan, block: Block, known: str) -> dict[str, Any]:
     return settings
 
 
-def _write(
-    plan: Plan, block: Block, folder: Path, known: str, said: dict[str, np.ndarray]
-) -> None:
+def _write(plan: Plan, block: Block, folder: Path, known: str, said: dict[str, np.ndarray]) -> None:
     path = block.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     single = {key: value.astype(np.float32) for key, value in said.items()}
@@ -352,8 +374,10 @@ def _read(plan: Plan, block: Block, folder: Path, known: str) -> dict[str, np.nd
     try:
         with np.load(path) as file:
             said = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} is damaged ({error}): remove it, and it is made again") from error
     if json.loads(str(said.pop("key"))) != json.loads(json.dumps(_key(plan, block, known))):
-        raise InputError(f"{path} was made by other settings or of other knees: name another folder")
+        raise InputError(
+            f"{path} was made by other settings or of other knees: name another folder"
+        )
     return said

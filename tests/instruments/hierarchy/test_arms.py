@@ -126,7 +126,7 @@ def test_arms_are_those_of_the_design():
     assert set(SUPERVISIONS) <= set(ARMS)
     assert len({arm.says for arm in ARMS.values()}) == len(ARMS)
     assert {arm.second for arm in ARMS.values()} - {""} == set(LABELS)
-    assert DUAL_SCALE == pytest.approx((log(2) + log(5)) / log(5))
+    assert pytest.approx((log(2) + log(5)) / log(5)) == DUAL_SCALE
     assert [name for name, arm in ARMS.items() if arm.start] == ["again"]
 
 
