@@ -86,4 +86,4 @@ def test_nine_effects_and_a_slider(effects):
     assert slider.steps[slider.active].label == "98"
     widths = [step.args[0]["error_x.array"][0][0] for step in slider.steps]
     assert widths == sorted(widths, reverse=True)
-    assert slider.steps[-1].args[1] == [0, 1, 2]
+    assert list(slider.steps[-1].args[1]) == [0, 1, 2]
