@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class OneNetwork(nn.Module):
         super().__init__()
         units = network.hidden
         self.trunk = nn.Linear(features, units)
-        norms = {
+        norms: dict[str, Callable[[], nn.Module]] = {
             "none": nn.Identity, "layer": lambda: nn.LayerNorm(units),
             "group": lambda: nn.GroupNorm(GROUPS, units), "batch": lambda: nn.BatchNorm1d(units),
         }  # fmt: skip
@@ -119,8 +119,10 @@ def one_after_another(
     for a, arm in enumerate(arms):
         for m, run in enumerate(runs):
             inputs = torch.tensor(standardised(x, run.training), dtype=dtype)
-            told = second_label(arm, cases, run.training, run.seed, run.fold) if arm.second else []
-            label = torch.tensor(np.asarray(told), dtype=dtype)
+            told = np.empty(0)
+            if arm.second:
+                told = second_label(arm, cases, run.training, run.seed, run.fold)
+            label = torch.tensor(told, dtype=dtype)
             net = OneNetwork(network, arm, x.shape[1]).to(dtype)
             net.start(initial_weights(network, arm, x.shape[1], run.seed, run.fold))
             optimiser = torch.optim.AdamW(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,18 @@ BLOCK, AT_ONCE = 5, 150
 CROSSED_ARMS = ("single_kl", "dual", "shuffled", "two_kl")
 #: Where peers lie beside the cells of networks.
 PEER_CELL = "peers"
+#: Of folds and networks by which settings are chosen; it is not reported.
+TUNING_SEED = 1000
+#: What :func:`tune` chose from.
+GRID = [
+    Network(hidden, "layer", dropout, epochs, weight_decay=weight_decay)
+    for hidden in (16, 64)
+    for dropout in (0.0, 0.5)
+    for weight_decay in (0.01, 1.0)
+    for epochs in (10, 20, 40)
+]
+#: Settings of all arms.
+NETWORK = Network()
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class Plan:
     folds : int
     """
 
-    network: Network = field(default_factory=lambda: NETWORK)
+    network: Network = NETWORK
     arms: tuple[str, ...] = tuple(ARMS)
     crossed: tuple[str, ...] = CROSSED_ARMS
     peers: tuple[str, ...] = tuple(PEERS)
@@ -72,7 +84,7 @@ class Plan:
         own = self.network
         cells = {cell_name(own): (own, self.arms)}
         for norm, schedule in product(NORMS[1:], SCHEDULES) if self.crossed else ():
-            other = Network(**{**asdict(own), "norm": norm, "schedule": schedule})
+            other = replace(own, norm=norm, schedule=schedule)
             cells.setdefault(cell_name(other), (other, self.crossed))
         return cells
 
@@ -114,20 +126,6 @@ class Block:
     def path(self, folder: Path) -> Path:
         """Its file."""
         return folder / self.cell / self.name / f"seeds{self.seeds[0]:03d}-{self.seeds[-1]:03d}.npz"
-
-
-#: Of folds and networks by which settings are chosen; it is not reported.
-TUNING_SEED = 1000
-#: What :func:`tune` chose from.
-GRID = [
-    Network(hidden, "layer", dropout, epochs, weight_decay=weight_decay)
-    for hidden in (16, 64)
-    for dropout in (0.0, 0.5)
-    for weight_decay in (0.01, 1.0)
-    for epochs in (10, 20, 40)
-]
-#: Settings of all arms.
-NETWORK = Network()
 
 
 def cell_name(network: Network) -> str:
@@ -361,9 +359,9 @@ def _key(plan: Plan, block: Block, known: str) -> dict[str, Any]:
 def _write(plan: Plan, block: Block, folder: Path, known: str, said: dict[str, np.ndarray]) -> None:
     path = block.path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    single = {key: value.astype(np.float32) for key, value in said.items()}
+    content: dict[str, Any] = {key: value.astype(np.float32) for key, value in said.items()}
     with whole(path) as part:
-        np.savez(part, key=json.dumps(_key(plan, block, known)), **single)
+        np.savez(part, key=json.dumps(_key(plan, block, known)), **content)
 
 
 def _read(plan: Plan, block: Block, folder: Path, known: str) -> dict[str, np.ndarray] | None:
