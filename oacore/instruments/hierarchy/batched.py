@@ -64,10 +64,10 @@ class Network:
     hidden: int = 64
     norm: str = "layer"
     dropout: float = 0.5
-    epochs: int = 40
+    epochs: int = 20
     batch: int = 32
     learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    weight_decay: float = 1.0
     schedule: str = "constant"
 
     def __post_init__(self) -> None:
