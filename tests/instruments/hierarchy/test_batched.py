@@ -12,7 +12,7 @@ from oacore.instruments.hierarchy.arms import ARMS
 from oacore.instruments.hierarchy.batched import Network, Run, standardised, train
 
 KNEES = Setting(knees=100, features=12, seeds=2, folds=4)
-NET = Network(hidden=16, epochs=3, batch=16, learning_rate=0.01)
+NET = Network(hidden=16, epochs=3, batch=16, learning_rate=0.01, weight_decay=0.01)
 
 
 @pytest.fixture(scope="module")
