@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.measure import Row, alternate
 from benchmarks.speed import on_one_thread
 from oacore.instruments.coherence.patterns import SIZES
-from oacore.instruments.radiographs.study import COMPARTMENTS
+from oacore.instruments.radiographs.arms import COMPARTMENTS
 from oacore.models.keypoints import SAMPLED, GradingNet, sample_at
 from oacore.models.resnet2d import ResNet2D
 

@@ -7,7 +7,7 @@ import pytest
 
 from oacore import record
 from oacore.errors import InputError
-from oacore.instruments.radiographs.study import load_study
+from oacore.instruments.radiographs.arms import load_study
 from workflow import record_radiographs as made
 
 

@@ -19,13 +19,8 @@ import torch
 from oacore.errors import InputError
 from oacore.instruments.coherence.patterns import GRADES, SIZES, one_hot
 from oacore.instruments.phantom.grades import NARROWINGS, OSTEOPHYTES, kl_from_oarsi
-from oacore.instruments.radiographs.study import (
-    Arm,
-    Study,
-    coherence_loss,
-    readings_of,
-    run_folder,
-)
+from oacore.instruments.radiographs.arms import Arm, Study, run_folder
+from oacore.instruments.radiographs.told import coherence_loss, readings_of
 from oacore.metrics.clinical import weighted_kappa
 from oacore.metrics.crossed import crossed, crossed_difference
 from oacore.metrics.resampling import draw_cases

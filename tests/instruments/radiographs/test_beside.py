@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oacore.instruments.radiographs.arms import load_study
 from oacore.instruments.radiographs.beside import STANDS_FOR, beside_printed
-from oacore.instruments.radiographs.study import load_study
 
 
 def scores(arms):

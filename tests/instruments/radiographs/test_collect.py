@@ -16,6 +16,7 @@ from sklearn.metrics import (
 from oacore.errors import InputError
 from oacore.instruments.coherence.joint import fit_joint
 from oacore.instruments.coherence.patterns import GRADES, SIZES
+from oacore.instruments.radiographs.arms import Arm, Study, load_study, run_folder
 from oacore.instruments.radiographs.collect import (
     GROUPS,
     READERS,
@@ -25,7 +26,6 @@ from oacore.instruments.radiographs.collect import (
     contrasts,
     measured,
 )
-from oacore.instruments.radiographs.study import Arm, Study, load_study, run_folder
 from oacore.metrics.crossed import crossed
 from oacore.seals import SEAL, seal
 

@@ -13,22 +13,23 @@ from oacore.errors import InputError
 from oacore.instruments.coherence.joint import fit_joint, given_kl
 from oacore.instruments.coherence.mixture import fit_mixture, incoherence, log_density
 from oacore.instruments.coherence.patterns import GRADES, SIZES
+from oacore.instruments.radiographs import arms as arms_module
+from oacore.instruments.radiographs import detected, told
 from oacore.instruments.radiographs import study as studies
-from oacore.instruments.radiographs.study import (
+from oacore.instruments.radiographs.arms import (
     Arm,
     arm_table,
+    load_study,
+    progress_of,
+    run_folder,
+)
+from oacore.instruments.radiographs.detected import find_landmarks
+from oacore.instruments.radiographs.study import main, read_study, run_study, train_arm
+from oacore.instruments.radiographs.told import (
     as_frequent,
     coherence_loss,
-    find_landmarks,
     labelled_rows,
-    load_study,
-    main,
-    progress_of,
-    read_study,
     readings_of,
-    run_folder,
-    run_study,
-    train_arm,
 )
 from oacore.training.pictures import Pictures, build
 from tests.instruments.radiographs.sets import write_own
@@ -153,7 +154,7 @@ def test_strange_words_are_refused(monkeypatch):
     with pytest.raises(InputError, match="no study 'all'"):
         load_study("all")
     given = {"depth": 10, "training": {}, "arms": {"a": {"coherence": "gmm"}}}
-    monkeypatch.setattr(studies.yaml, "safe_load", lambda text: {"one": given})
+    monkeypatch.setattr(arms_module.yaml, "safe_load", lambda text: {"one": given})
     with pytest.raises(InputError, match="coherence 'gmm'"):
         load_study("one")
     given["arms"] = {"a": {"temperature": 1}}
@@ -169,12 +170,12 @@ def test_labels_are_those_of_whole_people_and_a_smaller_share_lies_in_a_larger_o
     train = (cases["split"] == "train").to_numpy()
     before = None
     for share in (0.2, 0.4, 1.0):
-        told = labelled_rows(cases, share, seed=1)
-        assert told[~train].all()
-        by_person = pd.Series(told[train]).groupby(cases["person"][train].to_numpy()).mean()
+        seen = labelled_rows(cases, share, seed=1)
+        assert seen[~train].all()
+        by_person = pd.Series(seen[train]).groupby(cases["person"][train].to_numpy()).mean()
         assert set(by_person) <= {0.0, 1.0} and by_person.mean() == pytest.approx(share)
-        assert before is None or (told | ~before).all()
-        before = told
+        assert before is None or (seen | ~before).all()
+        before = seen
     assert (labelled_rows(cases, 0.2, 1) != labelled_rows(cases, 0.2, 2)).any()
 
 
@@ -209,15 +210,17 @@ def test_a_run_of_the_reweighted_mixture_learns_from_those(source, tmp_path, mon
     radiographs = read_study(study, source)
     landmarks = find_landmarks(study, radiographs, tmp_path)
     given = []
-    monkeypatch.setattr(
-        studies,
-        "fit_mixture",
-        lambda grades, **words: given.append(grades) or fit_mixture(grades, **words),
-    )
+
+    def spied(grades, **words):
+        given.append(grades)
+        return fit_mixture(grades, **words)
+
+    monkeypatch.setattr(told, "fit_mixture", spied)
     pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)
     run = train_arm(study, arm, 0, pictures, tmp_path / "run", quiet=True)
-    told = json.loads((run / "config.json").read_text())
-    assert told["coherence_weight"] == 0.1 and told["coherence"]["kind"] == "reweighted mixture"
+    config = json.loads((run / "config.json").read_text())
+    assert config["coherence_weight"] == 0.1
+    assert config["coherence"]["kind"] == "reweighted mixture"
     labelled = radiographs.cases.assign(labelled=True)
     np.testing.assert_array_equal(given[0], as_frequent(readings_of(labelled), labelled, 0))
     history = pd.read_csv(run / "history.csv").iloc[-1]
@@ -283,7 +286,7 @@ def test_a_study_trains_all_of_its_runs(trained, source):
 
 def test_finished_runs_are_not_repeated(trained, source, monkeypatch):
     monkeypatch.setattr(studies, "train", lambda *_, **__: pytest.fail("trained again"))
-    monkeypatch.setattr(studies, "fit_detector", lambda *_, **__: pytest.fail("detector again"))
+    monkeypatch.setattr(detected, "fit_detector", lambda *_, **__: pytest.fail("detector again"))
     run_study("smoke", source, trained)
 
 
@@ -307,13 +310,13 @@ def test_landmarks_are_detected_for_all_pictures(trained, source, monkeypatch):
     apart = np.linalg.norm(landmarks[rows] - radiographs.landmarks[rows], axis=2)
     assert val["median_px"] == pytest.approx(np.nanmedian(apart), rel=1e-5) and val["n"] == 4
 
-    honest, seen = studies.fit_detector, []
+    honest, seen = detected.fit_detector, []
 
     def spied(images, points, **words):
         seen.append(len(images))
         return honest(images, points, **words)
 
-    monkeypatch.setattr(studies, "fit_detector", spied)
+    monkeypatch.setattr(detected, "fit_detector", spied)
     other = replace(study, detector={"epochs": 1, "seed": 0})
     find_landmarks(other, radiographs, trained.parent / "other")
     assert seen == [12]  # half of the training pictures, and no other
