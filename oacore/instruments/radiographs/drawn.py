@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from oacore.instruments.phantom.grades import OSTEOPHYTES, SIDES
 from oacore.instruments.phantom.subjects import sample_subjects
 from oacore.instruments.radiographs.cases import Radiographs
 from oacore.instruments.radiographs.drawing import FIELD, LEAST_SIZE, SIZE, draw_radiograph
+from oacore.instruments.radiographs.pictures import KNEE, correlation_with_mean_knee
 from oacore.instruments.radiographs.resampling import mirror
 from oacore.instruments.radiographs.words import POINTS
 
@@ -137,9 +139,15 @@ def as_read(cases: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _draw_case(seed: int, size: int, subject: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one knee; a picture that would be taken for none of a knee is taken again."""
     if parent_process() is not None:
         torch.set_num_threads(1)  # a worker has one core; the picture does not depend on it
-    drawn = draw_radiograph(subject, [seed, int(subject["case"].split("_")[1])], size)
+    first = [seed, int(subject["case"].split("_")[1])]
+    drawn = draw_radiograph(subject, first, size)
+    for again in count(1):
+        if correlation_with_mean_knee(drawn.picture) >= KNEE:
+            break
+        drawn = draw_radiograph(subject, [*first, again], size)
     return drawn.picture, drawn.landmarks
 
 

@@ -15,6 +15,7 @@ from oacore.instruments.radiographs.drawn import (
     sample_cases,
     write_radiographs,
 )
+from oacore.instruments.radiographs.pictures import correlation_with_mean_knee
 
 PUBLIC = (
     (2286, 1046, 1516, 757, 173),
@@ -73,6 +74,18 @@ def test_a_set_in_memory(small):
     assert (cases["mm_per_pixel_x"] == 140 / 96).all()
     full = draw_radiographs((0,) * 5, (0,) * 5, (1, 0, 0, 0, 0), seed=3, size=64, all_read=True)
     assert full.cases[list(GRADES)].notna().all(axis=None)
+
+
+def test_a_picture_that_would_be_refused_is_taken_again(small, monkeypatch):
+    """One in 660 had a wide white edge beside a pale knee, and no reader took it for one."""
+    likeness = np.array([correlation_with_mean_knee(picture) for picture in small.pictures])
+    limit = np.sort(likeness)[2:4].mean()  # as if three of them showed no knee
+    monkeypatch.setattr(module, "KNEE", limit)
+    found = draw_radiographs(*SMALL, seed=3, size=96)
+    assert all(correlation_with_mean_knee(picture) > limit for picture in found.pictures)
+    same = [np.array_equal(a, b) for a, b in zip(found.pictures, small.pictures, strict=True)]
+    np.testing.assert_array_equal(same, likeness > limit)
+    pd.testing.assert_frame_equal(found.cases, small.cases)
 
 
 def test_the_folder_reads_as_the_set_was_drawn(small, tmp_path):
