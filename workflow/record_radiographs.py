@@ -83,10 +83,15 @@ def write_record(study: Study, cases: pd.DataFrame, folder: Path) -> Path:
         paths = []
         for name, table in tables(study, cases, folder).items():
             path = Path(place) / f"{name}.csv"
-            table.to_csv(path, index=False)
+            table.to_csv(path, index=False, float_format="%.7g")
             paths.append(path)
         said["tables"] = {path.stem: {"sha256": record.content_digest(path)} for path in paths}
         runs = record.read(Path(place) / "runs.csv")
+        said["runs"] = {
+            "models": len(runs),
+            "seeds": int(runs["seeds"].max()),
+            "test knees": int((cases["split"] == "test").sum()),
+        }
         said["processor seconds"] = round(float((runs["seeds"] * runs["processor_seconds"]).sum()))
         replace(there, paths, said)
     return there

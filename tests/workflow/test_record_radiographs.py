@@ -27,6 +27,7 @@ def there(tmp_path, monkeypatch):
         "recall": pd.DataFrame({"head": heads, "grade": [0, 1, 2]}),
         "coherence": pd.DataFrame({"kl": ["all"]}),
         "differences": pd.DataFrame({"reference": ["global"]}),
+        "fewer": pd.DataFrame({"reference": ["global"], "value": [1 / 3]}),
         "runs": pd.DataFrame({"arm": ["global"], "seeds": [5], "processor_seconds": [60.0]}),
     }
     monkeypatch.setattr(made, "collect", lambda *_, **__: {k: v.copy() for k, v in found.items()})
@@ -43,7 +44,8 @@ def cases():
 def test_a_record_has_its_tables_and_says_what_they_follow_from(there):
     folder = made.write_record(load_study("real"), cases(), there)
     said = json.loads((folder / "record.json").read_text())
-    names = {"scores", "recall", "coherence", "differences", "runs", "landmarks", "pictures"}
+    names = {"scores", "recall", "coherence", "differences", "fewer", "runs", "landmarks",
+             "pictures"}  # fmt: skip
     assert set(said["tables"]) == names == {path.stem for path in folder.glob("*.csv")}
     for name in names:
         path = folder / f"{name}.csv"
@@ -52,9 +54,11 @@ def test_a_record_has_its_tables_and_says_what_they_follow_from(there):
     assert list(record.read(folder / "scores.csv")["head"]) == ["kl", "oarsi"]
     assert list(record.read(folder / "recall.csv")["head"]) == ["kl"]
     assert list(record.read(folder / "landmarks.csv")["landmark"]) == ["all"]
+    assert record.read(folder / "fewer.csv")["value"].item() == 0.3333333  # seven digits
     counted = record.read(folder / "pictures.csv").set_index("split")
     assert counted.loc["train", ["knees", "people"]].tolist() == [3, 2]
     assert said["processor seconds"] == 300 and said["study"]["name"] == "real"
+    assert said["runs"] == {"models": 1, "seeds": 5, "test knees": 1}
     assert said["inputs"] == {"pictures": "abc"}
     assert {"oacore/instruments/radiographs/study.py", "oacore/training/pictures.py"} <= set(
         said["code"]

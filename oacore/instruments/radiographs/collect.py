@@ -7,8 +7,8 @@ both knees of a person are drawn together, as they are alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
-from itertools import combinations
+from dataclasses import asdict, replace
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,11 @@ def collect(
         - "coherence": `arm`, `measure` (`YARDSTICKS`: means of the losses; or `RULE`: a share),
           `kl` as read (or "all"), `cases`;
         - "differences": `reference`, `other`, `differs` in; `head` ("kl" or one of `GROUPS`),
-          `metric`, `frequency`, and the columns of :func:`.crossed.crossed_difference`;
+          `metric`, `frequency`, number of `cases`, and the columns of
+          :func:`.crossed.crossed_difference`;
+        - "fewer": of such a pair with all labels (`value_reference`) and of its twins with a share
+          `labelled` (`value_other`) the differences, and how much larger the latter is; otherwise
+          as "differences", and empty where no arm has a twin;
         - "runs": `arm`, its settings, `seeds`, and of its runs the mean `processor_seconds`,
           `weights`, `device`, `commit`, `torch`, `monai`.
 
@@ -123,7 +127,8 @@ def collect(
         "by_seed": _by_seed(study, values),
         "recall": _recall(answers, own, counts),
         "coherence": _coherence(answers, cases, own, counts),
-        "differences": _differences(study, values),
+        "differences": _differences(study, values, own),
+        "fewer": _fewer(study, values, own),
         "runs": _runs(study, folder, answers),
     }
 
@@ -177,15 +182,41 @@ def measured(
 def contrasts(study: Study) -> list[tuple[str, str, str]]:
     """Pairs of arms that are compared: (reference, other, in what they differ).
 
-    All that differ in one thing, and every arm against the one called "global".
+    All that differ in one thing; every arm against the one called "global", and against its twin
+    with as many labels; and the one called "proposed" against the like of "global" of any depth.
     """
     pairs = []
     for one, other in combinations(study.arms.values(), 2):
         differs = [key for key, value in asdict(one).items() if value != asdict(other)[key]]
         differs.remove("name")
-        if len(differs) == 1 or one.name == "global":
+        whole = one == Arm(one.name, one.depth, labelled=one.labelled)
+        if (
+            len(differs) == 1
+            or one.name == "global"
+            or (_is_twin(one, study.arms.get("global")) and one.labelled == other.labelled)
+            or (whole and one.labelled == 1 and other.name == "proposed")
+        ):
             pairs.append((one.name, other.name, ", ".join(differs)))
     return pairs
+
+
+def twins(study: Study) -> list[tuple[str, str, str, str, float]]:
+    """Compared pairs of arms with all labels, and the same two with fewer, and with what share."""
+    found = []
+    for reference, other, _ in contrasts(study):
+        one, two = study.arms[reference], study.arms[other]
+        if one.labelled != 1 or two.labelled != 1:
+            continue
+        for few, same in product(study.arms.values(), repeat=2):
+            fewer = few.labelled == same.labelled < 1
+            if fewer and _is_twin(few, one) and _is_twin(same, two):
+                found.append((reference, other, few.name, same.name, few.labelled))
+    return found
+
+
+def _is_twin(one: Arm, other: Arm | None) -> bool:
+    """Whether two arms differ in nothing but their share of labels."""
+    return other is not None and replace(one, name=other.name, labelled=other.labelled) == other
 
 
 def _read(cases: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -280,21 +311,47 @@ def _coherences(answers: Answers, losses: Mapping[str, Any]) -> dict[str, np.nda
 
 
 def _differences(
-    study: Study, values: Mapping[tuple[str, str], dict[tuple[str, str], Values]]
+    study: Study,
+    values: Mapping[tuple[str, str], dict[tuple[str, str], Values]],
+    cases: pd.DataFrame,
 ) -> pd.DataFrame:
     rows = []
     for reference, other, differs in contrasts(study):
-        for frequency in (AS_SAMPLED, NATURAL, COMPLETE):
-            both = [values.get((arm, frequency)) for arm in (reference, other)]
-            if both[0] is None or both[1] is None:
-                continue
-            for head in ("kl", *GROUPS):
-                for metric in METRICS:
-                    named = {"reference": reference, "other": other, "differs": differs}
-                    named |= {"head": head, "metric": metric, "frequency": frequency}
-                    found = crossed_difference(*(one[head, metric] for one in both if one))
-                    rows.append({**named, **found})
+        for named, both in _each_measure([reference, other], values, cases):
+            pair = {"reference": reference, "other": other, "differs": differs}
+            rows.append({**pair, **named, **crossed_difference(*both)})
     return pd.DataFrame(rows)
+
+
+def _fewer(
+    study: Study,
+    values: Mapping[tuple[str, str], dict[tuple[str, str], Values]],
+    cases: pd.DataFrame,
+) -> pd.DataFrame:
+    rows = []
+    for reference, other, *few, share in twins(study):
+        for named, four in _each_measure([reference, other, *few], values, cases):
+            pair = {"reference": reference, "other": other, "labelled": share}
+            found = crossed_difference(four[1] - four[0], four[3] - four[2])
+            rows.append({**pair, **named, **found})
+    columns = ["reference", "other", "labelled", "head", "metric", "frequency"]
+    return pd.DataFrame(rows, columns=None if rows else columns)
+
+
+def _each_measure(
+    arms: list[str],
+    values: Mapping[tuple[str, str], dict[tuple[str, str], Values]],
+    cases: pd.DataFrame,
+) -> Iterator[tuple[dict[str, Any], list[Values]]]:
+    """Head, metric, frequency and number of cases, and what each arm has there, if all have."""
+    for frequency in (AS_SAMPLED, NATURAL, COMPLETE):
+        if any((arm, frequency) not in values for arm in arms):
+            continue
+        n = int(_all_read(cases).sum()) if frequency == COMPLETE else len(cases)
+        for head in ("kl", *GROUPS):
+            for metric in METRICS:
+                named = {"head": head, "metric": metric, "frequency": frequency, "cases": n}
+                yield named, [values[arm, frequency][head, metric] for arm in arms]
 
 
 def _runs(study: Study, folder: str | Path, answers: Mapping[str, Answers]) -> pd.DataFrame:

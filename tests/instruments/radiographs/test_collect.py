@@ -1,6 +1,7 @@
 """Tables of a study against scikit-learn, on invented answers laid out as runs leave them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from oacore.instruments.radiographs.collect import (
     collect,
     contrasts,
     measured,
+    twins,
 )
 from oacore.metrics.crossed import crossed
 from oacore.seals import SEAL, seal
@@ -213,12 +215,41 @@ def test_differences_are_of_arms_that_differ_in_one_thing_or_from_the_baseline(t
     pairs = contrasts(load_study("real"))
     assert ("global-20", "keypoints-20", "pooling") in pairs
     assert ("proposed", "cold", "warm_up") in pairs
+    assert ("global-20", "proposed-20", "pooling, coherence") in pairs
+    assert ("resnet-34", "proposed", "depth, pooling, coherence") in pairs
+    assert not {("resnet-34", "joint"), ("keypoints-20", "given-kl-40")} & {p[:2] for p in pairs}
+    assert not any(
+        one == "global-20" and "40" in other for one, other, _ in pairs if other != "global-40"
+    )
     assert ("keypoints", "proposed", "coherence") in pairs
     scores = tables["scores"].set_index(["arm", "head", "metric", "frequency"])["value"]
     for row in tables["differences"].to_dict("records"):
         what = (row["head"], row["metric"], row["frequency"])
         gap = scores[(row["other"], *what)] - scores[(row["reference"], *what)]
         assert row["value"] == pytest.approx(gap, abs=1e-12)
+        n = tables["scores"].query("arm == 'global' and head == @what[0] and frequency == @what[2]")
+        assert row["cases"] == n["cases"].iloc[0]
+
+
+def test_what_fewer_labels_change_is_a_difference_of_differences(cases, tmp_path):
+    few = {
+        name: replace(ARMS[name[:-3]], name=name, labelled=0.2)
+        for name in ("global-20", "proposed-20")
+    }
+    study = replace(STUDY, arms={**ARMS, **few})
+    assert twins(study) == [("global", "proposed", "global-20", "proposed-20", 0.2)]
+    assert len(twins(load_study("real"))) == 12 and not twins(load_study("laptop"))
+    write_runs(tmp_path, cases, arms=study.arms)
+    found = collect(study, tmp_path, cases, n_resamples=50, seed=0)
+    scores = found["by_seed"].set_index(["arm", "head", "metric", "frequency"])["value"]
+    assert len(found["fewer"]) == 4 * 4 * 3 and (found["fewer"]["labelled"] == 0.2).all()
+    for row in found["fewer"].to_dict("records"):
+        of = {arm: scores[(arm, row["head"], row["metric"], row["frequency"])].to_numpy()
+              for arm in study.arms}  # fmt: skip
+        whole, part = of["proposed"] - of["global"], of["proposed-20"] - of["global-20"]
+        assert row["value"] == pytest.approx((part - whole).mean(), abs=1e-12)
+        assert row["value_reference"] == pytest.approx(whole.mean(), abs=1e-12)
+        assert row["low"] < row["value"] < row["high"]
 
 
 def test_no_row_is_a_person_s(tables, cases):
