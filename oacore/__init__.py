@@ -39,7 +39,7 @@ The leaves, which need nothing else of the package:
     ``words``, ``source``, ``resampling``, ``public_layout``, ``own_layout``, ``oai``,
     ``pictures``, ``cases``, ``public``, ``landmark_files``, ``shadows``, ``film``, ``drawing``,
     ``drawn``, ``likeness``, ``detector``, ``arms``, ``told``, ``detected``, ``study``,
-    ``collect``, ``beside``
+    ``collect``, ``beside``, ``study_figures``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks
@@ -57,7 +57,7 @@ The leaves, which need nothing else of the package:
 ``instruments.hierarchy``: is it the hierarchy? arms, controls and remedies of one experiment
     ``losses``, ``arms``, ``batched``, ``peers``, ``repeats``, ``analysis``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
-    ``claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
+    ``claims``, ``coherence_claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn
     ``style``, ``overview``, ``figures``, ``saliency``, ``tables``
 """

@@ -241,13 +241,15 @@ def origin(chapter: str, inputs: str) -> str:
     )
 
 
-def trained(chapter: str) -> str:
-    """Say in a sentence or two of which models and knees the phantom's record is.
+def trained(chapter: str, knees: str = "phantom knees") -> str:
+    """Say in a sentence or two of which models and knees a record of trained networks is.
 
     Parameters
     ----------
     chapter : str
         As in :func:`recorded`.
+    knees : str
+        What they were tested on.
     """
     said = made(chapter)
     commit, day = _when(said)
@@ -256,7 +258,7 @@ def trained(chapter: str) -> str:
         chapter,
         f"Read from this project's record, and not computed in this build: “{said['command']}” "
         f"trained {runs['models']} models with {runs['seeds']} seeds each and tested them on "
-        f"{runs['test knees']:,} phantom knees; it was done on {day}, at commit {commit}",
+        f"{runs['test knees']:,} {knees}; it was done on {day}, at commit {commit}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Every claim of the paper, judged by what each source of evidence left in a build."""
+"""Every claim of the two papers, judged by what each source of evidence left in a build."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from oacore.instruments.evidence import coherence_claims
 from oacore.instruments.evidence.claims import claims, judge, published_effects, run_effects
 from oacore.instruments.evidence.verdicts import ABSENT, Judgement
 from oacore.record import beside, found
+from oacore.results import kept
 
 SOURCES = {
     "published": "Published predictions",
@@ -54,6 +56,32 @@ SILENT = {
         "table1": "Other models, so there is nothing to recompute.",
         "benchmark": "Other knees than the benchmark's.",
     },
+}
+#: Evidence on the second paper's claims: studies of radiographs.
+SECOND_SOURCES = {
+    "recorded": "Real radiographs, recorded",
+    "given": "Real radiographs, this build",
+    "drawn": "Drawn radiographs, this build",
+}
+SECOND_CHAPTERS = {"recorded": "17-keypoints-and-coherence"}
+#: As `KEPT`. A build trains one study: on the radiographs that it was given, or on drawn ones.
+SECOND_KEPT = {
+    "recorded": {
+        "differences": ("17-keypoints-and-coherence/recorded/differences", "cell-arms-recorded"),
+        "fewer": ("17-keypoints-and-coherence/recorded/fewer", "cell-arms-recorded"),
+    },
+    "given": {"differences": ("17-keypoints-and-coherence/given-differences", "cell-arms-live")},
+    "drawn": {"differences": ("17-keypoints-and-coherence/drawn-differences", "cell-arms-live")},
+}
+SECOND_SILENT = {
+    "recorded": "No chapter of this build showed the record.",
+    "given": "This build was given no radiographs.",
+    "drawn": "This build trained no study on drawn radiographs.",
+}
+NO_SUCH_ARMS = {
+    "recorded": "The record has no such arms.",
+    "given": "The small study of a build has no such arms.",
+    "drawn": "The small study of a build has no such arms.",
 }
 NO_IMAGE = "Radiomics hold no image, so there is no such network."
 
@@ -110,6 +138,29 @@ def evidence(build: Path, phantom: bool) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def second_evidence(build: Path) -> pd.DataFrame:
+    """Judge every claim of the second paper by every study of radiographs.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`evidence`, `source` one of `SECOND_SOURCES`.
+    """
+    parts = []
+    for source, names in SECOND_KEPT.items():
+        tables = {kind: kept(build, name) for kind, (name, _) in names.items()}
+        found = {kind: table for kind, table in tables.items() if table is not None}
+        own = coherence_claims.judged(found).assign(source=source, recorded=False, label="")
+        spoke = own["verdict"] != ABSENT
+        own.loc[spoke, "recorded"] = source == "recorded"
+        own.loc[spoke, "label"] = names["differences"][1]
+        own.loc[~spoke, "because"] = (NO_SUCH_ARMS if found else SECOND_SILENT)[source]
+        parts.append(own)
+    # One claim after the other, each with its sources in their order.
+    together = pd.concat(parts)
+    return together.loc[coherence_claims.claims().index].reset_index(drop=True)
 
 
 def _found(build: Path, name: str, runs: bool) -> tuple[pd.DataFrame | None, bool]:

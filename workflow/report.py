@@ -1,4 +1,4 @@
-"""The reproducibility report: for each claim of the paper what four kinds of evidence show.
+"""The reproducibility report: for each claim of two papers what each kind of evidence shows.
 
 Every number on the page comes from a file of the build: tables that chapters kept, records of
 runs, the executed notebooks' times.
@@ -18,6 +18,7 @@ import yaml
 from oacore.data.cohort import drawn_among_real, is_phantom, read_tables
 from oacore.data.download import RECORD
 from oacore.data.sources import sources_table
+from oacore.instruments.evidence import coherence_claims
 from oacore.instruments.evidence.claims import margins
 from oacore.instruments.evidence.verdicts import ABSENT, FAILS, HOLDS, OPEN, PARTLY
 from oacore.metrics.references import REFERENCE
@@ -41,7 +42,14 @@ from workflow.about import (
     run_table,
     table,
 )
-from workflow.claims_by_source import CHAPTERS, SOURCES, evidence
+from workflow.claims_by_source import (
+    CHAPTERS,
+    SECOND_CHAPTERS,
+    SECOND_SOURCES,
+    SOURCES,
+    evidence,
+    second_evidence,
+)
 from workflow.reporting import facts
 
 CHECKLIST = Path(__file__).with_name("checklist.yml")
@@ -72,7 +80,7 @@ PAGE = """\
 
 This page is written anew with each build, for whoever wants one page to read, to print or to
 cite. It takes the claims of Zhang {{cite}}`zhang2026` one by one and says what each of four kinds
-of evidence shows. {kind}
+of evidence shows; then {{ref}}`those of a second paper <sec-second-claims>`, on radiographs. {kind}
 
 {source}
 
@@ -107,6 +115,24 @@ comparison calls clear four times out of five (*80% power*, before any correctio
 ## The claims one by one
 
 {claims}
+
+(sec-second-claims)=
+## The second paper's claims at a glance
+
+Zheng et al. {{cite}}`zheng2021coherence` grade radiographs by networks that pool features at
+keypoints, and that learn which grades belong together. Each claim is judged by differences between
+arms of a study of small networks ({{ref}}`sec-keypoints-and-coherence`), and q is over all
+differences that these claims name. A gain in RMSE is a smaller one.
+
+{second_glance}
+
+{second_recorded}
+
+{second_margins}
+
+## The second paper's claims one by one
+
+{second_claims}
 
 ## Scores of this build's models, beside what costs nothing
 
@@ -170,6 +196,7 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
     phantom = is_phantom(build / "cohort")
     here = of_this_machine()
     found = evidence(build, phantom)
+    second = second_evidence(build)
     versions = {"Python": here["python"], **here["versions"]}
     return PAGE.format(
         kind=f"{KIND[phantom]} {drawn_among_real(build / 'cohort')}".strip(),
@@ -188,6 +215,10 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
         recorded=recorded_in_words(found),
         margins=margins_in_words(),
         claims=one_by_one(found),
+        second_glance=glance(second, SECOND_SOURCES),
+        second_recorded=recorded_in_words(second, SECOND_SOURCES, SECOND_CHAPTERS),
+        second_margins=second_margins_in_words(),
+        second_claims=one_by_one(second, SECOND_SOURCES, "The second paper"),
         scores=scores_in_words(kept(build, "08-comparison/table1")),
         doubtful=doubts_in_words(
             kept(build, "08-comparison/gaps"), kept(build, "08-comparison/collapsed")
@@ -205,18 +236,22 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
     )
 
 
-def glance(found: pd.DataFrame) -> str:
+def glance(found: pd.DataFrame, sources: Mapping[str, str] = SOURCES) -> str:
     """Verdicts in a square of claims and sources."""
-    rows = [["Claim", *SOURCES.values()]]
+    rows = [["Claim", *sources.values()]]
     for claim, of_claim in found.groupby("claim", sort=False):
         rows.append([str(claim), *(f"{SIGNS[v]} {v}".strip() for v in of_claim["verdict"])])
-    return list_table(rows, [40, 15, 15, 15, 15])
+    return list_table(rows, [40, *(60 // len(sources) for _ in sources)])
 
 
-def recorded_in_words(found: pd.DataFrame) -> str:
+def recorded_in_words(
+    found: pd.DataFrame,
+    sources: Mapping[str, str] = SOURCES,
+    chapters: Mapping[str, str] = CHAPTERS,
+) -> str:
     """Which columns were computed in this build, and which come from the project's record."""
     said = []
-    for source, chapter in CHAPTERS.items():
+    for source, chapter in chapters.items():
         from_record = found.loc[(found["source"] == source) & found["label"].ne(""), "recorded"]
         if from_record.any():
             record = made(chapter)
@@ -233,7 +268,7 @@ def recorded_in_words(found: pd.DataFrame) -> str:
             how = "computed in this build"
         else:
             how = "not measured in this build"
-        said.append(f"*{SOURCES[source]}*: {how}.")
+        said.append(f"*{sources[source]}*: {how}.")
     return "\n".join(said)
 
 
@@ -246,7 +281,20 @@ def margins_in_words() -> str:
     return list_table(rows, [25, 12, 63])
 
 
-def one_by_one(found: pd.DataFrame) -> str:
+def second_margins_in_words() -> str:
+    """The margins of the second paper's claims of no change, and why they are what they are."""
+    rows = [["Claim of no change, or no gain", "Margin", "Why"]]
+    for _, claim in coherence_claims.claims().query("says != 'gain'").iterrows():
+        each = ", ".join(
+            f"{coherence_claims.WORDS[name]} {value:g}" for name, value in claim["margin"].items()
+        )
+        rows.append([claim["claim"], each, claim["reason"]])
+    return list_table(rows, [35, 20, 45])
+
+
+def one_by_one(
+    found: pd.DataFrame, sources: Mapping[str, str] = SOURCES, paper: str = "The paper"
+) -> str:
     """A heading and a table for each claim."""
     parts = []
     for claim, of_claim in found.groupby("claim", sort=False):
@@ -257,9 +305,9 @@ def one_by_one(found: pd.DataFrame) -> str:
             how = "From the record, shown here" if row["recorded"] else "Computed here"
             link = f" {{ref}}`{how} <{row['label']}>`." if row["label"] else ""
             because = row["because"].rstrip(".").replace("; ", ";<br>")  # an estimate a line
-            rows.append([SOURCES[row["source"]], row["verdict"], f"{because}.{link}"])
+            rows.append([sources[row["source"]], row["verdict"], f"{because}.{link}"])
         parts.append(
-            f"### {claim}\n\nThe paper, {first['where']}{printed}.\n\n"
+            f"### {claim}\n\n{paper}, {first['where']}{printed}.\n\n"
             + list_table(rows, [20, 15, 65])
         )
     return "\n\n".join(parts)

@@ -33,7 +33,8 @@ def interval_panels(
         A row a value: ``metric``; ``value``, with ``low`` and ``high`` or, for the range over
         seeds, ``seed_low`` and ``seed_high``; ``panel``, or else ``backbone``, of which each has a
         panel; ``series``, or else the column of that name. Backbones, supervisions and metrics
-        get their written names. At most five series; supervisions have their colours of the book.
+        get their written names; another one may have two lines, with ``<br>`` between them. At
+        most five series; supervisions have their colours of the book.
     title : str
         Of the axis.
     line : float, optional
@@ -78,7 +79,7 @@ def interval_panels(
         fig.add_vline(line, line_color="#1A1A1A", line_width=1)
     words = [NAMES.get(metric, metric) for metric in metrics]
     # Titles start above the metrics' names: centred, long ones would not fit on a phone.
-    room = 20 + 7 * max(map(len, words))  # px, of the names
+    room = 20 + 7 * max(len(line) for word in words for line in word.split("<br>"))  # px
     fig.update_annotations(x=0, xanchor="left", xshift=-room, font_size=14)
     # The legend may need two lines on a phone, and the first panel's title stands below it.
     style_figure(fig, height=height, margin_t=96, margin_l=room, legend_y=1 + 32 / height)

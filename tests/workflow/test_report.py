@@ -9,6 +9,7 @@ import yaml
 
 from oacore.data.cohort import SYNTHETIC, is_phantom
 from oacore.data.sources import sources_table
+from oacore.instruments.evidence import coherence_claims
 from oacore.instruments.evidence.claims import claims, margins
 from oacore.instruments.evidence.verdicts import ABSENT, ALONE, FAILS, HOLDS, OPEN
 from oacore.instruments.published.predictions import compare_table1, read_published
@@ -20,7 +21,15 @@ from oacore.record import content_digest, from_record, made, recorded
 from oacore.results import keep
 from tests.helpers import GRADES, table, write_tables
 from workflow import about, report
-from workflow.claims_by_source import CHAPTERS, KEPT, evidence
+from workflow.claims_by_source import (
+    CHAPTERS,
+    KEPT,
+    SECOND_CHAPTERS,
+    SECOND_KEPT,
+    SECOND_SOURCES,
+    evidence,
+    second_evidence,
+)
 
 
 @pytest.fixture
@@ -296,12 +305,66 @@ def test_links_of_the_report_lead_to_cells_of_the_chapters():
     from tests.helpers import ROOT
 
     sources = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb"))
-    for names in KEPT.values():
+    for names in [*KEPT.values(), *SECOND_KEPT.values()]:
         for name, label in names.values():
             assert f"({label})=" in sources, label
-            chapter, table = name.split("/")
+            chapter, *_, table = name.split("/")
             text = (ROOT / f"notebooks/{chapter}.ipynb").read_text()
-            assert table in text
+            assert table.removeprefix("given-").removeprefix("drawn-") in text
+
+
+def kept_arms(build, name, value, frequency="all grades read"):
+    rows = [
+        {"reference": "global", "other": "proposed", "head": head, "metric": metric,
+         "value": value * (-1 if metric == "rmse" else 1)}
+        for head in ("kl", "oarsi") for metric in ("accuracy", "rmse", "kappa")
+    ]  # fmt: skip
+    table = pd.DataFrame(rows).assign(
+        low=lambda t: t["value"] - 0.01, high=lambda t: t["value"] + 0.01, se=0.004, df=9.0,
+        p_value=0.001, over="seeds and knees", seeds=2, cases=40, frequency=frequency,
+    )  # fmt: skip
+    keep(table, build, f"17-keypoints-and-coherence/{name}")
+
+
+def test_the_second_paper_s_claims_are_judged_by_studies_that_stay_apart(build):
+    kept_arms(build, "recorded/differences", -0.05)
+    kept_arms(build, "drawn-differences", 0.05)
+    found = second_evidence(build)
+    assert list(found["source"].unique()) == list(SECOND_SOURCES)
+    assert len(found) == len(SECOND_SOURCES) * len(coherence_claims.claims())
+    first = found.head(3).set_index("source")
+    assert first["claim"].nunique() == 1
+    assert first["verdict"].to_dict() == {"recorded": FAILS, "given": ABSENT, "drawn": HOLDS}
+    assert first["recorded"].to_dict() == {"recorded": True, "given": False, "drawn": False}
+    assert first["label"].tolist() == ["cell-arms-recorded", "", "cell-arms-live"]
+    assert "given no radiographs" in first["because"]["given"]
+    lacking = found[(found["source"] == "drawn") & (found["verdict"] == ABSENT)]
+    assert set(lacking["because"]) == {"The small study of a build has no such arms."}
+    square = report.glance(found, SECOND_SOURCES)
+    assert square.count("* - ") == 1 + len(coherence_claims.claims())
+    assert ":widths: 40 20 20 20" in square
+    page = report.one_by_one(found, SECOND_SOURCES, "The second paper")
+    assert "The second paper, abstract; section 3, Table 2; it prints: KL accuracy 0.727" in page
+    assert "{ref}`From the record, shown here <cell-arms-recorded>`" in page
+    assert "{ref}`Computed here <cell-arms-live>`" in page
+    margins_said = report.second_margins_in_words()
+    for _, claim in coherence_claims.claims().query("says != 'gain'").iterrows():
+        assert claim["reason"] in margins_said and claim["claim"] in margins_said
+
+
+def test_the_record_of_radiographs_says_where_it_comes_from(build, monkeypatch):
+    kept_arms(build, "drawn-differences", 0.05)
+    found = second_evidence(build)
+    said = report.recorded_in_words(found, SECOND_SOURCES, SECOND_CHAPTERS)
+    assert said == "*Real radiographs, recorded*: not measured in this build."
+    kept_arms(build, "recorded/differences", 0.05)
+    made_on = {"commit": "0123456789abcdef", "finished": "2026-11-29T08:00:00+00:00"}
+    record = {"command": "python -m workflow.record_radiographs", "provenance": made_on}
+    monkeypatch.setattr(report, "made", lambda chapter: record)
+    monkeypatch.setattr(report, "changed", lambda chapter: [])
+    said = report.recorded_in_words(second_evidence(build), SECOND_SOURCES, SECOND_CHAPTERS)
+    assert "`python -m workflow.record_radiographs` made on 2026-11-29" in said
+    assert "not computed in this build" in said
 
 
 def test_deviations_are_told_in_full_and_as_plain_words():

@@ -19,6 +19,7 @@ from oacore.instruments.evidence.verdicts import (
     Judgement,
     because,
     by_gains,
+    by_margin,
     counted,
     marked,
 )
@@ -78,19 +79,11 @@ def judge_effects(
         said = counted(rows, expected)
         return Judgement(verdict, because(said, rows, names, same_data=same_data))
     margin = rows["metric"].map(margins)
-    low, high = equivalence_interval(rows["value"], rows["se"], rows["df"])
-    inside = rows["known"] & (high < margin)
-    if says["says"] == "no gain":
-        limits, against = "upper limits", rows["clear"] & (rows["value"] > 0)
-    else:
-        limits, against, inside = "90% intervals", rows["clear"], inside & (low > -margin)
-    if against.any():
-        verdict = FAILS
-    elif inside.all() and _whole(rows["metric"], says["metrics"]):
-        verdict = HOLDS
-    else:
-        verdict = OPEN
-    said = f"{counted(rows, expected)}; {limits} within the margin: {inside.sum()}"
+    one_sided = says["says"] == "no gain"
+    whole = _whole(rows["metric"], says["metrics"])
+    verdict, inside = by_margin(rows, margin, whole=whole, one_sided=one_sided)
+    limits = "upper limits" if one_sided else "90% intervals"
+    said = f"{counted(rows, expected)}; {limits} within the margin: {inside}"
     return Judgement(verdict, because(said, rows, names, margin=margin, same_data=same_data))
 
 

@@ -92,6 +92,35 @@ def by_gains(rows: pd.DataFrame, *, whole: bool, same_data: bool = False) -> str
     return FAILS if same_data and whole and rows["known"].all() else OPEN
 
 
+def by_margin(
+    rows: pd.DataFrame, margin: pd.Series, *, whole: bool, one_sided: bool = False
+) -> tuple[str, int]:
+    """Verdict on a claimed absence of change, and how many rows lie within their margin.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From :func:`marked`, with df.
+    margin : Series of float
+        Of each row: the largest difference that still counts as none.
+    whole : bool
+        Whether all that the claim names is there.
+    one_sided : bool
+        Whether the claim is of no gain alone: only upper limits count, and a loss is not against
+        it.
+    """
+    low, high = equivalence_interval(rows["value"], rows["se"], rows["df"])
+    inside = rows["known"] & (high < margin)
+    against = rows["clear"]
+    if one_sided:
+        against = against & (rows["value"] > 0)
+    else:
+        inside &= low > -margin
+    if against.any():
+        return FAILS, int(inside.sum())
+    return HOLDS if inside.all() and whole else OPEN, int(inside.sum())
+
+
 def counted(rows: pd.DataFrame, expected: int = 0) -> str:
     """How many differences are clear, and how many of those that a claim names are missing."""
     gains, losses = rows["clear"] & (rows["value"] > 0), rows["clear"] & (rows["value"] < 0)
