@@ -39,7 +39,7 @@ The leaves, which need nothing else of the package:
     ``words``, ``source``, ``resampling``, ``public_layout``, ``own_layout``, ``oai``,
     ``pictures``, ``cases``, ``public``, ``landmark_files``, ``shadows``, ``film``, ``drawing``,
     ``drawn``, ``likeness``, ``detector``, ``arms``, ``told``, ``detected``, ``study``,
-    ``collect``, ``beside``, ``study_figures``
+    ``collect``, ``beside``, ``study_figures``, ``outcomes``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

@@ -70,8 +70,14 @@ SECOND_KEPT = {
         "differences": ("17-keypoints-and-coherence/recorded/differences", "cell-arms-recorded"),
         "fewer": ("17-keypoints-and-coherence/recorded/fewer", "cell-arms-recorded"),
     },
-    "given": {"differences": ("17-keypoints-and-coherence/given-differences", "cell-arms-live")},
-    "drawn": {"differences": ("17-keypoints-and-coherence/drawn-differences", "cell-arms-live")},
+    "given": {
+        "differences": ("17-keypoints-and-coherence/given-differences", "cell-arms-live"),
+        "fewer": ("17-keypoints-and-coherence/given-fewer", "cell-arms-live"),
+    },
+    "drawn": {
+        "differences": ("17-keypoints-and-coherence/drawn-differences", "cell-arms-live"),
+        "fewer": ("17-keypoints-and-coherence/drawn-fewer", "cell-arms-live"),
+    },
 }
 SECOND_SILENT = {
     "recorded": "No chapter of this build showed the record.",

@@ -22,6 +22,7 @@ import pandas as pd
 from oacore import record
 from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files
+from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.arms import Study, load_study
 from oacore.instruments.radiographs.collect import collect
 from oacore.instruments.radiographs.detected import ERRORS
@@ -48,11 +49,17 @@ def tables(study: Study, cases: pd.DataFrame, folder: Path) -> dict[str, pd.Data
     errors = json.loads((folder / ERRORS).read_text())["errors"]
     rows = [{"split": split, **row} for split, its in errors.items() for row in its]
     found["landmarks"] = pd.DataFrame(rows).query("landmark == 'all'")
-    counts = cases.groupby(["split", "kl"]).agg(
-        knees=("case", "size"), people=("person", "nunique")
-    )
-    found["pictures"] = counts.reset_index()
+    found["pictures"] = counted(cases)
     return found
+
+
+def counted(cases: pd.DataFrame) -> pd.DataFrame:
+    """Knees and people by `split` and `kl`, and how many of the knees are `complete`: all read."""
+    complete = cases[list(GRADES)].notna().all(axis=1)
+    counts = cases.assign(complete=complete).groupby(["split", "kl"])
+    return counts.agg(
+        knees=("case", "size"), people=("person", "nunique"), complete=("complete", "sum")
+    ).reset_index()
 
 
 def code() -> dict[str, str]:

@@ -261,6 +261,15 @@ _EVIDENCE = {
         "Counted and computed from grades that readers of the Osteoarthritis Initiative gave to "
         "radiographs. No picture was read for this page, and no row of it is of a single knee.",
     ),
+    "radiographs": (
+        "▣",
+        OKABE_ITO["vermilion"],
+        "double",
+        "Real knee radiographs, and networks of this project",
+        "Pictures are those of the Osteoarthritis Initiative that Chen published (2018, "
+        "doi:10.17632/56rmx5bjcr.1, CC BY 4.0), with its readers' grades, or a folder that this "
+        "build was given. None is shown, and no row of a table is of a single knee.",
+    ),
     "phantom": (
         "▲",
         OKABE_ITO["orange"],
@@ -301,9 +310,10 @@ def evidence(kind: str, but: str = "", origin: str = "") -> Html:
 
     Parameters
     ----------
-    kind : {"published", "radiomics", "readings", "phantom", "oaizib-cm", "printed", "recorded"}
-        Five kinds of evidence of knees, and what rests on none of them. They differ in sign and
-        words, not in colour alone.
+    kind : str
+        "published", "radiomics", "readings", "radiographs", "phantom", "oaizib-cm": six kinds of
+        evidence of knees; "printed", "recorded": what rests on none of them. They differ in sign
+        and words, not in colour alone.
     but : str
         What on the page is an exception, in a sentence.
     origin : str

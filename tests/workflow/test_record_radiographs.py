@@ -7,6 +7,7 @@ import pytest
 
 from oacore import record
 from oacore.errors import InputError
+from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.arms import load_study
 from workflow import record_radiographs as made
 
@@ -36,9 +37,10 @@ def there(tmp_path, monkeypatch):
 
 def cases():
     people = ["a", "a", "b", "c"]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {"case": list("1234"), "person": people, "split": ["train"] * 3 + ["test"], "kl": 0}
     )
+    return table.assign(**dict.fromkeys(GRADES[1:], 1)).assign(jsn_medial=[1, None, 2, None])
 
 
 def test_a_record_has_its_tables_and_says_what_they_follow_from(there):
@@ -56,7 +58,7 @@ def test_a_record_has_its_tables_and_says_what_they_follow_from(there):
     assert list(record.read(folder / "landmarks.csv")["landmark"]) == ["all"]
     assert record.read(folder / "fewer.csv")["value"].item() == 0.3333333  # seven digits
     counted = record.read(folder / "pictures.csv").set_index("split")
-    assert counted.loc["train", ["knees", "people"]].tolist() == [3, 2]
+    assert counted.loc["train", ["knees", "people", "complete"]].tolist() == [3, 2, 2]
     assert said["processor seconds"] == 300 and said["study"]["name"] == "real"
     assert said["runs"] == {"models": 1, "seeds": 5, "test knees": 1}
     assert said["inputs"] == {"pictures": "abc"}

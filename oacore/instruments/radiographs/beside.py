@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from oacore.instruments.audit.printed import carried_tables
+from oacore.names import written
 
 #: By printed table, which arm stands for which row. Our networks are smaller, and so are the
 #: pictures: the smallest stands for the paper's smallest, and so on.
@@ -108,6 +109,31 @@ def beside_printed(scores: pd.DataFrame, table: str, frequency: str) -> pd.DataF
                 value = {name: own[name] for name in ("value", "low", "high")}
                 rows.append({**named, "printed": printed[row, head, metric], **value})
     return pd.DataFrame(rows)
+
+
+def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
+    """Printed figures and ours in a table to read: a row a printed one, two columns each figure.
+
+    Parameters
+    ----------
+    beside : DataFrame
+        Of :func:`beside_printed`; what the paper does not print is left out.
+    """
+    known = beside.dropna(subset="printed")
+    heads = known["head"].map({"kl": "KL", "oarsi": "OARSI"})
+    figure = heads + " " + known["metric"].replace("rmse", "RMSE")
+    cells = {"printed": known["printed"].map("{:.3f}".format), "ours": written(known)}
+    rows = [
+        pd.DataFrame(
+            {"row": known["row"] + " / " + known["arm"], "figure": figure, "of": of, "cell": cell}
+        )
+        for of, cell in cells.items()
+    ]
+    wide = pd.concat(rows).pivot(index="row", columns=["figure", "of"], values="cell")
+    order = [(one, of) for one in dict.fromkeys(figure) for of in cells]
+    wide = wide.loc[list(dict.fromkeys(rows[0]["row"])), order]
+    wide.columns.names = [None, None]
+    return wide
 
 
 def gains_beside(differences: pd.DataFrame, table: str, frequency: str) -> pd.DataFrame:

@@ -42,6 +42,8 @@ READERS = "readers' own grades"
 RULE = "KL as by the rule"
 #: Losses by which all arms are measured, fitted to the readings of all training cases.
 YARDSTICKS = ("mixture", "joint", "given kl")
+#: Settings that mean nothing where there is no loss of coherence.
+OF_THE_LOSS = ("tau", "weight", "warm_up")
 
 
 def rmse(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -182,13 +184,15 @@ def measured(
 def contrasts(study: Study) -> list[tuple[str, str, str]]:
     """Pairs of arms that are compared: (reference, other, in what they differ).
 
-    All that differ in one thing; every arm against the one called "global", and against its twin
-    with as many labels; and the one called "proposed" against the like of "global" of any depth.
+    All that differ in one thing, where the whole loss of coherence is one thing; every arm against
+    the one called "global", and against its twin with as many labels; and the one called "proposed"
+    against the like of "global" of any depth.
     """
     pairs = []
     for one, other in combinations(study.arms.values(), 2):
         differs = [key for key, value in asdict(one).items() if value != asdict(other)[key]]
-        differs.remove("name")
+        apart = ("name", *(OF_THE_LOSS if "none" in (one.coherence, other.coherence) else ()))
+        differs = [key for key in differs if key not in apart]
         whole = one == Arm(one.name, one.depth, labelled=one.labelled)
         if (
             len(differs) == 1

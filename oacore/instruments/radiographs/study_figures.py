@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from oacore.errors import InputError
-from oacore.instruments.radiographs.collect import READERS, RULE
+from oacore.instruments.radiographs.collect import OF_THE_LOSS, READERS, RULE
 from oacore.plots.intervals import for_phones, interval_panels
 from oacore.plots.style import COLOURS, SYMBOLS, require_columns, style_figure
 
@@ -198,24 +198,35 @@ def beside_panels(gains: pd.DataFrame, metrics: Sequence[str] = ("accuracy", "rm
 
 
 def shares_of(runs: pd.DataFrame, arms: Sequence[str]) -> dict[str, dict[float, str]]:
-    """Arms with all labels, and for each its twins by their shares of labels, rising.
+    """Some arms, and for each those that differ in their share of labels alone, by it, rising.
 
     Parameters
     ----------
     runs : DataFrame
-        Of :func:`.collect.collect`; a twin has the same settings, but for `labelled`.
+        Of :func:`.collect.collect`.
     arms : sequence of str
-        Names of arms with all labels; one that the table lacks is left out.
+        One that the table lacks is left out.
     """
-    settings = ["depth", "pooling", "coherence", "tau", "weight", "warm_up", "regression"]
-    require_columns(runs, "arm", "labelled", *settings)
-    found = {}
-    for arm in arms:
-        own = runs[runs["arm"] == arm]
-        if len(own):
-            same = runs.merge(own[settings], on=settings).sort_values("labelled")
-            found[arm] = dict(zip(same["labelled"], same["arm"], strict=True))
-    return found
+    return {arm: _alike(runs, arm, "labelled") for arm in arms if arm in set(runs["arm"])}
+
+
+def taus_of(runs: pd.DataFrame, arm: str) -> dict[float, str]:
+    """An arm and those that differ from it in their temperature alone, by it, rising.
+
+    Parameters
+    ----------
+    runs, arm
+        As for :func:`shares_of`.
+    """
+    return _alike(runs, arm, "tau")
+
+
+def _alike(runs: pd.DataFrame, arm: str, but: str) -> dict[float, str]:
+    settings = ["depth", "pooling", "coherence", *OF_THE_LOSS, "labelled", "regression"]
+    require_columns(runs, "arm", *settings)
+    settings.remove(but)
+    same = runs.merge(runs.loc[runs["arm"] == arm, settings], on=settings).sort_values(but)
+    return dict(zip(same[but], same["arm"], strict=True))
 
 
 def _by_head(table: pd.DataFrame, metrics: Sequence[str], heads: Sequence[str]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from oacore.instruments.radiographs.beside import (
     STANDS_FOR,
     beside_printed,
     gains_beside,
+    side_by_side,
 )
 from oacore.instruments.radiographs.collect import contrasts
 
@@ -96,3 +97,15 @@ def test_gains_are_differences_of_the_printed_figures():
     )  # fmt: skip
     assert set(both["gain"]) == {"Prop. w. [2] minus Prop."}
     assert both.set_index(["head", "metric"])["printed"]["oarsi", "accuracy"] == 0.006
+
+
+def test_figures_stand_side_by_side_as_they_are_printed():
+    arms = STANDS_FOR["2112.09177 Table 3"].values()
+    wide = side_by_side(beside_printed(scores(arms), "2112.09177 Table 3", "as sampled"))
+    assert list(wide.index) == [
+        "neither / global", "KPN / keypoints", "CL / coherence", "KPN and CL / proposed"
+    ]  # fmt: skip
+    figures = ["KL accuracy", "KL RMSE", "OARSI accuracy", "OARSI RMSE"]
+    assert list(wide.columns) == [(name, of) for name in figures for of in ("printed", "ours")]
+    assert wide.loc["CL / coherence", ("OARSI accuracy", "printed")] == "0.750"
+    assert wide.loc["neither / global", ("KL accuracy", "ours")] == "1.00 [0.00, 2.00]"

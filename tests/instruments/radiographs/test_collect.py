@@ -222,6 +222,7 @@ def test_differences_are_of_arms_that_differ_in_one_thing_or_from_the_baseline(t
         one == "global-20" and "40" in other for one, other, _ in pairs if other != "global-40"
     )
     assert ("keypoints", "proposed", "coherence") in pairs
+    assert ("keypoints", "light", "coherence") in pairs and ("proposed", "light", "weight") in pairs
     scores = tables["scores"].set_index(["arm", "head", "metric", "frequency"])["value"]
     for row in tables["differences"].to_dict("records"):
         what = (row["head"], row["metric"], row["frequency"])

@@ -16,6 +16,7 @@ from oacore.instruments.radiographs.study_figures import (
     score_panels,
     shares_of,
     tau_sweep,
+    taus_of,
 )
 
 HEADS, METRICS = ("kl", "oarsi"), ("accuracy", "rmse", "kappa")
@@ -92,6 +93,8 @@ def test_shares_of_labels_are_those_of_the_twins():
         "global": {0.2: "global-20", 0.4: "global-40", 1.0: "global"},
         "proposed": {0.2: "proposed-20", 0.4: "proposed-40", 1.0: "proposed"},
     }
+    taus = {0.25: "tau-0.25", 0.5: "proposed", 0.75: "tau-0.75", 1.0: "tau-1", 1.5: "tau-1.5"}
+    assert taus_of(runs, "proposed") == taus and taus_of(runs, "absent") == {}
     table = numbered(arm=list(runs["arm"]), head=HEADS, metric=METRICS)
     fig = label_shares(table, found)
     assert panels(fig)[:2] == ["KL: accuracy", "KL: RMSE"] and len(panels(fig)) == 4
