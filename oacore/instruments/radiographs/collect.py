@@ -94,7 +94,8 @@ def collect(
         - "scores": `arm`, `head` (or a mean over heads, `GROUPS`), `metric`, `frequency` (`NATURAL`
           where cases have weights), number of `cases`, and the columns of :func:`.crossed.crossed`;
         - "by_seed": the same for each `seed`, as a `value`;
-        - "recall": `arm`, `head`, `grade`, `cases`, share of the grade's cases that are given it;
+        - "recall": `arm`, `head`, `grade`, `cases`, share of the grade's cases that are given it,
+          and `answered`, the share of all cases with such a grade that is given it;
         - "coherence": `arm`, `measure` (`YARDSTICKS`: means of the losses; or `RULE`: a share),
           `kl` as read (or "all"), `cases`;
         - "differences": `reference`, `other`, `differs` in; `head` ("kl" or one of `GROUPS`),
@@ -269,12 +270,12 @@ def _recall(
         for name, probabilities in of_arm.items():
             there, label = _read(cases, name)
             for grade in np.unique(label):
-                own = np.flatnonzero(there)[label == grade]
-                given = probabilities[:, own].argmax(2) == grade  # (S, n)
-                drawn = counts[:, own]
-                value = _mean(drawn, given.astype(float))
-                named = {"arm": arm, "head": name, "grade": int(grade), "cases": len(own)}
-                rows.append({**named, **crossed(value, (0, 1))})
+                given = (probabilities[:, there].argmax(2) == grade).astype(float)  # (S, n)
+                own = label == grade
+                value = _mean(counts[:, there][:, own], given[:, own])
+                named = {"arm": arm, "head": name, "grade": int(grade), "cases": int(own.sum())}
+                answered = {"answered": given.mean()}
+                rows.append({**named, **crossed(value, (0, 1)), **answered})
     return pd.DataFrame(rows)
 
 

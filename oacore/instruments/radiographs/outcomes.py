@@ -79,17 +79,20 @@ def loss_and_recall(
     -------
     DataFrame
         A row an arm: each loss of coherence, a mean over the cases; the share whose KL is that
-        of the rule; the mean over the grades of the share that is found, and the least of them with
-        its grade.
+        of the rule; the mean over the KL grades of the share that is found, and the least of them
+        with its grade; the share of all answers that the commonest one has, with its grade.
     """
     whole = coherence[coherence["kl"].astype(str) == "all"]
     measures = [*YARDSTICKS, RULE]
     wide = whole.pivot(index="arm", columns="measure", values="value")
     of_kl = recall[recall["head"] == "kl"]
     found = of_kl.pivot(index="arm", columns="grade", values="value")
+    answered = of_kl.pivot(index="arm", columns="grade", values="answered")
     there = [arm for arm in arms if arm in wide.index and arm in found.index]
     table = wide.loc[there, measures].set_axis([LOSSES[name] for name in measures], axis=1)
     table["mean recall of KL"] = found.mean(axis=1)
     table["least recall"] = found.min(axis=1)
     table["of KL"] = found.idxmin(axis=1)
+    table["commonest answer"] = answered.max(axis=1)
+    table["which is KL"] = answered.idxmax(axis=1)
     return table

@@ -153,11 +153,13 @@ def test_groups_are_means_of_their_heads(tables):
 
 def test_recall_is_that_of_scikit_learn(tables, folder, cases):
     own = tables["recall"].query("arm == 'keypoints' and head == 'jsn_medial'").set_index("grade")
-    each = []
+    each, answered = [], []
     for seed in STUDY.seeds:
         y, p, _ = answers_of(folder, cases, "keypoints", seed, "jsn_medial")
         each.append(recall_score(y, p.argmax(1), average=None))
+        answered.append(np.bincount(p.argmax(1), minlength=4) / len(y))
     np.testing.assert_allclose(own["value"], np.mean(each, axis=0))
+    np.testing.assert_allclose(own["answered"], np.mean(answered, axis=0))
     assert own["cases"].sum() == 60
 
 

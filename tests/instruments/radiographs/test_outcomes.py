@@ -47,7 +47,8 @@ def test_sentences_make_a_list_and_none_is_said():
 def test_a_low_loss_stands_beside_the_grade_that_is_lost():
     recall = pd.DataFrame(
         {"arm": ["sound"] * 5 + ["collapsed"] * 5, "head": "kl", "grade": [*range(5)] * 2,
-         "value": [0.5, 0.4, 0.6, 0.7, 0.8, 1, 0, 0, 0, 0]}
+         "value": [0.5, 0.4, 0.6, 0.7, 0.8, 1, 0, 0, 0, 0],
+         "answered": [0.3, 0.2, 0.2, 0.2, 0.1, 1, 0, 0, 0, 0]}
     )  # fmt: skip
     other = recall.assign(head="jsn_medial", value=9.0)
     coherence = pd.DataFrame(
@@ -61,4 +62,6 @@ def test_a_low_loss_stands_beside_the_grade_that_is_lost():
     assert table.loc["collapsed", "the paper's loss"] == 0.1
     assert table.loc["collapsed", "mean recall of KL"] == pytest.approx(0.2)
     assert table.loc["collapsed", ["least recall", "of KL"]].tolist() == [0, 1]
+    assert table.loc["collapsed", ["commonest answer", "which is KL"]].tolist() == [1, 0]
+    assert table.loc["sound", "commonest answer"] == 0.3
     assert table.loc["sound", ["least recall", "of KL"]].tolist() == [0.4, 1]
