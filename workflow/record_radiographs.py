@@ -24,7 +24,7 @@ from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.arms import Study, load_study
-from oacore.instruments.radiographs.collect import collect
+from oacore.instruments.radiographs.collect import COMPLETE, collect
 from oacore.instruments.radiographs.detected import ERRORS
 from oacore.instruments.radiographs.study import read_study, run_study
 from oacore.provenance import of_this_machine
@@ -36,8 +36,9 @@ STUDY = "real"
 SEED, RESAMPLES = 0, 1000
 #: What the recorded tables follow from.
 ENTRIES = ("study", "collect", "beside")
-#: Heads whose single scores and contrasts are recorded; the seven grades' own are in `recall`.
-_MEANS = ("kl", "oarsi", "osteophytes", "narrowings")
+#: Heads whose scores and differences are recorded; and those of which both kinds are, where all
+#: seven grades were read.
+_HEADS, _KINDS = ("kl", "oarsi"), ("osteophytes", "narrowings")
 
 
 def tables(study: Study, cases: pd.DataFrame, folder: Path) -> dict[str, pd.DataFrame]:
@@ -45,12 +46,19 @@ def tables(study: Study, cases: pd.DataFrame, folder: Path) -> dict[str, pd.Data
     found = collect(study, folder, cases, n_resamples=RESAMPLES, seed=SEED)
     del found["by_seed"]
     found["recall"] = found["recall"].query("head == 'kl'")
-    found["scores"] = found["scores"][found["scores"]["head"].isin(_MEANS)]
+    for name in ("scores", "differences", "fewer"):
+        found[name] = _fewer_rows(found[name])
     errors = json.loads((folder / ERRORS).read_text())["errors"]
     rows = [{"split": split, **row} for split, its in errors.items() for row in its]
     found["landmarks"] = pd.DataFrame(rows).query("landmark == 'all'")
     found["pictures"] = counted(cases)
     return found
+
+
+def _fewer_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are recorded of a table by head and frequency."""
+    kinds = table["head"].isin(_KINDS) & (table["frequency"] == COMPLETE)
+    return table[table["head"].isin(_HEADS) | kinds]
 
 
 def counted(cases: pd.DataFrame) -> pd.DataFrame:

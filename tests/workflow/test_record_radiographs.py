@@ -22,13 +22,15 @@ def there(tmp_path, monkeypatch):
     said = {"key": {"pictures": "abc"}, "errors": {"val": errors}}
     (folder / "landmarks.json").write_text(json.dumps(said))
     heads = ["kl", "oarsi", "jsn_medial"]
+    some = {"head": ["kl", "narrowings", "narrowings", "jsn_medial"]}
+    some["frequency"] = ["natural", "natural", "all grades read", "all grades read"]
     found = {
-        "scores": pd.DataFrame({"arm": "global", "head": heads, "value": [0.5, 0.6, 0.7]}),
+        "scores": pd.DataFrame({"arm": "global", **some, "value": [0.5, 0.6, 0.7, 0.8]}),
         "by_seed": pd.DataFrame({"seed": [0]}),
         "recall": pd.DataFrame({"head": heads, "grade": [0, 1, 2]}),
         "coherence": pd.DataFrame({"kl": ["all"]}),
-        "differences": pd.DataFrame({"reference": ["global"]}),
-        "fewer": pd.DataFrame({"reference": ["global"], "value": [1 / 3]}),
+        "differences": pd.DataFrame({"reference": "global", **some}),
+        "fewer": pd.DataFrame({"reference": "global", **some, "value": 1 / 3}),
         "runs": pd.DataFrame({"arm": ["global"], "seeds": [5], "processor_seconds": [60.0]}),
     }
     monkeypatch.setattr(made, "collect", lambda *_, **__: {k: v.copy() for k, v in found.items()})
@@ -53,10 +55,12 @@ def test_a_record_has_its_tables_and_says_what_they_follow_from(there):
         path = folder / f"{name}.csv"
         assert said["tables"][name]["sha256"] == record.content_digest(path)
         assert not {"case", "person"} & set(record.read(path))
-    assert list(record.read(folder / "scores.csv")["head"]) == ["kl", "oarsi"]
+    for name in ("scores", "differences", "fewer"):
+        assert list(record.read(folder / f"{name}.csv")["head"]) == ["kl", "narrowings"]
+    assert record.read(folder / "scores.csv")["value"].tolist() == [0.5, 0.7]
     assert list(record.read(folder / "recall.csv")["head"]) == ["kl"]
     assert list(record.read(folder / "landmarks.csv")["landmark"]) == ["all"]
-    assert record.read(folder / "fewer.csv")["value"].item() == 0.3333333  # seven digits
+    assert record.read(folder / "fewer.csv")["value"][0] == 0.3333333  # seven digits
     counted = record.read(folder / "pictures.csv").set_index("split")
     assert counted.loc["train", ["knees", "people", "complete"]].tolist() == [3, 2, 2]
     assert said["processor seconds"] == 300 and said["study"]["name"] == "real"

@@ -51,12 +51,22 @@ def rmse(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.nda
     return np.sqrt(counts @ (label - predicted) ** 2.0 / counts.sum(axis=1))
 
 
+def mean_recall(counts: np.ndarray, label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Mean over the grades of the share that is found, for each of B resamples; (B, n) to (B,).
+
+    NaN where a resample lacks a grade that the cases have.
+    """
+    each = [label == grade for grade in np.unique(label)]
+    return np.mean([accuracy(counts[:, own], label[own], predicted[own]) for own in each], axis=0)
+
+
 #: From counts (B, n), labels (n,) and probabilities (n, K) to (B,); and the range of each.
 METRICS: dict[str, tuple[Callable[..., np.ndarray], tuple[float, float]]] = {
     "accuracy": (lambda c, y, p: accuracy(c, y, p.argmax(1)), (0, 1)),
     "rmse": (lambda c, y, p: rmse(c, y, p.argmax(1)), (0, np.inf)),
     "kappa": (lambda c, y, p: weighted_kappa(c, y, p.argmax(1)), (-1, 1)),
     "macro_auc": (macro_auc, (0, 1)),
+    "mean_recall": (lambda c, y, p: mean_recall(c, y, p.argmax(1)), (0, 1)),
 }
 
 #: A measure of an arm's seeds on the people themselves and on resamples: (S, 1 + B).

@@ -27,6 +27,7 @@ MEASURES = {
     "rmse": "RMSE",
     "kappa": "kappa",
     "macro_auc": "macro-AUC",
+    "mean_recall": "mean recall",
 }
 #: Measures of an answer's coherence as they are written.
 LOSSES = {
@@ -65,7 +66,7 @@ def score_panels(
 def difference_panels(
     differences: pd.DataFrame,
     pairs: Sequence[tuple[str, str]],
-    metrics: Sequence[str] = ("accuracy", "rmse", "kappa", "macro_auc"),
+    metrics: Sequence[str] = ("accuracy", "mean_recall", "rmse", "kappa"),
     heads: Sequence[str] = ("kl", "oarsi"),
 ) -> go.Figure:
     """What arms are above others, with intervals, a panel a pair.

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import (
     accuracy_score,
+    balanced_accuracy_score,
     cohen_kappa_score,
     mean_squared_error,
     recall_score,
@@ -127,6 +128,7 @@ def test_scores_are_those_of_scikit_learn(tables, folder, cases, head, frequency
                 "rmse": mean_squared_error(y, guess, sample_weight=w) ** 0.5,
                 "kappa": cohen_kappa_score(y, guess, weights="quadratic", sample_weight=w),
                 "macro_auc": auc,
+                "mean_recall": balanced_accuracy_score(y, guess, sample_weight=w),
             }
         )
     of_seeds = tables["by_seed"].query(
@@ -245,7 +247,7 @@ def test_what_fewer_labels_change_is_a_difference_of_differences(cases, tmp_path
     write_runs(tmp_path, cases, arms=study.arms)
     found = collect(study, tmp_path, cases, n_resamples=50, seed=0)
     scores = found["by_seed"].set_index(["arm", "head", "metric", "frequency"])["value"]
-    assert len(found["fewer"]) == 4 * 4 * 3 and (found["fewer"]["labelled"] == 0.2).all()
+    assert len(found["fewer"]) == 4 * 5 * 3 and (found["fewer"]["labelled"] == 0.2).all()
     for row in found["fewer"].to_dict("records"):
         of = {arm: scores[(arm, row["head"], row["metric"], row["frequency"])].to_numpy()
               for arm in study.arms}  # fmt: skip

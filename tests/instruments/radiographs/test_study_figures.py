@@ -57,7 +57,7 @@ def test_scores_stand_by_metric_arm_and_head():
 
 def test_differences_stand_by_pair_beside_zero():
     table = numbered(reference=["a", "b"], other=["c"], head=HEADS, metric=METRICS)
-    fig = difference_panels(table, [("b", "c"), ("a", "c"), ("a", "b")])
+    fig = difference_panels(table, [("b", "c"), ("a", "c"), ("a", "b")], METRICS)
     assert panels(fig) == ["c minus b", "c minus a"]
     at = table.set_index(["reference", "head", "metric"])["value"]
     assert list(trace(fig, "KL").x) == [at["b", "kl", metric] for metric in METRICS]
