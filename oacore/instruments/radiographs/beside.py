@@ -112,12 +112,17 @@ def beside_printed(scores: pd.DataFrame, table: str, frequency: str) -> pd.DataF
 
 
 def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
-    """Printed figures and ours in a table to read: a row a printed one, two columns each figure.
+    """Printed figures and ours in a table to read: a row a printed one, with our arm.
 
     Parameters
     ----------
     beside : DataFrame
         Of :func:`beside_printed`; what the paper does not print is left out.
+
+    Returns
+    -------
+    DataFrame
+        Of text, indexed by the paper's row and our arm: `printed` and `ours` of each figure.
     """
     known = beside.dropna(subset="printed")
     heads = known["head"].map({"kl": "KL", "oarsi": "OARSI"})
@@ -125,13 +130,14 @@ def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
     cells = {"printed": known["printed"].map("{:.3f}".format), "ours": written(known)}
     rows = [
         pd.DataFrame(
-            {"row": known["row"] + " / " + known["arm"], "figure": figure, "of": of, "cell": cell}
+            {"row": known["row"], "arm": known["arm"], "figure": figure, "of": of, "cell": cell}
         )
         for of, cell in cells.items()
     ]
-    wide = pd.concat(rows).pivot(index="row", columns=["figure", "of"], values="cell")
+    index = ["row", "arm"]
+    wide = pd.concat(rows).pivot(index=index, columns=["figure", "of"], values="cell")
     order = [(one, of) for one in dict.fromkeys(figure) for of in cells]
-    wide = wide.loc[list(dict.fromkeys(rows[0]["row"])), order]
+    wide = wide.loc[list(dict.fromkeys(zip(known["row"], known["arm"], strict=True))), order]
     wide.columns.names = [None, None]
     return wide
 

@@ -31,10 +31,10 @@ MEASURES = {
 }
 #: Measures of an answer's coherence as they are written.
 LOSSES = {
-    "mixture": "the paper's loss",
-    "joint": "the exact joint's loss",
-    "given kl": "its loss given KL",
-    RULE: "share whose KL is the rule's",
+    "mixture": "paper's loss",
+    "joint": "exact joint's loss",
+    "given kl": "loss given KL",
+    RULE: "share with KL by the rule",
 }
 _PANEL, _BETWEEN = 190, 56  # px: height of a panel of curves, and below it
 _DODGE = 0.07  # of the least step between two places: from one mark at a place to the next

@@ -103,9 +103,10 @@ def test_figures_stand_side_by_side_as_they_are_printed():
     arms = STANDS_FOR["2112.09177 Table 3"].values()
     wide = side_by_side(beside_printed(scores(arms), "2112.09177 Table 3", "as sampled"))
     assert list(wide.index) == [
-        "neither / global", "KPN / keypoints", "CL / coherence", "KPN and CL / proposed"
+        ("neither", "global"), ("KPN", "keypoints"), ("CL", "coherence"),
+        ("KPN and CL", "proposed"),
     ]  # fmt: skip
     figures = ["KL accuracy", "KL RMSE", "OARSI accuracy", "OARSI RMSE"]
     assert list(wide.columns) == [(name, of) for name in figures for of in ("printed", "ours")]
-    assert wide.loc["CL / coherence", ("OARSI accuracy", "printed")] == "0.750"
-    assert wide.loc["neither / global", ("KL accuracy", "ours")] == "1.00 [0.00, 2.00]"
+    assert wide.loc[("CL", "coherence"), ("OARSI accuracy", "printed")] == "0.750"
+    assert wide.loc[("neither", "global"), ("KL accuracy", "ours")] == "1.00 [0.00, 2.00]"

@@ -59,7 +59,7 @@ def test_a_low_loss_stands_beside_the_grade_that_is_lost():
     coherence.loc[coherence["kl"] == "0", "value"] = 7.0
     table = loss_and_recall(pd.concat([recall, other]), coherence, ["collapsed", "sound", "absent"])
     assert list(table.index) == ["collapsed", "sound"]
-    assert table.loc["collapsed", "the paper's loss"] == 0.1
+    assert table.loc["collapsed", "paper's loss"] == 0.1
     assert table.loc["collapsed", "mean recall of KL"] == pytest.approx(0.2)
     assert table.loc["collapsed", ["least recall", "of KL"]].tolist() == [0, 1]
     assert table.loc["collapsed", ["commonest answer", "which is KL"]].tolist() == [1, 0]

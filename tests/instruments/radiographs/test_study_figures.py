@@ -72,7 +72,7 @@ def test_a_collapse_is_seen_recall_falls_while_the_loss_does():
     loss = numbered(arm=["sound", "collapsed", READERS], measure=["mixture", "joint"],
                     kl=[*map(str, grades), "all"])  # fmt: skip
     fig = by_grade(recall, loss, ["sound", "collapsed"], losses=["mixture"])
-    assert panels(fig) == ["share of the grade that is found", "the paper's loss"]
+    assert panels(fig) == ["share of the grade that is found", "paper's loss"]
     assert list(trace(fig, "collapsed").y) == [0, 0, 1, 0, 0]
     assert [round(x) for x in trace(fig, "collapsed").x] == [*grades]
     below = trace(fig, "collapsed", row=1)
