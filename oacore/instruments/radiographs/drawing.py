@@ -212,6 +212,114 @@ def find_landmarks(femur: Shadow, tibia: Shadow, size: float) -> np.ndarray:
     return np.concatenate([t, f])
 
 
+@dataclass(frozen=True)
+class Stand:
+    """A knee that stands before the film.
+
+    Attributes
+    ----------
+    knee : Knee
+    view : View
+        Seated: its femur leaves the joint space that it should.
+    aside : float
+        How far the leg's middle lies off its bones, in mm.
+    centre : ndarray, shape (2,)
+        u and v of the picture's middle.
+    """
+
+    knee: Knee
+    view: View
+    aside: float
+    centre: np.ndarray
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What the beam meets in a knee, before there is a film.
+
+    Attributes
+    ----------
+    parts : dict of str to Tensor, shape (size, size)
+        Natural logarithm of what the beam loses in "soft tissue" (as if all of the leg were),
+        and what it loses more in "patella and fibula", "femur" and "tibia".
+    sponge : Tensor, same shape
+        How many mm of cancellous bone it passes.
+    u, v : Tensor, shapes (1, size) and (size, 1)
+        Places of the pixels in mm; both fall.
+    landmarks, spaces
+        As of :class:`DrawnRadiograph`.
+    """
+
+    parts: dict[str, Tensor]
+    sponge: Tensor
+    u: Tensor
+    v: Tensor
+    landmarks: np.ndarray
+    spaces: dict[str, float]
+
+    @property
+    def attenuation(self) -> Tensor:
+        """Natural logarithm of all that the beam loses, shape (size, size)."""
+        total = torch.zeros_like(self.sponge)
+        for part in self.parts.values():
+            total += part
+        return total
+
+
+def draw_stand(subject: Mapping[str, Any], rng: np.random.Generator) -> Stand:
+    """Draw a knee and how it stands in the beam.
+
+    Parameters
+    ----------
+    subject : mapping
+        See :func:`draw_radiograph`.
+    rng : numpy.random.Generator
+        Of all that the row does not fix.
+    """
+    knee = draw_anatomy(subject, rng)
+    aims = {side: float(subject[f"joint_space_{side}_mm"]) for side in SIDES}
+    view = seat(knee.bones, draw_view(rng), aims)
+    return Stand(knee, view, float(rng.normal(0, ASIDE)), rng.normal(MIDDLE, MOVES))
+
+
+def project(stand: Stand, size: int, field: float) -> Projection:
+    """What the beam meets on its way to each pixel, and where the outlines lie.
+
+    Parameters
+    ----------
+    stand : Stand
+    size : int
+        Pixels of a side.
+    field : float
+        Millimetres of a side.
+    """
+    knee, view, bones = stand.knee, stand.view, stand.knee.bones
+    pixel, middle = field / size, (size - 1) / 2
+    u, v = ((middle - np.arange(size)) * pixel + at for at in stand.centre)
+    across, up = torch.from_numpy(u).float()[None, :], torch.from_numpy(v).float()[:, None]
+    hard, sponge = _small_bones(knee, view, across, up)
+    parts = {
+        "soft tissue": _leg(knee, stand.aside, across, up),
+        "patella and fibula": (CORTEX - MUSCLE) * hard + (CORE - MUSCLE) * sponge,
+    }
+    shadows = {}
+    for bone in ("femur", "tibia"):
+        shells = (_cortex(knee, bone, across, up), DENSE_MM)
+        shadow = shadows[bone] = cast(bone, bones, view, u, v, shells)
+        outer, inner, core = shadow.lengths
+        here = (shadow.rows, shadow.columns)
+        more = CORE - DENSE
+        part = (CORTEX - MUSCLE) * (outer - inner) + (DENSE - MUSCLE) * inner + more * core
+        scar = _scar(knee, bone, across[:, shadow.columns], up[shadow.rows])
+        parts[bone] = torch.zeros_like(sponge)
+        parts[bone][here] = part + SCAR * inner * scar
+        sponge[here] += inner
+    points = find_landmarks(shadows["femur"], shadows["tibia"], bones.size)
+    landmarks = (middle - (points - stand.centre) / pixel).astype(np.float32)
+    spaces = joint_spaces(shadows["femur"], shadows["tibia"], bones.size)
+    return Projection(parts, sponge, across, up, landmarks, spaces)
+
+
 def draw_radiograph(
     subject: Mapping[str, Any],
     seed: int | Sequence[int],
@@ -249,33 +357,8 @@ def draw_radiograph(
     if not LEAST_FIELD <= field <= MOST_FIELD:
         raise InputError(f"field is {field}; give {LEAST_FIELD:g} to {MOST_FIELD:g} mm")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    knee = draw_anatomy(subject, rng)
-    bones = knee.bones
-    aims = {side: float(subject[f"joint_space_{side}_mm"]) for side in SIDES}
-    view = seat(bones, draw_view(rng), aims)
-    aside = float(rng.normal(0, ASIDE))
-    centre = rng.normal(MIDDLE, MOVES)
+    stand = draw_stand(subject, rng)
     film = draw_film(rng)
-
-    pixel, middle = field / size, (size - 1) / 2
-    u, v = ((middle - np.arange(size)) * pixel + at for at in centre)
-    across, up = torch.from_numpy(u).float()[None, :], torch.from_numpy(v).float()[:, None]
-    attenuation = _leg(knee, aside, across, up)
-    hard, sponge = _small_bones(knee, view, across, up)
-    attenuation += (CORTEX - MUSCLE) * hard + (CORE - MUSCLE) * sponge
-    shadows = {}
-    for bone in ("femur", "tibia"):
-        shells = (_cortex(knee, bone, across, up), DENSE_MM)
-        shadow = shadows[bone] = cast(bone, bones, view, u, v, shells)
-        outer, inner, core = shadow.lengths
-        here = (shadow.rows, shadow.columns)
-        more = CORE - DENSE
-        part = (CORTEX - MUSCLE) * (outer - inner) + (DENSE - MUSCLE) * inner + more * core
-        scar = _scar(knee, bone, across[:, shadow.columns], up[shadow.rows])
-        attenuation[here] += part + SCAR * inner * scar
-        sponge[here] += inner
-    picture = expose(attenuation, sponge, across, up, film, rng)
-    points = find_landmarks(shadows["femur"], shadows["tibia"], bones.size)
-    landmarks = middle - (points - centre) / pixel
-    spaces = joint_spaces(shadows["femur"], shadows["tibia"], bones.size)
-    return DrawnRadiograph(picture, landmarks.astype(np.float32), spaces)
+    met = project(stand, size, field)
+    picture = expose(met.attenuation, met.sponge, met.u, met.v, film, rng)
+    return DrawnRadiograph(picture, met.landmarks, met.spaces)
