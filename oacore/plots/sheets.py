@@ -104,6 +104,20 @@ def packed(array: np.ndarray, quality: int, tops: Sequence[int] = ()) -> dict[st
     return {"type": kind, "shape": list(array.shape), "tops": list(tops), "data": data}
 
 
+def packed_pictures(pictures: np.ndarray, quality: int) -> dict[str, Any]:
+    """Pictures as a viewer takes them, which decodes them as it does the slices of a volume.
+
+    Parameters
+    ----------
+    pictures : ndarray of uint8, shape (n, height, width)
+    quality : int
+        See :func:`encoded`.
+    """
+    n, height, width = pictures.shape
+    data, kind = encoded(tiles(pictures)[0], quality)
+    return {"type": kind, "shape": [n, width, height], "tops": [], "data": data}
+
+
 def unpack(sheet: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The volume (X, Y, Z) that a sheet of sagittal slices holds: what the viewer does, too."""
     n, wide, high = shape

@@ -12,10 +12,6 @@ const START = {opacity: 60, top: 4, window: 100, level: 50};
 const size = bytes => (bytes / 1e6).toFixed(bytes < 95e3 ? 2 : 1) + " MB";
 const percent = p => p === null ? "" : Math.round(100 * p) + "%";
 const best = p => p.prob_kl ? p.prob_kl.indexOf(Math.max(...p.prob_kl)) : null;
-function options(select, values, now, name) {
-  select.replaceChildren(...values.map(value =>
-    element("option", {value, textContent: name(value), selected: value === now})));
-}
 
 function slicer(root, data, home) {
   const find = selector => root.querySelector(selector);

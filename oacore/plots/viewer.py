@@ -22,8 +22,8 @@ from oacore.plots.style import OKABE_ITO
 
 _QUALITY = 72  # JPEG's, of images that travel in a page
 _SCRIPTS = (
-    *("viewer_keys.js", "viewer_volumes.js", "viewer_draw.js", "viewer_values.js"),
-    *("viewer_controls.js", "viewer.js"),
+    *("viewer_keys.js", "viewer_paint.js", "viewer_volumes.js", "viewer_draw.js"),
+    *("viewer_values.js", "viewer_controls.js", "viewer.js"),
 )
 KEYS = (
     "<kbd>←</kbd> <kbd>→</kbd> <kbd>↑</kbd> <kbd>↓</kbd> one {thing}, <kbd>Page Up</kbd> "

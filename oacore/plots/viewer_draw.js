@@ -1,7 +1,6 @@
 // The viewer's pictures: image, overlay, masks, crosshair and letters of one pane.
 const LINES = ["#56b4e9", "#f0e442", "#00c08b", "#cc79a7", "#e69f00", "#ffffff", "#d55e00", "#0072b2"];
 const DASHES = [[], [5, 3], [1.5, 2.5], [8, 3, 2, 3], [3, 3], [], [5, 3], [1.5, 2.5]];
-const INFERNO = ["#000004", "#280b53", "#65156e", "#9f2a63", "#d44842", "#f57d15", "#fac127", "#fcffa4"];
 const DIVERGING = ["#3aa0ff", "#1f6fc4", "#12406f", "#101010", "#7a3210", "#d55e00", "#ffb066"];
 const HOT = ramp(INFERNO, 256, 255), BOTH = ramp(DIVERGING, 511, 255);
 
@@ -19,15 +18,8 @@ function painter({data, state, kase, mapOf, want, refresh}) {
   const least = volume => volume.tops[state.top];  // code of the threshold
   const width = (v, axis) => v.n[ACROSS[axis]], height = (v, axis) => v.n[DOWN[axis]];
 
-  function greys() {
-    return once("greys", [state.window, state.level].join(), () => {
-      const low = 2.55 * (state.level - state.window / 2), range = 2.55 * state.window;
-      return Uint32Array.from({length: 256}, (_, q) => {
-        const g = Math.max(0, Math.min(255, Math.round((q - low) / range * 255)));
-        return (255 << 24 | g << 16 | g << 8 | g) >>> 0;
-      });
-    });
-  }
+  const shades = () => once("greys", [state.window, state.level].join(),
+    () => greys(state.window, state.level));
   function cell(map, axis) {  // the map's cell, in its stored box, that holds the crosshair
     const at = (state.at[axis] + 0.5) / kase().shape[axis] * map.grid[axis] / map.step;
     const [low, high] = map.box[axis];
@@ -87,13 +79,6 @@ function painter({data, state, kase, mapOf, want, refresh}) {
       return paint(width(volume, axis), height(volume, axis), cut(volume, axis, i), table, old);
     });
   }
-  function text(context, words, x, y, align, baseline, px) {
-    Object.assign(context, {font: `600 ${px}px system-ui, sans-serif`, textAlign: align,
-      textBaseline: baseline, lineWidth: px / 4, strokeStyle: "#000c", fillStyle: "#fff",
-      lineJoin: "round"});
-    context.strokeText(words, x, y);
-    context.fillText(words, x, y);
-  }
   function lay(context, over, axis, scale) {  // a map's cells may stand out beyond the image's box
     const lie = a => {
       const cellSize = over.map.step / over.map.grid[a] * kase().shape[a];  // in image voxels
@@ -120,7 +105,7 @@ function painter({data, state, kase, mapOf, want, refresh}) {
     if (image) {
       const key = [kase().image.file, place, state.window, state.level].join();
       const base = once(`base${axis}`, key, old => paint(
-        width(image, axis), height(image, axis), cut(image, axis, place), greys(), old));
+        width(image, axis), height(image, axis), cut(image, axis, place), shades(), old));
       context.drawImage(base, 0, 0, wide, high);
       const over = state.opacity > 0 && overlay(which, axis);
       if (over) lay(context, over, axis, scale);
@@ -156,12 +141,12 @@ function painter({data, state, kase, mapOf, want, refresh}) {
       context.drawImage(previews[axis], 0, 0, wide, high);
     }
     const px = 13 * fine, pad = 5 * fine, {left, right, below, above} = PLANES[axis];
-    text(context, above, wide / 2, pad, "center", "top", px);
-    text(context, below, wide / 2, high - pad, "center", "bottom", px);
-    text(context, left, pad, high / 2, "left", "middle", px);
-    text(context, right, wide - pad, high / 2, "right", "middle", px);
+    letters(context, above, wide / 2, pad, "center", "top", px);
+    letters(context, below, wide / 2, high - pad, "center", "bottom", px);
+    letters(context, left, pad, high / 2, "left", "middle", px);
+    letters(context, right, wide - pad, high / 2, "right", "middle", px);
     const name = data.together ? kase().label : state.mode === "two" ? "AB"[which] : state.mode === "difference" ? "A − B" : "";
-    if (name) text(context, name, pad, pad, "left", "top", 1.15 * px);
+    if (name) letters(context, name, pad, pad, "left", "top", 1.15 * px);
   }
   return {span, mm, drawPane};
 }

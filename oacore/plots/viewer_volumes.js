@@ -1,4 +1,4 @@
-// Volumes of bytes for the viewer: kept, cut into slices, painted. No library; 2D slices only.
+// Volumes of bytes for the viewer: kept, cut into slices, outlined. No library; 2D slices only.
 // A volume is {v, n, tops}: bytes as (sagittal slices, rows from the top, columns from the left),
 // the sides [x, y, z], and of a map the code at which the top so many % of its voxels begin.
 const ACROSS = PLANES.map(p => p.across), DOWN = PLANES.map(p => p.up);  // axes of the volume
@@ -52,50 +52,6 @@ function cut(volume, axis, i) {  // slice i of a volume across one axis
         out[to++] = v[from];
   }
   return out;
-}
-async function decode(part) {  // a sheet of sagittal slices, see oacore.plots.sheets
-  const bytes = Uint8Array.from(atob(part.data), c => c.charCodeAt(0));
-  const [n, wide, high] = part.shape, tile = length => Math.ceil(length / 8) * 8;
-  const picture = await createImageBitmap(
-    new Blob([bytes], {type: part.type}), {colorSpaceConversion: "none"});
-  const columns = picture.width / tile(wide), row = tile(high), v = new Uint8Array(n * high * wide);
-  const canvas = element("canvas", {width: picture.width, height: row});
-  const context = canvas.getContext("2d", {willReadFrequently: true, alpha: false});
-  for (let first = 0; first < n; first += columns) {  // a strip at a time keeps memory low
-    context.drawImage(picture, 0, -Math.floor(first / columns) * row);
-    const pixels = context.getImageData(0, 0, picture.width, high).data;
-    for (let i = first; i < Math.min(n, first + columns); i++) {
-      const left = (i - first) * tile(wide);
-      for (let r = 0, to = i * high * wide; r < high; r++) {
-        let from = 4 * (r * picture.width + left);
-        for (let c = 0; c < wide; c++, from += 4) v[to++] = pixels[from];
-      }
-    }
-  }
-  picture.close();
-  return {v, n: [n, wide, high], tops: part.tops};
-}
-function element(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
-function paint(width, height, codes, table, old) {  // bytes through a table of colours
-  const same = old && old.width === width && old.height === height;  // spares making a canvas
-  const canvas = same ? old : element("canvas", {width, height}), context = canvas.getContext("2d");
-  const picture = context.createImageData(width, height);
-  const pixels = new Uint32Array(picture.data.buffer);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = table[codes[i]];
-  context.putImageData(picture, 0, 0);
-  return canvas;
-}
-function ramp(stops, n, alpha) {  // n colours along the stops, as little-endian RGBA
-  const rgb = stops.map(s => [1, 3, 5].map(k => parseInt(s.slice(k, k + 2), 16)));
-  return Uint32Array.from({length: n}, (_, i) => {
-    const t = i / (n - 1) * (stops.length - 1), j = Math.min(Math.floor(t), stops.length - 2);
-    const [r, g, b] = rgb[j].map((low, k) => Math.round(low + (t - j) * (rgb[j + 1][k] - low)));
-    return (alpha << 24 | b << 16 | g << 8 | r) >>> 0;
-  });
 }
 function outline(codes, bit, w, h, dx, dy) {  // around a mask's voxels, in mm from the upper left
   const W = w + 2, framed = new Uint8Array(W * (h + 2));  // a frame of nothing spares the edges
