@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from oacore.instruments.phantom.subjects import sample_subjects
 from oacore.instruments.radiographs.pictures import mean_knee
 
 SPLITS = ("train", "val", "test")
@@ -148,3 +149,9 @@ def real_public(real: Path, folder: Path):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to((real / f"images/{row.case}.png").resolve())
     return table
+
+
+def healthy():
+    """A row of truth: a knee of KL 0."""
+    subjects = sample_subjects((3,) * 5, (0,) * 5, ungraded=(0, 0), seed=5, reader_noise=0)
+    return subjects[subjects["kl_true"] == 0].iloc[0].to_dict()
