@@ -12,7 +12,7 @@ LONGEST = 25  # lines of a cell
 #: Calls that draw; a cell may hide its code only around one of them.
 DRAWS = (
     *("show(", "slice_viewer(", "publish_figure(", "in_chapter(", "slices_on_hover("),
-    "picture(",
+    *("picture(", "joint_viewer(", "numbered("),
 )
 
 
