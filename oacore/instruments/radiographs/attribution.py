@@ -23,7 +23,8 @@ from oacore.errors import InputError
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.words import POINTS
 from oacore.models.keypoints import SAMPLED, GradingNet, sample_at
-from oacore.training.pictures import AT_ONCE, PictureConfig, Pictures, build, standardised
+from oacore.training.augmentation import standardised
+from oacore.training.pictures import AT_ONCE, PictureConfig, Pictures, build
 from oacore.training.records import intact, run_record
 
 #: What is asked of a head, besides the logit of a grade, given as its number.

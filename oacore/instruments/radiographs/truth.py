@@ -111,8 +111,8 @@ def by_narrowing(spaces: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By side and grade ("JSN 0" and so on): number of `knees`, means `drawn` and `measured` (mm), and of their
-        difference the mean (`bias`) and the standard deviation (`spread`).
+        By side and grade ("JSN 0" and so on): number of `knees`, means `drawn` and `measured`
+        (mm), and of their difference the mean (`bias`) and the standard deviation (`spread`).
     """
     spaces = spaces.assign(off=spaces["measured"] - spaces["drawn"])
     found = spaces.groupby(["side", "jsn"], sort=False).agg(

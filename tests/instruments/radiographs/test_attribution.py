@@ -12,6 +12,7 @@ from torch import nn
 
 from oacore.errors import InputError
 from oacore.instruments.coherence.patterns import GRADES, SIZES
+from oacore.instruments.radiographs.arms import load_study, run_folder
 from oacore.instruments.radiographs.attribution import (
     EXPECTED,
     PREDICTED,
@@ -24,7 +25,7 @@ from oacore.instruments.radiographs.attribution import (
     run_maps,
     scaled,
 )
-from oacore.instruments.radiographs.study import load_study, run_folder, told_of
+from oacore.instruments.radiographs.told import told_of
 from oacore.models.keypoints import GradingNet, sample_at
 from oacore.models.resnet2d import ResNet2D
 from oacore.training.pictures import Pictures, standardised, train

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from oacore.instruments.radiographs.arms import COMPARTMENTS
 from oacore.instruments.radiographs.drawing import draw_radiograph
 from oacore.instruments.radiographs.places import compartment_points, landmark_table
-from oacore.instruments.radiographs.study import COMPARTMENTS
 from oacore.instruments.radiographs.words import POINTS
 from tests.instruments.radiographs.sets import healthy
 
