@@ -6,6 +6,7 @@ PUBLISHED ?=
 IMAGES ?=
 RADIOMICS ?=
 REFERENCES ?=
+RADIOGRAPHS ?=
 CORES ?=
 FETCH ?=
 PORT ?= 8000
@@ -21,7 +22,7 @@ endif
 
 # A folder may bear any name. So each word is kept as it was typed, without make's own reading of
 # $, and recipes find it in their environment: no word is ever a part of a recipe's text.
-WORDS := PROFILE COHORT PUBLISHED IMAGES RADIOMICS REFERENCES FETCH CORES PORT PYTHON VENV
+WORDS := PROFILE COHORT PUBLISHED IMAGES RADIOMICS REFERENCES RADIOGRAPHS FETCH CORES PORT PYTHON VENV
 $(foreach word,$(WORDS),$(eval override $(word) := $$(value $(word))))
 export $(WORDS)
 
@@ -40,6 +41,7 @@ help:
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'
 	@echo '                RADIOMICS=FOLDER  radiomics of the same knees, from oacore fetch radiomics'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'
+	@echo '                RADIOGRAPHS=PLACE  real radiographs, a folder or zip, for the drawn ones'
 	@echo '                FETCH=yes|no      get what of these is public and missing, or do not ask'
 	@printf '                CORES=N           jobs side by side (now %s)\n' \
 	  "$${CORES:-as many as processors}"
@@ -74,7 +76,7 @@ help:
 book: $(READY)
 	@$(PY) -m workflow.make_book --profile="$$PROFILE" --cohort="$$COHORT" \
 	  --published="$$PUBLISHED" --radiomics="$$RADIOMICS" --references="$$REFERENCES" \
-	  --images="$$IMAGES" --fetch="$$FETCH" --cores="$$CORES"
+	  --radiographs="$$RADIOGRAPHS" --images="$$IMAGES" --fetch="$$FETCH" --cores="$$CORES"
 
 serve: $(READY)
 	@exec $(PY) -m workflow.serve --profile="$$PROFILE" --cohort="$$COHORT" --port="$$PORT"

@@ -1,6 +1,6 @@
 """The command line: ``oacore`` and a command.
 
-``check|phantom|measure|cache|train|explain|faithfulness|status|stats|audit|fetch``
+``check|phantom|radiographs|measure|cache|train|explain|faithfulness|status|stats|audit|fetch``
 """
 
 from __future__ import annotations
@@ -121,6 +121,17 @@ def _phantom(options: argparse.Namespace) -> int:
     return 0
 
 
+def _radiographs(options: argparse.Namespace) -> int:
+    from oacore.instruments.radiographs.arms import study_of
+    from oacore.instruments.radiographs.drawn import write_radiographs
+    from oacore.profile import load_profile
+
+    drawn = study_of(load_profile(options.profile).name).drawn
+    write_radiographs(options.folder, **drawn, workers=options.workers)
+    print(f"{options.folder}: drawn radiographs; `oacore check {options.folder}` describes them")
+    return 0
+
+
 def _measure(options: argparse.Namespace) -> int:
     from oacore.data.cohort import read_cohort
     from oacore.instruments.phantom.measure import measure_cohort
@@ -203,10 +214,16 @@ def _faithfulness(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from oacore.instruments.radiographs.arms import study_status
     from oacore.profile import load_profile
     from oacore.training.progress import status
 
-    print(status(options.build or Path("build", options.profile), load_profile(options.profile)))
+    build = options.build or Path("build", options.profile)
+    print(
+        "\n".join(
+            [status(build, load_profile(options.profile)), *study_status(build, options.profile)]
+        )
+    )
     return 0
 
 
@@ -349,6 +366,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     phantom.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="that draws")
     phantom.set_defaults(command=_phantom)
+
+    radiographs = commands.add_parser(
+        "radiographs", parents=[profile, workers], help="draw the radiographs of a profile's study"
+    )
+    radiographs.add_argument("folder", type=Path)
+    radiographs.set_defaults(command=_radiographs)
 
     measure = commands.add_parser(
         "measure", parents=[workers], help="measure a cohort's knees on their masks, in mm"

@@ -15,17 +15,21 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from oacore.errors import InputError, refusal
+from oacore.instruments.radiographs.arms import CASES, ERRORS, LANDMARKS
 from oacore.profile import load_profile
-from oacore.seals import SEAL, damage, seal
+from oacore.seals import SEAL, damage, files_below, seal
 from oacore.training.progress import JOBS
 from oacore.training.records import finished
 from workflow.graph import build_folder
 from workflow.lock import take
 
 RUNS = ("runs", "variants", "controls")
+#: Of radiographs: on drawn ones, and on those that a user named.
+STUDIES = ("study", "study-*")
 MEASURED = ("explained", "faithfulness")
 HTML_SEAL = f"html.{SEAL}"
 #: What a run, and an explanation, have until they are finished.
@@ -55,8 +59,8 @@ class Fault:
 
 def run_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
     """Faults of finished runs, and of what was measured on them; see :func:`.seals.damage`."""
-    for kind in (*RUNS, *MEASURED):
-        for folder in finished(build / kind):
+    for kind in (*RUNS, *MEASURED, *STUDIES):
+        for folder in (run for place in sorted(build.glob(kind)) for run in finished(place)):
             if said := damage(folder / SEAL, compared=compared):
                 yield Fault(said, (folder,), not (folder / SEAL).exists())
 
@@ -69,10 +73,11 @@ def cache_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
 
 
 def page_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
-    """Faults of measurements, executed chapters, of what they kept, and of the pages."""
-    measured = build / "measured.csv"
-    if measured.exists() and (said := damage(f"{measured}.{SEAL}", compared=compared)):
-        yield Fault(said, (measured,), not Path(f"{measured}.{SEAL}").exists())
+    """Faults of what is cheap to make: measurements, drawn radiographs, chapters and pages."""
+    for made in (build / "measured.csv", build / "radiographs"):
+        record = Path(f"{made}.{SEAL}")
+        if made.exists() and (said := damage(record, compared=compared)):
+            yield Fault(said, (made,), not record.exists())
     for notebook in sorted(build.glob("notebooks/*.ipynb")):
         kept = build / "results" / notebook.stem
         records = [
@@ -156,7 +161,10 @@ def make_again(build: Path) -> None:
 def forget_lost(build: Path) -> None:
     """Remove the marks of jobs that have lost a run, so that they are done again."""
     for file in sorted((build / JOBS).glob("*.json")):
-        if any(not (build / run / "done.json").exists() for run in json.loads(file.read_text())):
+        needed = [Path(run, "done.json") for run in json.loads(file.read_text())]
+        if any(fnmatch(file.stem, study) for study in STUDIES):
+            needed += [Path(file.stem, name) for name in (LANDMARKS, ERRORS, CASES)]
+        if not all((build / path).exists() for path in needed):
             file.unlink()
 
 
@@ -191,12 +199,12 @@ def in_words(faults: list[Fault]) -> str:
 
 
 def main() -> int:
-    """Command line: the folder of a build, or its words; or a file that nothing else seals."""
+    """Command line: a build's folder, or its words; or a file or folder that nothing else seals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build", type=Path, nargs="?")
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--cohort", default="")
-    parser.add_argument("--seal", action="store_true", help="record what this one file is, instead")
+    parser.add_argument("--seal", action="store_true", help="record what this is, instead")
     words = parser.parse_args()
     build = words.build
     if build is None:
@@ -224,9 +232,9 @@ def main() -> int:
 
 
 def _seal_one(file: Path) -> int:
-    """Record what a file is; 0, or 1 where the system refuses that."""
+    """Record what a file is, or all files of a folder; 0, or 1 where the system refuses that."""
     try:
-        seal(f"{file}.{SEAL}", [file])
+        seal(f"{file}.{SEAL}", files_below(file) if file.is_dir() else [file])
         return 0
     except InputError as error:
         print(error, file=sys.stderr)

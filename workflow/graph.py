@@ -18,7 +18,7 @@ from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_files, imported_files
 
 #: What the one who builds may set, each a text.
-WORDS = ("profile", "cohort", "published", "radiomics", "references", "images")
+WORDS = ("profile", "cohort", "published", "radiomics", "references", "radiographs", "images")
 #: Options with which Snakemake only looks, as its parser names them.
 LOOKS = (
     *("dryrun", "lint", "list_target_rules", "list_rules", "print_compilation"),
@@ -115,7 +115,9 @@ def one_line() -> Iterator[None]:
         sys.exit(f"snakemake: {error}")
 
 
-def place(folder: str, link: str, *, replace: bool = False, look: bool = False) -> str:
+def place(
+    folder: str, link: str, *, replace: bool = False, look: bool = False, file: bool = False
+) -> str:
     """Make a user's folder appear inside the build, so that no page names where it lies.
 
     Parameters
@@ -128,6 +130,8 @@ def place(folder: str, link: str, *, replace: bool = False, look: bool = False) 
         Whether a link that leads elsewhere is changed; else it is an error.
     look : bool
         Whether nothing is changed.
+    file : bool
+        Whether it may be a file, as a zip that is not unpacked.
 
     Returns
     -------
@@ -140,7 +144,7 @@ def place(folder: str, link: str, *, replace: bool = False, look: bool = False) 
         If there is no such folder, or the build belongs to another one.
     """
     real = Path(folder).expanduser().resolve()
-    if not real.is_dir():
+    if not (real.is_dir() or (file and real.is_file())):
         raise InputError(f"{folder}: no such folder; give the path of one that is there")
     at = Path(link)
     if at.is_symlink() and at.resolve() == real:
@@ -185,6 +189,52 @@ def place_source(source: str, folder: str, build: str, *, look: bool = False) ->
     return ""
 
 
+def place_radiographs(source: str, build: str, oarsi: Sequence[str], *, look: bool = False) -> str:
+    """Make a user's own radiographs appear inside a build, once it is sure that they will do.
+
+    Parameters
+    ----------
+    source : str
+        The folder or zip; empty for none.
+    build : str
+        Folder of the build.
+    oarsi : sequence of str
+        OAI's table of grades, if it is there.
+    look : bool
+        Whether nothing is changed.
+
+    Returns
+    -------
+    str
+        Where they appear, as :func:`place` gives it; empty if there are none.
+
+    Raises
+    ------
+    InputError
+        If they are none, names or tables of theirs are wrong, or their OARSI grades are missing.
+    """
+    link = Path(build, "real-radiographs")
+    if not source:
+        if link.is_symlink() and not look:
+            link.unlink()
+        return ""
+    from oacore.instruments.radiographs.public import require_radiographs
+
+    if require_radiographs(Path(source).expanduser()) and not oarsi:
+        raise InputError(
+            f"{source}: the public set has KL grades alone, and a study is of OARSI's as well; "
+            "`oacore fetch references` gets the table that has them"
+        )
+    return place(source, str(link), replace=True, look=look, file=True)
+
+
+def radiograph_tables(source: str) -> list[str]:
+    """The zip with a user's radiographs, or the tables of the folder; none where there is none."""
+    if not source or Path(source).is_file():
+        return [source] if source else []
+    return [str(path) for path in sorted(Path(source).glob("*.csv"))]
+
+
 def cohort_tables(cohort: str) -> list[str]:
     """Subject tables of a cohort folder, at its root or below ``info/``."""
     return sorted(
@@ -192,14 +242,12 @@ def cohort_tables(cohort: str) -> list[str]:
     )
 
 
-def image_listing(cohort: str) -> str:
+def image_listing(cohort: str, files: str = "*/*.nii*") -> str:
     """Digest of the names, sizes and times of a cohort's images and masks."""
     digest = hashlib.sha256()
-    for path in sorted(Path(cohort).glob("*/*.nii*")):
+    for path in sorted(Path(cohort).glob(files)):
         stat = path.stat()
-        digest.update(
-            f"{path.parent.name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode()
-        )
+        digest.update(f"{path.relative_to(cohort)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 

@@ -20,6 +20,7 @@ from oacore.data.disclosure import asked_for
 from oacore.data.sources import TERMS, missing_files
 from oacore.errors import InputError
 from oacore.files import write
+from oacore.instruments.radiographs.public import require_radiographs
 from oacore.profile import load_profile
 from oacore.training.progress import duration
 from workflow.check_build import make_again
@@ -128,6 +129,18 @@ def _folder(name: str, text: str) -> str:
     return folder
 
 
+def _radiographs(text: str) -> str:
+    """Where real radiographs lie, as typed, from the root; their names and tables will do."""
+    if not text:
+        return ""
+    place = str(Path(text).expanduser().resolve())
+    try:
+        require_radiographs(place)
+    except InputError as error:
+        raise InputError(f"RADIOGRAPHS={error}") from None
+    return place
+
+
 def _say_what_failed(build: str) -> None:
     for said in sorted((ROOT / build / "notebooks/failed").glob("*.txt")):
         print(f"\n{said.read_text(encoding='utf-8')}", file=sys.stderr)
@@ -147,6 +160,7 @@ def main() -> int:
     parser.add_argument("--published", default="")
     parser.add_argument("--radiomics", default="")
     parser.add_argument("--references", default="")
+    parser.add_argument("--radiographs", default="")
     parser.add_argument("--images", default="")
     parser.add_argument("--cores", default="")
     parser.add_argument("--fetch", default="")
@@ -156,6 +170,7 @@ def main() -> int:
         load_profile(words.profile)
         cores = _cores(words.cores)
         folders = {name: _folder(name, getattr(words, name)) for name in ("cohort", *TERMS)}
+        radiographs = _radiographs(words.radiographs)
         _require_open_files()
         offer(words.fetch, folders)
         build = build_folder(words.profile, folders["cohort"])
@@ -167,7 +182,8 @@ def main() -> int:
             )
         shown = asked_for(words.images)
         forget(ROOT / build)
-        config = {"profile": words.profile, **folders, "images": "yes" if shown else ""}
+        config = {"profile": words.profile, **folders, "radiographs": radiographs}
+        config["images"] = "yes" if shown else ""
         status = snakemake(build, cores, config)
     except InputError as error:
         print(f"make book: {error}", file=sys.stderr)

@@ -35,8 +35,9 @@ from oacore.provenance import commit, of_this_machine
 from oacore.results import kept
 from oacore.training.records import finished, run_folder, run_record, run_records
 from workflow.graph import build_folder
+from workflow.jobs import mark, write_mark
 from workflow.record import NO_NUMBERS, PHANTOM, code, replace
-from workflow.run_models import mark, run_all, write_mark
+from workflow.run_models import run_all
 
 COMMAND = "python -m workflow.record_phantom"
 SAME = "same-results.json"
@@ -111,7 +112,9 @@ def adopt(build: Path, cores: int) -> None:
         "explained": profile.backbones,
     }
     jobs = {
-        mark(build, kind, model, part): [run_folder(there / kind, model, *run) for run in runs]
+        mark(build, f"{kind}.{model}.{part}"): [
+            run_folder(there / kind, model, *run) for run in runs
+        ]
         for kind, its in kinds.items()
         for model in its
         for part, runs in enumerate(profile.parts(model))

@@ -23,9 +23,8 @@ from oacore import record
 from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.coherence.patterns import GRADES
-from oacore.instruments.radiographs.arms import Study, load_study
+from oacore.instruments.radiographs.arms import ERRORS, Study, load_study
 from oacore.instruments.radiographs.collect import COMPLETE, collect
-from oacore.instruments.radiographs.detected import ERRORS
 from oacore.instruments.radiographs.study import read_study, run_study
 from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, replace

@@ -2,39 +2,28 @@
 
 Loading PyTorch and MONAI takes as long as some runs. What is finished already, by today's code and
 settings, stays as it is; so a job that was killed, or is given one seed more, goes on from there.
-Last of all comes the job's mark, which names its runs. Snakemake sees the mark alone: with a job
-that is not finished it would remove runs that are.
+Last of all comes the job's mark, which names its runs (:mod:`workflow.jobs`).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import torch
 
-from oacore.__main__ import INTERRUPTED, in_one_line
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, is_phantom, read_cohort, require_trainable
-from oacore.files import write
 from oacore.instruments.saliency.explain import METHODS, explain
 from oacore.profile import Profile, load_profile
-from oacore.seals import SEAL
 from oacore.training.config import run_config
 from oacore.training.device import choose_accelerator
 from oacore.training.loop import code_of, settings_of, train
-from oacore.training.progress import JOBS, failure
 from oacore.training.records import run_folder
 from oacore.training.resuming import is_of
-
-
-def mark(build: str | Path, kind: str, model: str, part: int | str) -> Path:
-    """Where the mark of a job is: of the runs of a kind, or of what was "explained"."""
-    return Path(build, JOBS, f"{kind}.{model}.{part}.json")
+from workflow.jobs import do, mark, write_mark
 
 
 def run_all(
@@ -86,17 +75,7 @@ def run_all(
                 shutil.rmtree(folder)  # a finished run of other settings or code
             train(config, cases, volumes, folder)
         folders.append(folder)
-    write_mark(mark(build, kind, model, part), folders, build)
-
-
-def write_mark(file: Path, folders: list[Path], build: Path) -> None:
-    """Write a job's mark: what its runs are sealed with, so that another mark is of other runs."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    seals = {
-        str(folder.relative_to(build)): hashlib.sha256((folder / SEAL).read_bytes()).hexdigest()
-        for folder in folders
-    }
-    write(file, json.dumps(seals, indent=1) + "\n")
+    write_mark(mark(build, f"{kind}.{model}.{part}"), folders, build)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -111,27 +90,16 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args(words)
     torch.set_num_threads(options.threads)
-    failed = failure(options.build, f"{options.kind}.{options.model}.{options.part}")
-    failed.unlink(missing_ok=True)
-
-    def job() -> int:
-        run_all(
+    return do(
+        options.build,
+        f"{options.kind}.{options.model}.{options.part}",
+        lambda: run_all(
             *(options.kind, options.model, options.part),
             profile=load_profile(options.profile),
             cohort=options.cohort,
             build=options.build,
-        )
-        return 0
-
-    def say(said: str) -> None:
-        print(said, file=sys.stderr)
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        write(failed, said + "\n")
-
-    status = in_one_line(job, str(options.build), say)
-    if status == INTERRUPTED:
-        failed.unlink(missing_ok=True)
-    return status
+        ),
+    )
 
 
 if __name__ == "__main__":

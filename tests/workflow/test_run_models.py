@@ -19,7 +19,8 @@ from oacore.training.loop import train
 from oacore.training.progress import failures, progress, status
 from tests.helpers import small_phantom
 from workflow.check_build import forget_lost
-from workflow.run_models import mark, run_all
+from workflow.jobs import mark
+from workflow.run_models import run_all
 
 SMOKE = load_profile("smoke")
 RECIPE = replace(SMOKE.backbones["resnet3d"], supervisions=("single_oa", "dual"), seeds=(0, 1))
@@ -39,7 +40,7 @@ def knees(tmp_path_factory):
 
 def do(kind, build, cohort, model="resnet3d", part=0, profile=PROFILE):
     run_all(kind, model, part, profile=profile, cohort=cohort, build=build)
-    return mark(build, kind, model, part)
+    return mark(build, f"{kind}.{model}.{part}")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_a_killed_job_goes_on_and_does_nothing_twice(knees, tmp_path, monkeypatc
         patch.setattr(module, "train", killed)
         with pytest.raises(KeyboardInterrupt):
             do("runs", tmp_path, knees)
-    assert begun == RUNS[:2] and not mark(tmp_path, "runs", "resnet3d", 0).exists()
+    assert begun == RUNS[:2] and not mark(tmp_path, "runs.resnet3d.0").exists()
     before = times(tmp_path)
     made = json.loads(do("runs", tmp_path, knees).read_text())
     assert list(made) == [f"runs/resnet3d/{word}/seed{seed}" for word, seed in RUNS]
@@ -114,13 +115,13 @@ def test_a_killed_job_goes_on_and_does_nothing_twice(knees, tmp_path, monkeypatc
 
 def test_another_seed_leaves_finished_runs_alone(build, knees):
     before = times(build), times(build, "explained")
-    mark_before = mark(build, "runs", "resnet3d", 0).read_text()
+    mark_before = mark(build, "runs.resnet3d.0").read_text()
     more = replace(PROFILE, backbones={"resnet3d": replace(RECIPE, seeds=(0, 1, 2))})
     for kind in ("runs", "explained"):
         do(kind, build, knees, profile=more)
     assert before[0].items() < times(build).items()
     assert before[1].items() < times(build, "explained").items()
-    assert mark(build, "runs", "resnet3d", 0).read_text() != mark_before
+    assert mark(build, "runs.resnet3d.0").read_text() != mark_before
 
 
 @pytest.mark.parametrize("change", ["code", "settings", "labels"])

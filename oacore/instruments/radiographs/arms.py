@@ -5,6 +5,8 @@ Nothing here needs PyTorch, so that the build graph can read it.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +16,6 @@ import pandas as pd
 import yaml
 
 from oacore.errors import InputError
-from oacore.instruments.coherence.patterns import SIZES
 
 if TYPE_CHECKING:
     from oacore.training.pictures import PictureConfig
@@ -31,6 +32,19 @@ COMPARTMENTS = {
 #: frequent as their KL is in training; the exact joint distribution's with the KL rule; the same
 #: given KL; and that in proportion to what is usual there.
 COHERENCES = ("none", "mixture", "reweighted mixture", "joint", "given kl", "levelled")
+#: In a study's folder: the detector, the landmarks that it found, how far off they are, the cases
+#: that were trained on, and which code their losses of coherence are of.
+DETECTOR, LANDMARKS, ERRORS = "detector.safetensors", "landmarks.safetensors", "landmarks.json"
+CASES, LOSSES = "cases.csv", "losses.txt"
+#: Which study each profile of ``oacore/profiles.yml`` runs; any other profile runs the laptop's.
+OF_PROFILE = {
+    "smoke": "smoke",
+    "laptop": "laptop",
+    "record": "laptop",
+    "study": "real",
+    "paper": "paper",
+    "text": "paper",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,9 @@ class Study:
     crop : (float, float)
         Shares of height and width that are kept.
     seeds : tuple of int
+    drawn : dict
+        What is drawn for it where nobody names real radiographs: `train`, `val` and `test`, knees
+        of KL 0 to 4 each, and `seed`, as :func:`.drawn.write_radiographs` takes them.
     detector : dict
         `epochs` and `seed` of the landmark detector.
     encoder : dict
@@ -98,10 +115,12 @@ class Study:
     encoder: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
     arms: dict[str, Arm] = field(default_factory=dict)
+    drawn: dict[str, Any] = field(default_factory=dict)
 
     def config(self, arm: Arm, seed: int) -> PictureConfig:
         """Settings of one run."""
-        from oacore.training.pictures import PictureConfig  # PyTorch comes with it
+        from oacore.instruments.coherence.patterns import SIZES
+        from oacore.training.pictures import PictureConfig
 
         keypoints = arm.pooling == "keypoints"
         coherence: dict[str, Any] = {}
@@ -165,12 +184,43 @@ def load_study(name: str) -> Study:
         encoder=given["encoder"],
         training=training,
         arms=arms,
+        drawn={
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in given["drawn"].items()
+        },
     )
+
+
+def study_of(profile: str) -> Study:
+    """The study that a profile of ``oacore/profiles.yml`` runs; see `OF_PROFILE`."""
+    return load_study(OF_PROFILE.get(profile, "laptop"))
 
 
 def arm_table(study: Study) -> pd.DataFrame:
     """The arms of a study as a table, a row each."""
     return pd.DataFrame([asdict(arm) for arm in study.arms.values()])
+
+
+def study_folder(build: str | Path, radiographs: str | Path = "") -> Path:
+    """Where a build keeps the runs of its study.
+
+    Parameters
+    ----------
+    build : path-like
+        Folder of the build.
+    radiographs : path-like
+        Real ones that a user named, or the link to them in the build; empty for the drawn ones.
+
+    Returns
+    -------
+    Path
+        One for the drawn radiographs, and one for each place where real ones lie, so that naming
+        others costs no finished run. A digest stands for the place: pages do not tell it.
+    """
+    if not radiographs:
+        return Path(build, "study")
+    place = os.fsencode(Path(radiographs).expanduser().resolve())
+    return Path(build, f"study-{hashlib.sha256(place).hexdigest()[:8]}")
 
 
 def run_folder(folder: str | Path, arm: str, seed: int) -> Path:
@@ -189,3 +239,33 @@ def progress_of(study: Study, folder: str | Path) -> pd.DataFrame:
             finished = (run / "done.json").exists()
             rows.append((arm, seed, done, study.training["epochs"], finished))
     return pd.DataFrame(rows, columns=["arm", "seed", "epochs", "of", "finished"])
+
+
+def study_status(build: str | Path, profile: str) -> list[str]:
+    """Say how far the studies of a build are, a line each.
+
+    Parameters
+    ----------
+    build : path-like
+        Folder of the build.
+    profile : str
+        See :func:`study_of`.
+
+    Returns
+    -------
+    list of str
+        One for the drawn radiographs, and one for each user's own that the build was given.
+    """
+    study = study_of(profile)
+    others = sorted(path for path in Path(build).glob("study-*") if path.is_dir())
+    return [_said(study, folder) for folder in (study_folder(build), *others)]
+
+
+def _said(study: Study, folder: Path) -> str:
+    """How far the runs of a study in one folder are."""
+    runs = progress_of(study, folder)
+    begun = runs[~runs["finished"] & (runs["epochs"] > 0)].itertuples()
+    parts = [f"{runs['finished'].sum()} of {len(runs)} runs trained"]
+    parts += [f"{run.arm} seed {run.seed}: {run.epochs} of {run.of} epochs" for run in begun]
+    on = "drawn radiographs" if folder.name == "study" else f"real radiographs ({folder.name})"
+    return f"Study {study.name} on {on}: {'; '.join(parts)}"

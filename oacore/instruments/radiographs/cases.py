@@ -111,7 +111,7 @@ def read_radiographs(
     require_sizes(new, crop)
     with open_files(source) as files:
         scan = scan_cases(files, oarsi)
-        _raise_first(files, scan.faults)
+        raise_first(files, scan.faults)
         n = len(scan.cases)
         pictures = np.empty((n, height, width), np.uint8)
         landmarks = np.empty((n, len(POINTS), 2), np.float32)
@@ -122,7 +122,7 @@ def read_radiographs(
         ):
             data = files.read(case["file"])
             found = look(data, case, seen_at, scan.root is not None, known)
-            _raise_first(files, found.faults)
+            raise_first(files, found.faults)
             pictures[place] = resample(found.upright, height, width, crop)
             grid = Grid(found.size, new, crop)
             points = mirror(seen_at, found.size[1]) if case["side"] == "left" else seen_at
@@ -136,7 +136,8 @@ def read_radiographs(
     return Radiographs(cases, pictures, landmarks)
 
 
-def _raise_first(files: Files, faults: Sequence[Fault]) -> None:
+def raise_first(files: Files, faults: Sequence[Fault]) -> None:
+    """Raise InputError for the first error among faults, if there is one."""
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         more = f" ({len(errors) - 1} more: see `oacore check`)" if errors[1:] else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 from oacore.errors import InputError
 from oacore.files import saving, whole, write
 from oacore.fingerprint import fingerprint
-from oacore.instruments.radiographs.arms import Study
-from oacore.instruments.radiographs.cases import Radiographs
+from oacore.instruments.radiographs.arms import DETECTOR, ERRORS, LANDMARKS, Study
+from oacore.instruments.radiographs.cases import Radiographs, read_radiographs
 from oacore.instruments.radiographs.detector import (
     detect,
     fit_detector,
@@ -24,9 +25,9 @@ from oacore.instruments.radiographs.detector import (
     read_detector,
     save_detector,
 )
-
-#: In the study's folder: the detector, the landmarks that it found, and how far off they are.
-DETECTOR, LANDMARKS, ERRORS = "detector.safetensors", "landmarks.safetensors", "landmarks.json"
+from oacore.instruments.radiographs.drawing import SIZE
+from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
+from oacore.instruments.radiographs.resampling import Grid, resample
 
 
 def find_landmarks(
@@ -64,11 +65,12 @@ def find_landmarks(
         "code": fingerprint("oacore.instruments.radiographs.detector"),
     }
     record = folder / ERRORS
-    if record.exists() and json.loads(record.read_text())["key"] == key:
-        return load_file(folder / LANDMARKS)["landmarks"]
+    if record.exists() and (folder / LANDMARKS).exists():
+        said, own = json.loads(record.read_text()), _digest((folder / LANDMARKS).read_bytes())
+        if said["key"] == key and said.get("landmarks", own) == own:
+            return load_file(folder / LANDMARKS)["landmarks"]
     if detector is None:
-        there = ~np.isnan(radiographs.landmarks).any(axis=(1, 2))
-        rows = there & (radiographs.cases["split"] == "train").to_numpy()
+        rows = to_learn_from(radiographs)
         if not rows.any():
             raise InputError(
                 "no training picture has landmarks, so no detector can be trained; name one that "
@@ -87,8 +89,43 @@ def find_landmarks(
         split: landmark_errors(*_of_split(radiographs, found, split)).to_dict("records")
         for split in radiographs.cases["split"].unique()
     }
-    write(record, json.dumps({"key": key, "errors": errors}, indent=1))
+    own = _digest((folder / LANDMARKS).read_bytes())
+    write(record, json.dumps({"key": key, "landmarks": own, "errors": errors}, indent=1))
     return found
+
+
+def detector_of_drawn(study: Study, drawn: str | Path, folder: str | Path) -> Path:
+    """A detector for radiographs without landmarks: trained on drawn ones, cut as real ones are.
+
+    Parameters
+    ----------
+    study : Study
+    drawn : path-like
+        See :func:`.drawn.write_radiographs`.
+    folder : path-like
+        Gets the detector, and what :func:`find_landmarks` says of it.
+
+    Returns
+    -------
+    Path
+        Its weights.
+    """
+    from oacore.instruments.radiographs.likeness import as_public  # and scikit-learn with it
+
+    drawn_whole = read_radiographs(drawn, height=SIZE, width=SIZE)
+    cut = as_public(drawn_whole, seed=study.detector["seed"])
+    size = (study.height, study.width)
+    grid = Grid(PUBLIC_SIZE, size, study.crop)
+    pictures = np.stack([resample(one, *size, study.crop) for one in cut.pictures])
+    landmarks = np.stack([grid.moved(points) for points in cut.landmarks]).astype(np.float32)
+    find_landmarks(study, replace(cut, pictures=pictures, landmarks=landmarks), folder)
+    return Path(folder, DETECTOR)
+
+
+def to_learn_from(radiographs: Radiographs) -> np.ndarray:
+    """Which pictures a detector may be trained on: of the training split, with landmarks, (n,)."""
+    there = ~np.isnan(radiographs.landmarks).any(axis=(1, 2))
+    return there & (radiographs.cases["split"] == "train").to_numpy()
 
 
 def _of_split(

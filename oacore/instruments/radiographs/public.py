@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 
 from oacore.data.check import Report
 from oacore.data.cohort import Fault
+from oacore.errors import InputError
 from oacore.instruments.coherence.patterns import SIZES
-from oacore.instruments.radiographs.cases import Scan, scan_cases
+from oacore.instruments.radiographs.cases import Scan, raise_first, scan_cases
 from oacore.instruments.radiographs.pictures import look
 from oacore.instruments.radiographs.public_layout import PUBLIC_NAME, public_root
 from oacore.instruments.radiographs.source import AGAIN, Files, open_files
@@ -166,6 +167,36 @@ def check_radiographs(source: str | Path, *, oarsi: str | Path | None = None) ->
         if len(cases):
             lines += [*_counts(cases, scan), "", *_distribution(cases, root is not None)]
         return _report(files, cases, faults, lines)
+
+
+def require_radiographs(source: str | Path) -> bool:
+    """Refuse what no study can be trained on, by names and tables alone: no picture is opened.
+
+    Parameters
+    ----------
+    source : path-like
+        As :func:`.cases.read_radiographs` takes it.
+
+    Returns
+    -------
+    bool
+        Whether it is laid out as the public set, whose OARSI grades are in OAI's own table.
+
+    Raises
+    ------
+    InputError
+        If there is no such source, a name or a table of it is wrong, or a split is missing.
+    """
+    with open_files(source) as files:
+        if (root := public_root(files)) is None and (known := known_as(files)):
+            raise InputError(f"{source} is no set of its own: {known}; {_CURE}")
+        scan = scan_cases(files)
+        raise_first(files, scan.faults)
+    if lacking := [split for split in SPLITS if not (scan.cases["split"] == split).any()]:
+        raise InputError(
+            f"{source} has no case of the split {lacking[0]}; a study needs train, val and test"
+        )
+    return root is not None
 
 
 def _report(

@@ -8,27 +8,70 @@ N`` trains what is missing.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 from safetensors.numpy import load_file
 
 from oacore.errors import InputError
-from oacore.files import in_processes
-from oacore.instruments.radiographs.arms import Arm, Study, load_study, run_folder
+from oacore.files import in_processes, write
+from oacore.fingerprint import fingerprint
+from oacore.instruments.coherence.patterns import GRADES
+from oacore.instruments.radiographs.arms import (
+    CASES,
+    LANDMARKS,
+    LOSSES,
+    Arm,
+    Study,
+    load_study,
+    run_folder,
+)
 from oacore.instruments.radiographs.cases import Radiographs, read_radiographs
-from oacore.instruments.radiographs.detected import LANDMARKS, find_landmarks
+from oacore.instruments.radiographs.detected import (
+    detector_of_drawn,
+    find_landmarks,
+    to_learn_from,
+)
 from oacore.instruments.radiographs.told import as_frequent, coherence_loss, readings_of, told_of
 from oacore.training.pictures import Pictures, settings_of, train
-from oacore.training.resuming import is_finished
+from oacore.training.resuming import is_finished, is_of
 
 
-def read_study(study: Study, source: str | Path) -> Radiographs:
-    """The radiographs of a study in its size."""
-    return read_radiographs(source, height=study.height, width=study.width, crop=study.crop)
+def read_study(study: Study, source: str | Path, oarsi: str | Path | None = None) -> Radiographs:
+    """The radiographs of a study in its size; see :func:`.cases.read_radiographs`."""
+    size = {"height": study.height, "width": study.width, "crop": study.crop}
+    return read_radiographs(source, **size, oarsi=oarsi)
+
+
+def study_cases(folder: str | Path) -> pd.DataFrame:
+    """The cases that a study was trained on, without their pictures.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the study.
+
+    Returns
+    -------
+    DataFrame
+        As the `cases` of :class:`.cases.Radiographs`.
+
+    Raises
+    ------
+    InputError
+        If there is no study yet.
+    """
+    path = Path(folder, CASES)
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no study; `make book` trains it")
+    words = dict.fromkeys(("case", "person", "side", "split"), str)
+    return pd.read_csv(path, dtype={**words, **dict.fromkeys(GRADES, "Int64")})
 
 
 def train_arm(
@@ -63,13 +106,17 @@ def run_study(
     detector: str | Path | None = None,
     seeds: Sequence[int] | None = None,
     arms: Sequence[str] | None = None,
+    *,
+    oarsi: str | Path | None = None,
+    drawn: str | Path | None = None,
+    renew: bool = False,
 ) -> None:
     """Train all runs of a study that are not finished, in processes of one thread each.
 
     Parameters
     ----------
     name : str
-        See :func:`load_study`.
+        See :func:`.arms.load_study`.
     source : path-like
         The radiographs, see :func:`.cases.read_radiographs`.
     folder : path-like
@@ -77,11 +124,18 @@ def run_study(
     workers : int
         Processes.
     detector : path-like, optional
-        See :func:`find_landmarks`.
+        See :func:`.detected.find_landmarks`.
     seeds : sequence of int, optional
         Of the study's; all by default.
     arms : sequence of str, optional
         Likewise.
+    oarsi : path-like, optional
+        OAI's table, as :func:`.cases.read_radiographs` takes it.
+    drawn : path-like, optional
+        Drawn radiographs, on which a detector is trained where `source` has no landmarks.
+    renew : bool
+        Whether a finished run of other settings, pictures or code is trained again; otherwise it is
+        an error, or of other code taken as it is.
 
     Raises
     ------
@@ -95,37 +149,79 @@ def run_study(
     can be compared. The bar tells how many runs are done and how long the rest will take.
     """
     torch.set_num_threads(1)  # by which the detector's landmarks are the same to the bit
-    study = load_study(name)
+    study, folder = load_study(name), Path(folder)
     if unknown := sorted(set(arms or ()) - set(study.arms)):
         known = ", ".join(study.arms)
         raise InputError(f"study {name} has no arm {', '.join(unknown)}: choose of {known}")
-    radiographs = read_study(study, source)
+    radiographs = read_study(study, source, oarsi)
+    _require_grades(radiographs.cases, source)
+    if detector is None and drawn is not None and not to_learn_from(radiographs).any():
+        detector = detector_of_drawn(study, drawn, folder / "drawn")
     landmarks = find_landmarks(study, radiographs, folder, detector)
+    write(folder / CASES, radiographs.cases.to_csv(index=False))
+    if renew:
+        _forget_other_losses(study, folder)
     pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)
     runs = [(arm, seed) for seed in seeds or study.seeds for arm in arms or study.arms]
     waiting = []
     for name_of_arm, seed in runs:
-        arm = study.arms[name_of_arm]
+        arm, place = study.arms[name_of_arm], run_folder(folder, name_of_arm, seed)
         settings = settings_of(study.config(arm, seed), told_of(arm, seed, pictures))
-        if not is_finished(run_folder(folder, arm.name, seed), settings):
+        if renew:
+            _forget_another(place, settings)
+        if not is_finished(place, settings):
             waiting.append((arm.name, seed))
-    work = partial(_run, name, str(source), str(folder))
+    work = partial(_run, name, str(source), str(folder), oarsi)
+    if workers == 1:  # this process has read the pictures
+        work = partial(_train_one, study, pictures, folder)
     in_processes(work, waiting, workers, f"study {name}", "run", done=len(runs) - len(waiting))
 
 
-def _run(name: str, source: str, folder: str, run: tuple[str, int]) -> None:
-    """One run, in a process that has read the pictures once."""
-    torch.set_num_threads(1)
+def _require_grades(cases: pd.DataFrame, source: str | Path) -> None:
+    """Stop where nobody read one of the seven grades: there is a head for each."""
+    train = cases[cases["split"] == "train"]
+    if lacking := [name for name in GRADES if train[name].isna().all()]:
+        raise InputError(
+            f"{source}: no training case has {', '.join(lacking)}, and a study is of all seven "
+            "grades; those of the public set are in OAI's table kxr_sq_bu00, which `oacore fetch "
+            "references` gets"
+        )
+
+
+def _forget_another(run: Path, settings: dict[str, Any]) -> None:
+    """Remove a finished run of other settings, pictures or code, to be trained again."""
+    now = {**settings, "code": fingerprint("oacore.training.pictures")}
+    if (run / "done.json").exists() and not is_of(run / "done.json", now):
+        shutil.rmtree(run)
+
+
+def _forget_other_losses(study: Study, folder: Path) -> None:
+    """Remove runs with a loss of coherence of other code, of which no run keeps a fingerprint."""
+    now, record = fingerprint("oacore.instruments.radiographs.told"), folder / LOSSES
+    if record.exists() and record.read_text() != now:
+        for arm in (arm for arm in study.arms.values() if arm.coherence != "none"):
+            shutil.rmtree(folder / "runs" / arm.name, ignore_errors=True)
+    write(record, now)
+
+
+def _train_one(study: Study, pictures: Pictures, folder: Path, run: tuple[str, int]) -> None:
+    """One run, by the name of its arm and its seed."""
     arm, seed = run
-    study = load_study(name)
-    pictures = _pictures(name, source, folder)
     train_arm(study, study.arms[arm], seed, pictures, run_folder(folder, arm, seed), quiet=True)
 
 
+def _run(
+    name: str, source: str, folder: str, oarsi: str | Path | None, run: tuple[str, int]
+) -> None:
+    """One run, in a process that has read the pictures once."""
+    torch.set_num_threads(1)
+    _train_one(load_study(name), _pictures(name, source, folder, oarsi), Path(folder), run)
+
+
 @lru_cache(maxsize=1)
-def _pictures(name: str, source: str, folder: str) -> Pictures:
+def _pictures(name: str, source: str, folder: str, oarsi: str | Path | None) -> Pictures:
     """What the runs of a study are given; its landmarks are there."""
-    radiographs = read_study(load_study(name), source)
+    radiographs = read_study(load_study(name), source, oarsi)
     landmarks = load_file(Path(folder, LANDMARKS))["landmarks"]
     return Pictures(radiographs.cases, radiographs.pictures, landmarks)
 

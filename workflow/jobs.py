@@ -1,0 +1,66 @@
+"""What a job of the build graph that trains or explains leaves: a mark of its runs, or why not.
+
+Snakemake sees the mark alone: with a job that is not finished it would remove runs that are. The
+mark comes last of all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from oacore.__main__ import INTERRUPTED, in_one_line
+from oacore.files import write
+from oacore.seals import SEAL
+from oacore.training.progress import JOBS, failure
+
+
+def mark(build: str | Path, job: str) -> Path:
+    """Where the mark of a job is."""
+    return Path(build, JOBS, f"{job}.json")
+
+
+def write_mark(file: Path, folders: Iterable[Path], build: Path) -> None:
+    """Write a job's mark: what its runs are sealed with, so that another mark is of other runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    seals = {
+        str(folder.relative_to(build)): hashlib.sha256((folder / SEAL).read_bytes()).hexdigest()
+        for folder in folders
+    }
+    write(file, json.dumps(seals, indent=1) + "\n")
+
+
+def do(build: Path, job: str, work: Callable[[], object]) -> int:
+    """Do a job; what it says if it fails is kept for ``oacore status``, until it succeeds.
+
+    Parameters
+    ----------
+    build : Path
+    job : str
+        What its mark is called.
+    work : callable
+
+    Returns
+    -------
+    int
+        The exit status, see :func:`oacore.__main__.in_one_line`.
+    """
+    failed = failure(build, job)
+    failed.unlink(missing_ok=True)
+
+    def command() -> int:
+        work()
+        return 0
+
+    def say(said: str) -> None:
+        print(said, file=sys.stderr)
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        write(failed, said + "\n")
+
+    status = in_one_line(command, str(build), say)
+    if status == INTERRUPTED:
+        failed.unlink(missing_ok=True)
+    return status
