@@ -21,7 +21,7 @@ from pathlib import Path
 from oacore.errors import InputError, refusal
 from oacore.instruments.radiographs.arms import CASES, ERRORS, LANDMARKS
 from oacore.profile import load_profile
-from oacore.seals import SEAL, damage, files_below, seal
+from oacore.seals import SEAL, damage, seal
 from oacore.training.progress import JOBS
 from oacore.training.records import finished
 from workflow.graph import build_folder
@@ -74,8 +74,8 @@ def cache_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
 
 def page_faults(build: Path, compared: int = ALL) -> Iterator[Fault]:
     """Faults of what is cheap to make: measurements, drawn radiographs, chapters and pages."""
-    for made in (build / "measured.csv", build / "radiographs"):
-        record = Path(f"{made}.{SEAL}")
+    measured, drawn = build / "measured.csv", build / "radiographs"
+    for made, record in ((measured, Path(f"{measured}.{SEAL}")), (drawn, drawn / SEAL)):
         if made.exists() and (said := damage(record, compared=compared)):
             yield Fault(said, (made,), not record.exists())
     for notebook in sorted(build.glob("notebooks/*.ipynb")):
@@ -199,12 +199,12 @@ def in_words(faults: list[Fault]) -> str:
 
 
 def main() -> int:
-    """Command line: a build's folder, or its words; or a file or folder that nothing else seals."""
+    """Command line: the folder of a build, or its words; or a file that nothing else seals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build", type=Path, nargs="?")
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--cohort", default="")
-    parser.add_argument("--seal", action="store_true", help="record what this is, instead")
+    parser.add_argument("--seal", action="store_true", help="record what this one file is, instead")
     words = parser.parse_args()
     build = words.build
     if build is None:
@@ -232,9 +232,9 @@ def main() -> int:
 
 
 def _seal_one(file: Path) -> int:
-    """Record what a file is, or all files of a folder; 0, or 1 where the system refuses that."""
+    """Record what a file is; 0, or 1 where the system refuses that."""
     try:
-        seal(f"{file}.{SEAL}", files_below(file) if file.is_dir() else [file])
+        seal(f"{file}.{SEAL}", [file])
         return 0
     except InputError as error:
         print(error, file=sys.stderr)

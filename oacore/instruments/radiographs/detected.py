@@ -42,7 +42,7 @@ def find_landmarks(
         In its size.
     folder : path-like
         Of the study. Gets the detector, the landmarks, and their errors against the reference's by
-        split; what is there of the same pictures and settings is taken as it is.
+        split, where that has some; what is there of the same pictures and settings is taken as it is.
     detector : path-like, optional
         Weights of one that was trained before. Without it one is trained on the training pictures
         that have landmarks.
@@ -87,7 +87,7 @@ def find_landmarks(
         save_file({"landmarks": found}, part)
     errors = {
         split: landmark_errors(*_of_split(radiographs, found, split)).to_dict("records")
-        for split in radiographs.cases["split"].unique()
+        for split in radiographs.cases["split"][with_landmarks(radiographs)].unique()
     }
     own = _digest((folder / LANDMARKS).read_bytes())
     write(record, json.dumps({"key": key, "landmarks": own, "errors": errors}, indent=1))
@@ -124,8 +124,12 @@ def detector_of_drawn(study: Study, drawn: str | Path, folder: str | Path) -> Pa
 
 def to_learn_from(radiographs: Radiographs) -> np.ndarray:
     """Which pictures a detector may be trained on: of the training split, with landmarks, (n,)."""
-    there = ~np.isnan(radiographs.landmarks).any(axis=(1, 2))
-    return there & (radiographs.cases["split"] == "train").to_numpy()
+    return with_landmarks(radiographs) & (radiographs.cases["split"] == "train").to_numpy()
+
+
+def with_landmarks(radiographs: Radiographs) -> np.ndarray:
+    """Which pictures have landmarks of the reference, (n,)."""
+    return ~np.isnan(radiographs.landmarks).any(axis=(1, 2))
 
 
 def _of_split(

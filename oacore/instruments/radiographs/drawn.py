@@ -34,6 +34,7 @@ from oacore.instruments.radiographs.drawing import FIELD, LEAST_SIZE, SIZE, draw
 from oacore.instruments.radiographs.pictures import KNEE, correlation_with_mean_knee
 from oacore.instruments.radiographs.resampling import mirror
 from oacore.instruments.radiographs.words import POINTS
+from oacore.seals import SEAL, files_below, seal
 
 #: Noise of the reading of KL. With it the label is what the six other grades say of it
 #: (:func:`oacore.instruments.phantom.grades.kl_from_oarsi`) in 93% of knees in the public set's
@@ -237,7 +238,7 @@ def write_radiographs(
     ----------
     folder : path-like
         New or empty; it appears when the set is complete: table.csv, landmarks.csv, truth.csv,
-        images/, README.txt. Left knees lie there as they are, not mirrored.
+        images/, README.txt, and the seal of these. Left knees lie there as they are, not mirrored.
     train, val, test, seed, size, workers, reader_noise, all_read
         See `draw_radiographs`.
 
@@ -284,6 +285,7 @@ def write_radiographs(
     write(part / "README.txt", README)
     shutil.rmtree(part / "points")
     record.unlink()
+    seal(part / SEAL, files_below(part))
     if folder.is_dir():
         folder.rmdir()
     os.replace(part, folder)

@@ -39,14 +39,16 @@ from oacore.instruments.radiographs.detected import (
     to_learn_from,
 )
 from oacore.instruments.radiographs.told import as_frequent, coherence_loss, readings_of, told_of
+from oacore.seals import SEAL, require, seal
 from oacore.training.pictures import Pictures, settings_of, train
 from oacore.training.resuming import is_finished, is_of
 
 
 def read_study(study: Study, source: str | Path, oarsi: str | Path | None = None) -> Radiographs:
     """The radiographs of a study in its size; see :func:`.cases.read_radiographs`."""
-    size = {"height": study.height, "width": study.width, "crop": study.crop}
-    return read_radiographs(source, **size, oarsi=oarsi)
+    return read_radiographs(
+        source, height=study.height, width=study.width, crop=study.crop, oarsi=oarsi
+    )
 
 
 def study_cases(folder: str | Path) -> pd.DataFrame:
@@ -65,13 +67,15 @@ def study_cases(folder: str | Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no study yet.
+        If there is no study yet, or this table of it is damaged.
     """
     path = Path(folder, CASES)
     if not path.is_file():
         raise InputError(f"{folder}: holds no study; `make book` trains it")
-    words = dict.fromkeys(("case", "person", "side", "split"), str)
-    return pd.read_csv(path, dtype={**words, **dict.fromkeys(GRADES, "Int64")})
+    require(f"{path}.{SEAL}", CASES, cure=f"remove {path} and run make book again")
+    words = dict.fromkeys(("case", "person", "side", "split"), "str")
+    kinds = {**words, **dict.fromkeys(GRADES, "Int64")}
+    return pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
 
 
 def train_arm(
@@ -159,6 +163,7 @@ def run_study(
         detector = detector_of_drawn(study, drawn, folder / "drawn")
     landmarks = find_landmarks(study, radiographs, folder, detector)
     write(folder / CASES, radiographs.cases.to_csv(index=False))
+    seal(folder / f"{CASES}.{SEAL}", [folder / CASES])
     if renew:
         _forget_other_losses(study, folder)
     pictures = Pictures(radiographs.cases, radiographs.pictures, landmarks)

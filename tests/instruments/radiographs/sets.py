@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.phantom.subjects import sample_subjects
 from oacore.instruments.radiographs.pictures import mean_knee
 
@@ -133,6 +134,38 @@ def write_own(folder, table, pixels=None):
         save(
             folder / f"images/{row['case']}.png", own_pixels(row, number) if made is None else made
         )
+    return folder
+
+
+def graded_set(folder, seed=0):
+    """Forty knees of twenty people with grades, of half of them landmarks."""
+    rng = np.random.default_rng(seed)
+    n = 40
+    table = pd.DataFrame(
+        {
+            "case": [f"knee_{i:02d}" for i in range(n)],
+            "person": [f"p{i // 2:02d}" for i in range(n)],
+            "side": ["right", "left"] * (n // 2),
+            "split": ["train"] * 24 + ["val"] * 8 + ["test"] * 8,
+            "kl": rng.permutation(np.arange(n) % 5),
+        }
+    )
+    for name in GRADES[1:]:
+        table[name] = pd.array(rng.integers(0, 4, n), dtype="Int64")
+    table.loc[table["kl"] == 0, list(GRADES[1:5])] = pd.NA
+    write_own(folder, table)
+    places = np.column_stack([np.linspace(20, 200, 16), 130 + 10 * np.sin(np.arange(16))])
+    rows = [
+        {"case": case, **{
+            f"{point}{axis}": value + rng.normal(0, 3)
+            for point, place in zip(
+                [*(f"t{i}" for i in range(9)), *(f"f{i}" for i in range(7))], places, strict=True
+            )
+            for axis, value in zip("xy", place, strict=True)
+        }, "two_fit_disagreement_px": 1.0}
+        for case in table["case"][::2]
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(folder / "landmarks.csv", index=False)
     return folder
 
 
