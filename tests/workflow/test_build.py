@@ -21,11 +21,13 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from oacore.errors import InputError
+from oacore.instruments.radiographs.arms import study_folder
 from oacore.profile import Profile, load_profile
 from oacore.record import found
 from oacore.results import keep, kept, kept_in
 from oacore.seals import files_below
 from tests.helpers import ROOT, copy_project, copy_smoke_build, make
+from tests.instruments.radiographs import sets
 from workflow import build_book, check_build, make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
@@ -449,6 +451,8 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
         "train": trained(profile, profile.backbones),
         "explain": explained(profile),
         "faithfulness": 1,
+        "radiographs": 1,
+        "study": 1,
         "notebook": len(CHAPTERS),
         "book": 1,
         "all": 1,
@@ -483,6 +487,23 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
     assert settings["executor"] == "slurm"
     assert settings["set-resources"]["train"]["gpu"] == 1
     assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {*jobs, "phantom"}
+
+
+def test_a_users_radiographs_get_a_study_of_their_own(tmp_path):
+    project = copy_project(tmp_path / "project")
+    own = sets.graded_set(tmp_path / "my knees")
+    words = ["-n", "-p", "--config", "profile=smoke"]
+    said = snakemake(project, *words, f"radiographs={own}").stdout
+    # Chapter 16 shows drawn ones all the same.
+    assert counted(said)["study"] == counted(said)["radiographs"] == 1
+    folder = study_folder("build/smoke", own)
+    assert f"jobs/{folder.name}.json" in said and "jobs/study.json" not in said
+    assert f" --real '{own}'\n" in said and f" radiographs=../{own}\n" in said
+    plain = snakemake(project, *words).stdout
+    assert "jobs/study.json" in plain and "--real" not in plain and "radiographs=" not in plain
+    refused = snakemake(project, *words, f"radiographs={tmp_path}/nowhere")
+    assert refused.returncode == 1 and "snakemake: " in refused.stdout
+    assert "no such folder or file" in refused.stdout and "Traceback" not in refused.stdout
 
 
 def test_nine_models_with_twenty_seeds_are_thirty_jobs_of_a_cluster(tmp_path):
@@ -530,6 +551,8 @@ def test_unusable_words_get_one_line_each(project):
         ("PROFILE=smoke", "COHORT=nowhere"): "make book: COHORT=",
         ("PROFILE=smoke", "PUBLISHED=nowhere"): "make book: PUBLISHED=",
         ("PROFILE=smoke", "REFERENCES=nowhere"): "make book: REFERENCES=",
+        ("PROFILE=smoke", "RADIOGRAPHS=nowhere"): "make book: RADIOGRAPHS=",
+        ("PROFILE=smoke", "RADIOGRAPHS=book"): "holds no radiographs; name the folder or zip of",
         ("PROFILE=smoke", "COHORT=book"): "make book: ",
         ("PROFILE=smoke", "IMAGES=maybe"): "make book: images=maybe: unknown; give yes to show",
         ("PROFILE=smoke", "PUBLISHED=book"): "lacks resnet3d_single_oa_preds.csv",
@@ -725,14 +748,15 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
         for name, block in blocks.items()
     }
     needed = {"PUBLISHED": "PUBLISHED_FILES", "RADIOMICS": "RADIOMICS_FILES",
-              "REFERENCES": "REFERENCE_FILES"}  # fmt: skip
+              "REFERENCES": "REFERENCE_FILES", "RADIOGRAPHS": "RADIOGRAPH_FILES",
+              "DRAWN": "DRAWN"}  # fmt: skip
     given = [
         (chapter, files)
         for chapter, reads in chapters["READS"].items()
         for word, files in needed.items()
         if f"{{{word}}}" in reads
     ]
-    assert len(given) >= 5 and ("09-published-record", "RADIOMICS_FILES") in given
+    assert len(given) >= 8 and ("09-published-record", "RADIOMICS_FILES") in given
     needs = chapters["NEEDS"]
     assert "GRADE_TABLE" in needs["15-seven-grades"]  # which reads no other of the references
     assert all(files in needs[chapter] for chapter, files in given if chapter != "15-seven-grades")
@@ -781,6 +805,12 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     # Chapters 2 and 3 import it, 7 and 8 read what is measured, 15 what 8 keeps.
     assert changed == {"measure": 1, "notebook": 5}
     assert edit("book/glossary.md", "#", "# Now:") == {}
+    changed = edit("oacore/instruments/radiographs/film.py", '"""', '"""Now: ')
+    assert changed["radiographs"] == changed["study"] == 1 and "train" not in changed
+    changed = edit("oacore/instruments/radiographs/told.py", '"""', '"""Now: ')
+    assert changed["study"] == 1 and "radiographs" not in changed
+    changed = edit("oacore/instruments/radiographs/studies.yml", "test: [2, 2,", "test: [3, 2,")
+    assert changed["radiographs"] == changed["study"] == 1
 
 
 def test_real_cohorts_are_measured_and_what_is_missing_is_said(smoke_build, tmp_path, monkeypatch):

@@ -20,8 +20,19 @@ from snakemake.common.configfile import load_configfile
 
 from oacore.errors import InputError
 from tests.helpers import ROOT, copy_project
+from tests.instruments.radiographs import sets
 from workflow import graph, lock, make_book, serve
-from workflow.graph import WORDS, build_folder, older_builds, only_looks, place_source, words
+from workflow.graph import (
+    WORDS,
+    build_folder,
+    image_listing,
+    older_builds,
+    only_looks,
+    place_radiographs,
+    place_source,
+    radiograph_tables,
+    words,
+)
 
 ODD = (
     "John's knees",
@@ -46,7 +57,7 @@ ODD = (
     "&a !!str |",
     "~",
 )
-FOLDERS = ("COHORT", "PUBLISHED", "RADIOMICS", "REFERENCES")
+FOLDERS = ("COHORT", "PUBLISHED", "RADIOMICS", "REFERENCES", "RADIOGRAPHS")
 
 
 def call_make(root: Path, *words: str, **environment: str) -> str:
@@ -248,6 +259,74 @@ def test_files_of_others_are_placed_but_not_by_one_who_looks(tmp_path, monkeypat
     assert place_source("published", "", "build/smoke") == "" and not link.is_symlink()
     with pytest.raises(InputError, match="nowhere: no such folder"):
         place_source("published", "nowhere", "build/smoke", look=True)
+
+
+# A user's own radiographs
+
+
+def test_radiographs_are_placed_once_names_and_tables_are_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = sets.graded_set(tmp_path / "my $knees #1")
+    public = tmp_path / "kneeKL224"
+    sets.drawn_public(public)
+    archive = sets.zipped(public, tmp_path / "KneeXrayData.zip", "KneeXrayData/kneeKL224/")
+    link = tmp_path / "build/smoke/real-radiographs"
+    assert place_radiographs(str(own), "build/smoke", [], look=True) == str(own)
+    assert not (tmp_path / "build").exists()
+    with pytest.raises(InputError, match=r"KL grades alone.*oacore fetch references"):
+        place_radiographs(str(archive), "build/smoke", [])
+    for source in (own, archive, public):
+        placed = place_radiographs(str(source), "build/smoke", ["kxr_sq_bu00.xlsx"])
+        assert placed == "build/smoke/real-radiographs" and link.resolve() == source
+    assert radiograph_tables("build/smoke/real-radiographs") == []
+    assert place_radiographs("", "build/smoke", [], look=True) == "" and link.is_symlink()
+    assert place_radiographs("", "build/smoke", []) == "" and not link.is_symlink()
+    assert radiograph_tables(str(archive)) == [str(archive)]
+    tables = [Path(name).name for name in radiograph_tables(str(own))]
+    assert tables == ["landmarks.csv", "table.csv"]
+
+
+def test_a_picture_that_changes_is_seen(tmp_path):
+    own = sets.graded_set(tmp_path / "own")
+    before = image_listing(str(own), "**/*.png")
+    assert image_listing(str(own), "**/*.png") == before
+    (own / "images/knee_00.png").touch()
+    assert image_listing(str(own), "**/*.png") != before
+
+
+def spoilt(folder: Path) -> dict[str, str]:
+    """Radiographs that no study can be trained on, and what is said of each."""
+    (folder / "empty").mkdir()
+    (folder / "notes.txt").write_text("no zip")
+    named = sets.graded_set(folder / "lacking")
+    (named / "images/knee_03.png").unlink()
+    table = pd.read_csv(sets.graded_set(folder / "untested") / "table.csv")
+    table["split"] = table["split"].replace("test", "val")
+    table.to_csv(folder / "untested/table.csv", index=False)
+    table.assign(split=["train", "val"] * 20).to_csv(
+        sets.graded_set(folder / "split") / "table.csv", index=False
+    )
+    copy = folder / "OSAIL_KL_Dataset"
+    sets.drawn_public(copy)
+    (copy / "val").rename(copy / "other")
+    return {
+        "nowhere": "no such folder or file; name the folder or zip",
+        "empty": "holds no radiographs; name the folder or zip",
+        "notes.txt": "is no zip; name",
+        "lacking": "knee_03.png: the picture of a case is missing",
+        "untested": "has no case of the split test",
+        "split": "a person in two splits",
+        "OSAIL_KL_Dataset/other": "is no set of its own",
+    }
+
+
+def test_radiographs_that_will_not_do_end_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make_book, "snakemake", lambda *_: pytest.fail("it ran"))
+    for name, message in spoilt(tmp_path).items():
+        said = run_make_book(monkeypatch, capsys, f"--radiographs={tmp_path / name}")
+        assert said.startswith(f"make book: RADIOGRAPHS={tmp_path / name}") and message in said
+        with pytest.raises(InputError, match=message):
+            place_radiographs(str(tmp_path / name), str(tmp_path / "build"), [])
 
 
 # What make book finds on a machine

@@ -42,7 +42,8 @@ def find_landmarks(
         In its size.
     folder : path-like
         Of the study. Gets the detector, the landmarks, and their errors against the reference's by
-        split, where that has some; what is there of the same pictures and settings is taken as it is.
+        split, where that has some; what is there of the same pictures and settings is taken as it
+        is.
     detector : path-like, optional
         Weights of one that was trained before. Without it one is trained on the training pictures
         that have landmarks.

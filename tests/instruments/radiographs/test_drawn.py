@@ -16,6 +16,7 @@ from oacore.instruments.radiographs.drawn import (
     write_radiographs,
 )
 from oacore.instruments.radiographs.pictures import correlation_with_mean_knee
+from oacore.seals import SEAL, damage
 
 PUBLIC = (
     (2286, 1046, 1516, 757, 173),
@@ -101,8 +102,11 @@ def test_the_folder_reads_as_the_set_was_drawn(small, tmp_path):
     np.testing.assert_allclose(known["joint_space_medial_mm"], truth["joint_space_medial_mm"])
     assert known[OSTEOPHYTES].notna().all(axis=None)
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [
-        "README.txt", "images", "landmarks.csv", "table.csv", "truth.csv"
+        "README.txt", "images", "landmarks.csv", "seal.json", "table.csv", "truth.csv"
     ]  # fmt: skip
+    assert damage(tmp_path / "set" / SEAL) is None
+    (tmp_path / "set/images/drawn_0001.png").unlink()
+    assert "drawn_0001.png: is missing" in str(damage(tmp_path / "set" / SEAL))
 
 
 def test_an_interrupted_set_goes_on(tmp_path, monkeypatch):
@@ -124,7 +128,7 @@ def test_an_interrupted_set_goes_on(tmp_path, monkeypatch):
     n = sum(map(sum, SMALL))
     assert len(calls) == n + 1 and len(set(calls)) == n  # only the fifth was drawn anew
     for path in (tmp_path / "whole").rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.name != SEAL:  # which has times
             twin = tmp_path / "set" / path.relative_to(tmp_path / "whole")
             assert twin.read_bytes() == path.read_bytes()
     assert not (tmp_path / "set.part").exists()

@@ -1,12 +1,15 @@
 """Arms of the studies, what each is told, and a small study trained from a folder on disk."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.numpy import load_file
 
 from oacore.errors import InputError
@@ -17,13 +20,17 @@ from oacore.instruments.radiographs import arms as arms_module
 from oacore.instruments.radiographs import detected, told
 from oacore.instruments.radiographs import study as studies
 from oacore.instruments.radiographs.arms import (
+    OF_PROFILE,
     Arm,
     arm_table,
     load_study,
     progress_of,
     run_folder,
+    study_of,
 )
 from oacore.instruments.radiographs.detected import find_landmarks
+from oacore.instruments.radiographs.drawn import sample_cases
+from oacore.instruments.radiographs.public import COUNTS
 from oacore.instruments.radiographs.study import main, read_study, run_study, train_arm
 from oacore.instruments.radiographs.told import (
     as_frequent,
@@ -32,6 +39,7 @@ from oacore.instruments.radiographs.told import (
     readings_of,
 )
 from oacore.training.pictures import Pictures, build
+from tests.helpers import ROOT
 from tests.instruments.radiographs.sets import graded_set
 
 NAMES = ("smoke", "laptop", "real", "paper")
@@ -109,6 +117,29 @@ def test_the_paper_s_tables_have_their_arms(name):
     assert set(proposed["tau"]) == {0.25, 0.5, 0.75, 1.0, 1.5}  # and its table 1
     assert set(proposed["warm_up"]) == {0, 1}
     assert not table.drop(columns="name").duplicated().any()
+
+
+def test_each_profile_has_a_study_and_each_study_is_drawn_for():
+    profiles = yaml.safe_load((ROOT / "oacore/profiles.yml").read_text())
+    assert set(OF_PROFILE) == set(profiles)
+    named = {name: study_of(name).name for name in profiles}
+    assert named["smoke"] == "smoke" and named["laptop"] == "laptop"
+    assert named["study"] == "real" and named["paper"] == named["text"] == "paper"
+    assert study_of("my-own").name == "laptop"
+    for name in NAMES:
+        cases = sample_cases(**load_study(name).drawn)
+        counts = pd.crosstab(cases["split"], cases["kl"])
+        assert counts.shape == (3, 5) and (counts > 0).all(axis=None)
+        assert name == "smoke" or counts.loc["test"].sum() >= 200
+    assert load_study("paper").drawn["train"] == COUNTS["train"]  # the public set's
+
+
+def test_the_build_graph_reads_a_study_without_pytorch():
+    code = (
+        "import sys; from oacore.instruments.radiographs.arms import study_of; study_of('laptop')"
+    )
+    code += "; assert not {'torch', 'monai', 'scipy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_arms_of_a_seed_start_from_the_same_weights():
