@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from oacore.errors import InputError
+from oacore.instruments.phantom import anatomy
 from oacore.instruments.phantom.anatomy import MUSCLES, Knee, draw_anatomy
 from oacore.instruments.phantom.grades import SIDES
 from oacore.instruments.radiographs.film import draw_film, expose
@@ -218,7 +219,7 @@ class Stand:
 
     Attributes
     ----------
-    knee : Knee
+    knee : anatomy.Knee
     view : View
         Seated: its femur leaves the joint space that it should.
     aside : float
@@ -227,7 +228,7 @@ class Stand:
         u and v of the picture's middle.
     """
 
-    knee: Knee
+    knee: anatomy.Knee
     view: View
     aside: float
     centre: np.ndarray
