@@ -58,7 +58,8 @@ class PointNet(nn.Module):
         self.sides = nn.ModuleList(nn.Conv2d(c, CHANNELS, 1) for c in self.encoder.channels)
         self.mixed = nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU())
         self.last = nn.Conv2d(CHANNELS, n_points, 1)
-        self.to(memory_format=torch.channels_last)  # faster than with the channels first
+        # Faster than with the channels first.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         """A map of each point on the finest grid, (batch, n_points, H / 2, W / 2)."""
