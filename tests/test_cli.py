@@ -121,6 +121,30 @@ def test_radiographs_are_checked_and_joined_with_oais_table(phantom, tmp_path, c
     assert "none.txt" in capsys.readouterr().err
 
 
+def test_radiographs_are_drawn_for_a_profile(tmp_path, capsys, monkeypatch):
+    drawn = tmp_path / "radiographs"
+    assert main(["radiographs", str(drawn), "--profile", "smoke", "--workers", "1"]) == 0
+    assert f"`oacore check {drawn}` describes them" in capsys.readouterr().out
+    counts = pd.read_csv(drawn / "table.csv")["split"].value_counts()
+    assert counts.to_dict() == {"train": 20, "test": 10, "val": 5}
+    assert main(["check", str(drawn)]) == 0
+    assert main(["radiographs", str(drawn), "--profile", "smoke"]) == 2
+    assert "holds something already" in capsys.readouterr().err
+    assert main(["radiographs", str(tmp_path / "b"), "--profile", "huge"]) == 2
+    assert "no profile 'huge'" in capsys.readouterr().err
+
+
+def test_status_tells_of_the_study(tmp_path, capsys):
+    run = tmp_path / "study/runs/global/seed0"
+    run.mkdir(parents=True)
+    (run / "history.csv").write_text("epoch,loss\n1,2.0\n")
+    assert main(["status", str(tmp_path), "--profile", "smoke"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == (
+        "Study smoke on drawn radiographs: 0 of 4 runs trained; global seed 0: 1 of 2 epochs"
+    )
+
+
 WITHOUT_TORCH = """
 import sys
 from oacore.__main__ import main
@@ -130,7 +154,8 @@ def done(*words):
     except SystemExit as end:
         return end.code
 cohort, pictures, predictions, out = sys.argv[1:]
-for command in ("check", "phantom", "measure", "cache", "train", "explain", "stats", "audit"):
+for command in ("check", "phantom", "radiographs", "measure", "cache", "train", "explain", "stats",
+                "audit"):
     assert done(command, "--help") == 0, command
 assert done("check", cohort, "--workers", "1") == 0
 assert done("check", pictures) == 0

@@ -29,6 +29,7 @@ NOTES = {
     "images": "*Not shown: single knees of a real cohort are published only where the one who "
     "builds the book says so (`make book IMAGES=yes`).*",
     "masks": "*Not shown: this needs masks of the cartilage, which this cohort has not.*",
+    "radiographs": "*Not shown: this needs real radiographs (`make book RADIOGRAPHS=FOLDER`).*",
     "lab": "*In JupyterLab a viewer stands here that has a kernel behind it; a page has none.*",
 }
 SKIP = "skip-execution"  # nbclient leaves such a cell as it is

@@ -318,7 +318,8 @@ def test_cells_that_need_absent_files_are_left_out_with_a_note(folder):
     assert "\n" not in refused.stderr.strip()
     notebook.cells[1].source = "word = ''\nradiomics = ''"
 
-    for tag, said in {"images": "IMAGES=yes", "masks": "masks", "lab": "JupyterLab"}.items():
+    notes = {"images": "IMAGES=yes", "masks": "masks", "lab": "JupyterLab"}
+    for tag, said in {**notes, "radiographs": "RADIOGRAPHS=FOLDER"}.items():
         notebook.cells[3].metadata["tags"] = [f"needs-{tag}"]
         nbformat.write(notebook, path)
         assert run_cli("notebooks/n.ipynb", f"built/{tag}.ipynb", "word=given").returncode == 0
