@@ -212,7 +212,7 @@ def run_maps(
     cases: Sequence[str],
     *,
     about: str | int = EXPECTED,
-    cellwise: bool = False,
+    cellwise: bool = True,
 ) -> np.ndarray:
     """Grad-CAM of a finished run's heads for some cases, as :func:`.viewer.joint_viewer` takes it.
 
@@ -226,7 +226,7 @@ def run_maps(
     cases : sequence of str
         Which of them, in this order.
     about, cellwise
-        See :func:`cell_maps`.
+        See :func:`cell_maps`. With keypoints, mean gradients light up places that no head reads.
 
     Returns
     -------

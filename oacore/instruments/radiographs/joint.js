@@ -127,6 +127,9 @@ function joint(root, data) {
     find("[data-step]").value = state.kase + 1;
     find("[data-step]").setAttribute("aria-valuetext", kase().label);
     find(".oas-plane output").textContent = `${state.kase + 1} of ${last + 1}`;
+    const box = find(".oas-scroll");  // keys must reach what scrolls, and stop nowhere else
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
   }
   function lies({x, y}) {  // what is at a place of the picture, in its pixels
     const [, w, h] = here.pictures.n, salient = map();

@@ -246,7 +246,7 @@ def test_maps_of_a_finished_run(pictures, pooling, tmp_path):
     found = run_maps(folder, pictures, ["k12", "k10"])
     assert found.shape == (2, len(GRADES), HIGH, WIDE) and found.min() >= 0
     assert found.max(axis=(2, 3)).max() == 1
-    alone = grad_cam(model, x[2:3], points[2:3])
+    alone = grad_cam(model, x[2:3], points[2:3], cellwise=True)
     for place, head in enumerate(GRADES):
         np.testing.assert_allclose(
             found[0, place], scaled(alone[head].numpy())[0], atol=1e-4, err_msg=head
