@@ -312,8 +312,8 @@ def finding(row: Mapping[Any, Any]) -> str:
     return UNDECIDED
 
 
-#: What is said where Dual gains on Single-KL, by what it does beside the two controls.
 _NOT_BETTER = (NONE, LOSS)
+#: What is said where Dual gains on Single-KL, by what it does beside the two controls.
 SENTENCES = {
     "hierarchy": "It is the hierarchy: neither a second task nor capacity does it.",
     "task": "A second task does it, whether or not its label is coarser in the right way.",

@@ -79,7 +79,7 @@ def cell_maps(
     model : GradingNet
         In evaluation mode.
     x : Tensor, (batch, 1, H, W)
-        As :func:`.pictures.standardised` gives it.
+        As :func:`.augmentation.standardised` gives it.
     points : Tensor, (batch, n_points, 2), optional
         See :class:`.keypoints.GradingNet`.
     about : str or int
@@ -222,7 +222,7 @@ def run_maps(
         Of the run.
     pictures : Pictures
         What it was trained on: the study's radiographs in its size, with the landmarks that its
-        detector found (:func:`.study.find_landmarks`).
+        detector found (:func:`.detected.find_landmarks`).
     cases : sequence of str
         Which of them, in this order.
     about, cellwise
