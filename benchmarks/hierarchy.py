@@ -25,11 +25,11 @@ from torch.nn import functional as F
 
 from benchmarks.measure import Row, alternate
 from benchmarks.speed import report
-from oacore.instruments.hierarchy.arms import ARMS, Arm, second_label
+from oacore.instruments.hierarchy.arms import ARMS, TaskArm, second_label
 from oacore.instruments.hierarchy.batched import (
     GROUPS,
+    Fit,
     Network,
-    Run,
     draws,
     initial_weights,
     standardised,
@@ -74,7 +74,7 @@ class Setting:
 class OneNetwork(nn.Module):
     """One arm's network out of PyTorch's own layers, with parallel heads."""
 
-    def __init__(self, network: Network, arm: Arm, features: int) -> None:
+    def __init__(self, network: Network, arm: TaskArm, features: int) -> None:
         super().__init__()
         units = network.hidden
         self.trunk = nn.Linear(features, units)
@@ -107,10 +107,10 @@ class OneNetwork(nn.Module):
 
 def one_after_another(
     network: Network,
-    arms: Sequence[Arm],
+    arms: Sequence[TaskArm],
     x: np.ndarray,
     cases: pd.DataFrame,
-    runs: Sequence[Run],
+    runs: Sequence[Fit],
     dtype: torch.dtype = torch.float32,
 ) -> np.ndarray:
     """What :func:`.batched.train` does, with a loop over networks; probabilities (A, M, n, 5)."""
@@ -151,7 +151,7 @@ def one_after_another(
     return said
 
 
-def drawn_knees(setting: Setting) -> tuple[np.ndarray, pd.DataFrame, list[Run]]:
+def drawn_knees(setting: Setting) -> tuple[np.ndarray, pd.DataFrame, list[Fit]]:
     """Features, grades that some of them follow, and the runs of a cross-validation."""
     rng = np.random.default_rng(SEED)
     x = rng.normal(size=(setting.knees, setting.features))
@@ -162,7 +162,7 @@ def drawn_knees(setting: Setting) -> tuple[np.ndarray, pd.DataFrame, list[Run]]:
     for seed in range(setting.seeds):
         # As many training knees in each fold, so that all take as many steps.
         fold = rng.permutation(np.arange(setting.knees) % setting.folds)
-        runs += [Run(seed, one, fold != one) for one in range(setting.folds)]
+        runs += [Fit(seed, one, fold != one) for one in range(setting.folds)]
     return x, cases, runs
 
 

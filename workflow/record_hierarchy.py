@@ -34,7 +34,7 @@ from oacore.instruments.hierarchy.analysis import (
     scores,
     verdicts,
 )
-from oacore.instruments.hierarchy.arms import ARMS, LABELS, Arm, second_label
+from oacore.instruments.hierarchy.arms import ARMS, LABELS, TaskArm, second_label
 from oacore.instruments.hierarchy.repeats import (
     GRID,
     PEER_CELL,
@@ -96,7 +96,7 @@ def shares(plan: Plan, knees: Knees) -> pd.DataFrame:
     for label in (name for name in LABELS if name != "grade"):
         for seed in plan.seeds:
             training = folds_of(kl, seed, plan.folds) != 0
-            told = second_label(Arm("", "", label), knees.cases, training, seed, 0) == 1
+            told = second_label(TaskArm("", "", label), knees.cases, training, seed, 0) == 1
             row = {"share": told.mean(), "agrees": (told == oa).mean()}
             rows.append({"label": label, **row, "phi": np.corrcoef(told, oa)[0, 1]})
     return pd.DataFrame(rows).groupby("label", sort=False).mean().reset_index()

@@ -27,7 +27,7 @@ _CUT, _PERMUTED, _COIN = 2001, 2002, 2003
 
 
 @dataclass(frozen=True)
-class Arm:
+class TaskArm:
     """What a network is told.
 
     Attributes
@@ -90,16 +90,16 @@ class Arm:
         )
 
 
-def _control(says: str, second: str) -> Arm:
-    return Arm(says, "control", second)
+def _control(says: str, second: str) -> TaskArm:
+    return TaskArm(says, "control", second)
 
 
 #: All arms, in the order of tables.
-ARMS: dict[str, Arm] = {
-    "single_oa": Arm("Single-OA", "paper", "OA", grading=""),
-    "single_kl": Arm("Single-KL", "paper"),
-    "dual": Arm("Dual", "paper", "OA"),
-    "cascaded": Arm("Dual, cascaded", "paper", "OA", joint="cascaded"),
+ARMS: dict[str, TaskArm] = {
+    "single_oa": TaskArm("Single-OA", "paper", "OA", grading=""),
+    "single_kl": TaskArm("Single-KL", "paper"),
+    "dual": TaskArm("Dual", "paper", "OA"),
+    "cascaded": TaskArm("Dual, cascaded", "paper", "OA", joint="cascaded"),
     "shuffled": _control("Shuffled hierarchy", "shuffled"),
     "cut1": _control("Cut at KL >= 1", "KL >= 1"),
     "cut3": _control("Cut at KL >= 3", "KL >= 3"),
@@ -110,26 +110,26 @@ ARMS: dict[str, Arm] = {
     "age": _control("Age", "age"),
     "quality": _control("Image quality", "quality"),
     "two_kl": _control("Two KL heads", "grade"),
-    "oa_stopped": Arm("OA head stopped", "control", "OA", stopped="second"),
-    "kl_stopped": Arm("KL head stopped", "control", "OA", stopped="grade"),
-    "scaled": Arm("Single-KL, scaled", "control", scale=DUAL_SCALE),
-    "dual0.1": Arm("Dual, weight 0.1", "control", "OA", weight=0.1),
-    "dual0.3": Arm("Dual, weight 0.3", "control", "OA", weight=0.3),
-    "dual3": Arm("Dual, weight 3", "control", "OA", weight=3.0),
-    "dual10": Arm("Dual, weight 10", "control", "OA", weight=10.0),
-    "again": Arm("Single-KL again", "null", start=1),
-    "coral": Arm("CORAL", "remedy", grading="coral"),
-    "corn": Arm("CORN", "remedy", grading="corn"),
-    "soft": Arm("Soft grades", "remedy", grading="soft"),
-    "smoothed": Arm("Neighbour smoothing", "remedy", grading="smoothed"),
-    "earth_mover": Arm("Earth mover", "remedy", grading="earth mover"),
-    "consistency": Arm("Consistency", "remedy", "OA", consistency=1.0),
-    "product": Arm("Hierarchical softmax", "remedy", "OA", "hierarchical", joint="product"),
-    "uncertainty": Arm("Uncertainty weighting", "remedy", "OA", uncertain=True),
+    "oa_stopped": TaskArm("OA head stopped", "control", "OA", stopped="second"),
+    "kl_stopped": TaskArm("KL head stopped", "control", "OA", stopped="grade"),
+    "scaled": TaskArm("Single-KL, scaled", "control", scale=DUAL_SCALE),
+    "dual0.1": TaskArm("Dual, weight 0.1", "control", "OA", weight=0.1),
+    "dual0.3": TaskArm("Dual, weight 0.3", "control", "OA", weight=0.3),
+    "dual3": TaskArm("Dual, weight 3", "control", "OA", weight=3.0),
+    "dual10": TaskArm("Dual, weight 10", "control", "OA", weight=10.0),
+    "again": TaskArm("Single-KL again", "null", start=1),
+    "coral": TaskArm("CORAL", "remedy", grading="coral"),
+    "corn": TaskArm("CORN", "remedy", grading="corn"),
+    "soft": TaskArm("Soft grades", "remedy", grading="soft"),
+    "smoothed": TaskArm("Neighbour smoothing", "remedy", grading="smoothed"),
+    "earth_mover": TaskArm("Earth mover", "remedy", grading="earth mover"),
+    "consistency": TaskArm("Consistency", "remedy", "OA", consistency=1.0),
+    "product": TaskArm("Hierarchical softmax", "remedy", "OA", "hierarchical", joint="product"),
+    "uncertainty": TaskArm("Uncertainty weighting", "remedy", "OA", uncertain=True),
 }
 
 
-def arm_of(name: str) -> Arm:
+def arm_of(name: str) -> TaskArm:
     """One arm by its key.
 
     Raises
@@ -249,13 +249,13 @@ LABELS: dict[str, Callable[[pd.DataFrame, np.ndarray, int, int], npt.NDArray]] =
 
 
 def second_label(
-    arm: Arm, cases: pd.DataFrame, training: np.ndarray, seed: int, fold: int
+    arm: TaskArm, cases: pd.DataFrame, training: np.ndarray, seed: int, fold: int
 ) -> np.ndarray:
     """What an arm's second head is told of each knee.
 
     Parameters
     ----------
-    arm : Arm
+    arm : TaskArm
         With a second head.
     cases : DataFrame
         ``kl``, and what the label is of: ``male``, ``age`` (years), ``quality``.

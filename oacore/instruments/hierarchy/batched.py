@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES
-from oacore.instruments.hierarchy.arms import Arm, second_label
+from oacore.instruments.hierarchy.arms import TaskArm, second_label
 from oacore.instruments.hierarchy.losses import (
     GRADINGS,
     binary,
@@ -89,7 +89,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Run:
+class Fit:
     """One network of every arm.
 
     Attributes
@@ -121,7 +121,7 @@ class Answers:
 
 
 def initial_weights(
-    network: Network, arm: Arm, features: int, seed: int, fold: int
+    network: Network, arm: TaskArm, features: int, seed: int, fold: int
 ) -> dict[str, np.ndarray]:
     """Weights that one network starts from: uniform between -+1 / sqrt(inputs), as in PyTorch.
 
@@ -162,7 +162,7 @@ def initial_weights(
 
 
 def draws(
-    network: Network, arm: Arm, run: Run, seed: int, fold: int
+    network: Network, arm: TaskArm, run: Fit, seed: int, fold: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """What the steps of one network draw, epoch by epoch.
 
@@ -200,10 +200,10 @@ def standardised(x: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 def train(
     network: Network,
-    arms: Sequence[Arm],
+    arms: Sequence[TaskArm],
     x: np.ndarray,
     cases: pd.DataFrame,
-    runs: Sequence[Run],
+    runs: Sequence[Fit],
     dtype: torch.dtype = torch.float32,
 ) -> Answers:
     """Train M runs of A arms as one batched model, and ask them about all knees.
@@ -212,7 +212,7 @@ def train(
     ----------
     network : Network
     arms : sequence of A Arms
-        Of one form (:attr:`.arms.Arm.form`).
+        Of one form (:attr:`.arms.TaskArm.form`).
     x : (n, features) float array
         Not standardised: that is done by each run's training knees.
     cases : DataFrame
@@ -258,7 +258,7 @@ def train(
     return model.answers(inputs)
 
 
-def _told(arms: Sequence[Arm], cases: pd.DataFrame, runs: Sequence[Run]) -> torch.Tensor | None:
+def _told(arms: Sequence[TaskArm], cases: pd.DataFrame, runs: Sequence[Fit]) -> torch.Tensor | None:
     """What second heads are told of each knee, (M, A, n)."""
     if not arms[0].second:
         return None
@@ -274,9 +274,9 @@ class _Model:
     def __init__(
         self,
         network: Network,
-        arms: Sequence[Arm],
+        arms: Sequence[TaskArm],
         features: int,
-        runs: Sequence[Run],
+        runs: Sequence[Fit],
         dtype: torch.dtype,
     ) -> None:
         self.network, self.arms, self.arm = network, arms, arms[0]

@@ -26,7 +26,7 @@ from oacore.errors import InputError
 from oacore.files import whole
 from oacore.hierarchy import N_GRADES
 from oacore.instruments.hierarchy.arms import ARMS, arm_of
-from oacore.instruments.hierarchy.batched import NORMS, SCHEDULES, Network, Run, train
+from oacore.instruments.hierarchy.batched import NORMS, SCHEDULES, Fit, Network, train
 from oacore.instruments.hierarchy.peers import PEERS, peer_of
 from oacore.instruments.radiomics.table import feature_columns, read_radiomics
 from oacore.metrics.clinical import weighted_kappa
@@ -213,7 +213,7 @@ def held_out(
         "grade": (A, S, n, 5) probabilities; "second": (A, S, n), see :class:`.batched.Answers`.
     """
     fold = np.array([folds_of(knees.cases["kl"].to_numpy(), seed, folds) for seed in seeds])
-    runs = [Run(seed, one, fold[s] != one) for s, seed in enumerate(seeds) for one in range(folds)]
+    runs = [Fit(seed, one, fold[s] != one) for s, seed in enumerate(seeds) for one in range(folds)]
     said = train(network, [arm_of(name) for name in names], knees.x, knees.cases, runs)
     here = np.arange(len(knees.cases))
     of_knee = fold + folds * np.arange(len(seeds))[:, None]  # (S, n), the run that holds it out

@@ -17,7 +17,7 @@ from oacore.instruments.hierarchy.arms import (
     second_label,
     shuffled_cuts,
 )
-from oacore.instruments.hierarchy.batched import Network, Run, draws, initial_weights
+from oacore.instruments.hierarchy.batched import Fit, Network, draws, initial_weights
 
 #: The grades of 481 knees, by their numbers.
 COUNTS = [103, 58, 108, 139, 73]
@@ -132,7 +132,7 @@ def test_arms_are_those_of_the_design():
 
 def test_arms_whose_labels_alone_differ_have_all_else_alike(training):
     dual = ARMS["dual"]
-    run = Run(3, 1, training)
+    run = Fit(3, 1, training)
     for name in LABEL_ALONE:
         assert ARMS[name].form == dual.form
         assert (ARMS[name].weight, ARMS[name].scale) == (1, 1)
@@ -167,7 +167,7 @@ def test_seeds_folds_and_the_null_arm_start_elsewhere():
 
 
 def test_batches_hold_each_training_knee_at_most_once(training):
-    run = Run(0, 0, training)
+    run = Fit(0, 0, training)
     (first, kept), (second, _) = draws(NET, ARMS["dual"], run, 0, 0)
     assert first.shape == (training.sum() // 16, 16)
     assert len(np.unique(first)) == first.size and training[first].all()

@@ -9,7 +9,7 @@ import torch
 from benchmarks.hierarchy import Setting, drawn_knees, one_after_another
 from oacore.errors import InputError
 from oacore.instruments.hierarchy.arms import ARMS
-from oacore.instruments.hierarchy.batched import Network, Run, standardised, train
+from oacore.instruments.hierarchy.batched import Fit, Network, standardised, train
 
 KNEES = Setting(knees=100, features=12, seeds=2, folds=4)
 NET = Network(hidden=16, epochs=3, batch=16, learning_rate=0.01, weight_decay=0.01)
@@ -105,7 +105,7 @@ def test_what_cannot_be_one_batch_is_refused(knees):
     x, cases, runs = knees
     with pytest.raises(InputError, match="differ in more than labels"):
         train(NET, [ARMS["dual"], ARMS["single_kl"]], x, cases, runs[:1])
-    few = Run(0, 0, np.arange(len(x)) < 40)
+    few = Fit(0, 0, np.arange(len(x)) < 40)
     with pytest.raises(InputError, match="number of steps"):
         train(NET, [ARMS["dual"]], x, cases, [runs[0], few])
     for wrong in ({"norm": "instance"}, {"schedule": "step"}, {"hidden": 12, "norm": "group"}):
