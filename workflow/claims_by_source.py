@@ -81,7 +81,7 @@ SECOND_KEPT = {
 }
 SECOND_SILENT = {
     "recorded": "No chapter of this build showed the record.",
-    "given": "This build was given no radiographs.",
+    "given": "Not run in this build: `make book RADIOGRAPHS=FOLDER`.",
     "drawn": "This build trained no study on drawn radiographs.",
 }
 NO_SUCH_ARMS = {

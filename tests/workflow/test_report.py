@@ -337,7 +337,7 @@ def test_the_second_paper_s_claims_are_judged_by_studies_that_stay_apart(build):
     assert first["verdict"].to_dict() == {"recorded": FAILS, "given": ABSENT, "drawn": HOLDS}
     assert first["recorded"].to_dict() == {"recorded": True, "given": False, "drawn": False}
     assert first["label"].tolist() == ["cell-arms-recorded", "", "cell-arms-live"]
-    assert "given no radiographs" in first["because"]["given"]
+    assert "make book RADIOGRAPHS=FOLDER" in first["because"]["given"]
     lacking = found[(found["source"] == "drawn") & (found["verdict"] == ABSENT)]
     assert set(lacking["because"]) == {"The small study of a build has no such arms."}
     square = report.glance(found, SECOND_SOURCES)

@@ -308,7 +308,7 @@ def _coherence(
                 drawn = counts[:, some & of_grade]
                 mean = _mean(drawn, value[:, of_grade[some]])
                 named = {"arm": arm, "measure": measure, "kl": str(grade), "cases": drawn.shape[1]}
-                rows.append({**named, **crossed(mean)})
+                rows.append({**named, **crossed(mean, (0, 1 if measure == RULE else np.inf))})
     return pd.DataFrame(rows)
 
 

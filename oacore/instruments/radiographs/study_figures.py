@@ -117,7 +117,11 @@ def by_grade(
     asked = asked.assign(panel=asked["measure"].map(LOSSES), x=asked["kl"].astype(int))
     both = pd.concat([found, asked]).assign(series=lambda table: table["arm"])
     fig = _curves(both, "KL grade as read", grey=READERS)
-    return fig.update_xaxes(dtick=1).update_yaxes(rangemode="tozero")
+    for row, (_, part) in enumerate(both.groupby("panel", sort=False), start=1):
+        # Of two seeds an interval may reach so far that nothing else would be seen.
+        top = min(np.nanmax([part["high"].max(), part["value"].max()]), 2 * part["value"].max())
+        fig.update_yaxes(range=[0, 1.05 * top], row=row, col=1)
+    return fig.update_xaxes(dtick=1)
 
 
 def label_shares(

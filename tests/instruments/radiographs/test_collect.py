@@ -207,7 +207,8 @@ def test_coherence_is_measured_by_grade_and_for_the_readers_themselves(tables, c
     assert own.loc["3", "value"] == pytest.approx(of_three.mean())
     assert own.loc["3", "cases"] == len(of_three)
     share = table[table["measure"] == RULE]
-    assert share["value"].between(0, 1).all()
+    assert share[["value", "low", "high"]].apply(lambda one: one.between(0, 1)).all(axis=None)
+    assert (table["low"] >= 0).all()
 
 
 def test_differences_are_of_arms_that_differ_in_one_thing_or_from_the_baseline(tables):

@@ -81,6 +81,11 @@ def test_a_collapse_is_seen_recall_falls_while_the_loss_does():
     readers = trace(fig, READERS, row=1)
     assert readers.line.dash == "dash" and list(readers.x) == [*grades]
     assert not any(t.name == READERS for t in fig.data if t.yaxis == "y")
+    wide = loss.assign(high=loss["high"] + 100)
+    fig = by_grade(recall, wide, ["sound", "collapsed"], losses=["mixture"])
+    drawn = wide[(wide["measure"] == "mixture") & (wide["kl"] != "all")]["value"]
+    assert fig.layout.yaxis2.range == pytest.approx([0, 2.1 * drawn.max()])
+    assert fig.layout.yaxis.range == pytest.approx([0, 1.05])
     with pytest.raises(InputError, match="6 series"):
         by_grade(numbered(arm=list("abcdef"), head=["kl"], grade=grades), loss, list("abcdef"))
 
