@@ -38,7 +38,7 @@ The leaves, which need nothing else of the package:
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
     ``words``, ``source``, ``resampling``, ``public_layout``, ``own_layout``, ``oai``,
     ``pictures``, ``cases``, ``public``, ``landmark_files``, ``shadows``, ``film``, ``drawing``,
-    ``drawn``, ``likeness``, ``truth``, ``beam``, ``places``, ``figures``, ``viewer``,
+    ``drawn``, ``framing``, ``likeness``, ``truth``, ``beam``, ``places``, ``figures``, ``viewer``,
     ``detector``, ``arms``, ``told``, ``detected``, ``study``, ``attribution``, ``collect``,
     ``beside``, ``study_figures``, ``outcomes``
 ``instruments.axis``: the severity axis in a network's features

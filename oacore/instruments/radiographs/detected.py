@@ -26,6 +26,7 @@ from oacore.instruments.radiographs.detector import (
     save_detector,
 )
 from oacore.instruments.radiographs.drawing import SIZE
+from oacore.instruments.radiographs.framing import as_public
 from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
 from oacore.instruments.radiographs.resampling import Grid, resample
 
@@ -111,8 +112,6 @@ def detector_of_drawn(study: Study, drawn: str | Path, folder: str | Path) -> Pa
     Path
         Its weights.
     """
-    from oacore.instruments.radiographs.likeness import as_public  # and scikit-learn with it
-
     drawn_whole = read_radiographs(drawn, height=SIZE, width=SIZE)
     cut = as_public(drawn_whole, seed=study.detector["seed"])
     size = (study.height, study.width)

@@ -5,13 +5,11 @@ Only figures of whole sets leave this module, no picture and no row of a person.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import map_coordinates
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -20,54 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from oacore.errors import InputError
 from oacore.instruments.phantom.grades import SIDES
 from oacore.instruments.radiographs.cases import Radiographs
+from oacore.instruments.radiographs.framing import as_public
 from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
 from oacore.metrics.scores import auc, macro_auc
 
-# The public set's crops, of 350 landmarked knees of its training split: pixels from t0 to t8,
-# where t4 lies (x, y), and pixels' width by their height; means and spreads.
-WIDTH, PLACE = (181.0, 7.0), ((110.0, 121.6), (3.7, 7.0))
-ASPECT = (0.967, 0.085)
 BANDS = (2, 4, 8, 16, 32, 64, 112)  # cycles a picture
 CELL, ORIENTATIONS = 14, 8  # pixels of a picture of half the size; of gradients
 POINTS_OF = {"medial": ((6, 7, 8), (13, 14, 15)), "lateral": ((0, 1, 2), (9, 10, 11))}
-
-
-def as_public(drawn: Radiographs, seed: int) -> Radiographs:
-    """Cut drawn radiographs as those of the public set are: about the joint, to 224 x 224.
-
-    Parameters
-    ----------
-    drawn : Radiographs
-        With landmarks, and a field that leaves room around the joint.
-    seed : int
-        Of scale and place, which vary as they do there.
-
-    Returns
-    -------
-    Radiographs
-        With `mm_per_pixel_x` and `mm_per_pixel_y` of the crops.
-    """
-    rng = np.random.default_rng(seed)
-    rows, columns = PUBLIC_SIZE
-    pictures = np.empty((len(drawn.cases), rows, columns), np.uint8)
-    landmarks = np.empty_like(drawn.landmarks)
-    scales = np.empty((len(drawn.cases), 2))
-    for at, (picture, points) in enumerate(zip(drawn.pictures, drawn.landmarks, strict=True)):
-        across = (points[8, 0] - points[0, 0]) / rng.normal(*WIDTH)
-        scale = np.array([across, across / rng.normal(*ASPECT)])
-        place = rng.normal(*PLACE)
-        x = points[4, 0] + (np.arange(columns) - place[0]) * scale[0]
-        y = points[4, 1] + (np.arange(rows) - place[1]) * scale[1]
-        grid = np.meshgrid(y, x, indexing="ij")
-        crop = map_coordinates(picture.astype(np.float32), grid, order=1, mode="nearest")
-        pictures[at] = crop.round()
-        landmarks[at] = (points - points[4]) / scale + place
-        scales[at] = scale
-    names = ["mm_per_pixel_x", "mm_per_pixel_y"]
-    cases = drawn.cases.assign(
-        **{name: drawn.cases[name] * scales[:, at] for at, name in enumerate(names)}
-    )
-    return replace(drawn, cases=cases, pictures=pictures, landmarks=landmarks)
 
 
 def joint_gaps(radiographs: Radiographs) -> pd.DataFrame:

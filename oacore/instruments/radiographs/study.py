@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from oacore.errors import InputError
 from oacore.files import in_processes, write
-from oacore.fingerprint import fingerprint
+from oacore.fingerprint import ROOT, code_digest, fingerprint
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.arms import (
     CASES,
@@ -202,7 +202,10 @@ def _forget_another(run: Path, settings: dict[str, Any]) -> None:
 
 def _forget_other_losses(study: Study, folder: Path) -> None:
     """Remove runs with a loss of coherence of other code, of which no run keeps a fingerprint."""
-    now, record = fingerprint("oacore.instruments.radiographs.told"), folder / LOSSES
+    # Not all that `told` imports: a further arm changes no other's loss.
+    losses = [f"oacore.instruments.coherence.{name}" for name in ("mixture", "joint")]
+    told = code_digest(ROOT / "oacore/instruments/radiographs/told.py")
+    now, record = f"{fingerprint(*losses)} {told}", folder / LOSSES
     if record.exists() and record.read_text() != now:
         for arm in (arm for arm in study.arms.values() if arm.coherence != "none"):
             shutil.rmtree(folder / "runs" / arm.name, ignore_errors=True)

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 from oacore.errors import InputError
 from oacore.instruments.radiographs.cases import Radiographs, read_radiographs
 from oacore.instruments.radiographs.drawn import draw_radiographs
+from oacore.instruments.radiographs.framing import as_public
 from oacore.instruments.radiographs.likeness import (
-    as_public,
     gradient_histograms,
     grey_statistics,
     joint_gaps,

@@ -482,6 +482,11 @@ def jupyter(built):
 def run_cell(page, place):
     """Run a cell; once more if JupyterLab was still busy with itself and did not."""
     for _ in range(10):
+        # On a busy machine JupyterLab may say that its server is slow to answer.
+        for dialog in page.locator(".jp-Dialog:visible").all():
+            print("JupyterLab says:", dialog.inner_text())
+            page.keyboard.press("Escape")
+            dialog.wait_for(state="hidden")
         page.locator(".jp-Notebook .jp-InputArea-editor").nth(place).click()
         page.keyboard.press("Control+Enter")
         for _ in range(30):
