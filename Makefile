@@ -104,7 +104,8 @@ lint: $(READY)
 
 # Two processes, each with one thread: tests/conftest.py says which takes what.
 test: lint
-	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder \
+	  --durations=30 --durations-min=5
 
 # Where there is no Python, no build can be at work.
 clean:

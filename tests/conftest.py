@@ -1,5 +1,6 @@
 """What tests share: the data beside the repository, Chromium, and one smoke build."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -10,17 +11,20 @@ from typing import Any, NoReturn
 
 import pytest
 
+from oacore.files import write
 from tests.helpers import ROOT, make
 from tests.server import Server
 
-#: Files whose tests share the smoke build in the project's own build/, or copy it.
-OF_ONE_BUILD = tuple(f"tests/workflow/test_{name}.py" for name in ("browser", "build", "extend"))
+#: Files whose tests look at the smoke build in the project's own build/, or build there again.
+OF_ONE_BUILD = tuple(f"tests/workflow/test_{name}.py" for name in ("browser", "build"))
+#: What needs a copy of that build, and comes when it is there.
+OF_A_COPY = "tests/workflow/test_extend.py"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Deal the tests out to the processes of `make test`; a plain `pytest` runs them as they stand.
 
-    One process takes all files that share the smoke build: a second build of it at the same time
+    One process takes both files that build the smoke book: a second build of it at the same time
     would be refused. The others go file by file, so that what the tests of a module share is made
     once.
     """
@@ -37,8 +41,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """What takes longest comes first, so that the processes of `make test` end together."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.path.parent.name != "workflow")
-        items.sort(key=lambda item: str(item.path.relative_to(ROOT)) not in OF_ONE_BUILD)
+
+        def turn(item: pytest.Function) -> int:
+            file = item.path.relative_to(ROOT).as_posix()
+            if file in OF_ONE_BUILD:
+                return 0
+            return 2 if file == OF_A_COPY else 1 if item.path.parent.name == "workflow" else 3
+
+        items.sort(key=turn)
 
 
 def absent(what: str, insist: str) -> NoReturn:
@@ -91,11 +101,20 @@ def smoke_words() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def smoke_build(smoke_words: list[str]) -> Path:
-    """Folder of the whole book as `make book PROFILE=smoke` leaves it."""
-    done = make(*smoke_words)
-    if done.returncode:
-        pytest.fail(f"the smoke build failed:\n{done.stdout[-6000:]}", pytrace=False)
+def smoke_build(smoke_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the whole book as `make book PROFILE=smoke` leaves it, built by one process."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # of all processes
+    said = place / "smoke-build.txt"
+    with (place / "smoke-build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            done = make(*smoke_words)
+            write(said, f"{done.returncode}\n{done.stdout}")
+    status, _, printed = said.read_text().partition("\n")
+    if int(status):
+        pytest.fail(f"the smoke build failed:\n{printed[-6000:]}", pytrace=False)
     return ROOT / "build/smoke"
 
 

@@ -36,6 +36,7 @@ KEPT = {
     "radiomics": {
         "effects": ("11-radiomics/effects", "cell-radiomics-effects"),
         "benchmark": ("11-radiomics/benchmark", "cell-radiomics-benchmark"),
+        "hierarchy": ("18-is-it-the-hierarchy/contrasts", "cell-hierarchy-recorded"),
     },
     "runs": {
         "effects": ("08-comparison/effects", "cell-effects"),
@@ -44,17 +45,21 @@ KEPT = {
         "saliency": ("14-saliency/differences", "cell-saliency-differences"),
     },
 }
+#: The experiment that a source has a record of besides: kind of claim, and its chapter.
+CONTROLS = ("radiomics", "hierarchy", "18-is-it-the-hierarchy")
 #: Why a source says nothing of a kind of claim, where it is not for want of files.
 SILENT = {
     "published": {
         "axis": "No feature was released.",
         "saliency": "No saliency map was released.",
         "benchmark": "The paper sets a figure beside another study's mean: nothing to pair.",
+        "hierarchy": "No control was released.",
     },
     "radiomics": {},
     "runs": {
         "table1": "Other models, so there is nothing to recompute.",
         "benchmark": "Other knees than the benchmark's.",
+        "hierarchy": "No control was trained on these images.",
     },
 }
 #: Evidence on the second paper's claims: studies of radiographs.

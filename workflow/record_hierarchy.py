@@ -3,7 +3,7 @@
 `python -m workflow.record_hierarchy radiomics SOURCE FOLDER` trains what is missing on the files
 that ``oacore fetch radiomics`` leaves in SOURCE, keeps the answers in FOLDER, which belongs outside
 the repository since it holds one for each knee, and goes on there where it was stopped. What the
-arms answer is put into `book/record/17-is-it-the-hierarchy`, or what ``--out`` names: tables of
+arms answer is put into `book/record/18-is-it-the-hierarchy`, or what ``--out`` names: tables of
 aggregates, none of a person. ``--collect`` trains nothing and records what is finished. ``--tune``
 compares the settings of :data:`.repeats.GRID` on inner folds, prints them, and records nothing.
 """
@@ -55,7 +55,7 @@ from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, digests, other_than_released
 from workflow.record import replace as put
 
-CHAPTER = "17-is-it-the-hierarchy"
+CHAPTER = "18-is-it-the-hierarchy"
 #: Where the paper's effects on its 98 knees are.
 PUBLISHED = "09-published-record"
 #: Of the resamples of knees.
@@ -165,6 +165,11 @@ def write_record(
         "command": "python -m workflow.record_hierarchy radiomics SOURCE FOLDER",
         "plan": asdict(plan),
         "arms": {name: asdict(ARMS[name]) for name in plan.arms},
+        "runs": {
+            "models": sum(len(names) for _, names in plan.cells().values()),
+            "seeds": len(plan.seeds),
+            "test knees": len(knees.cases),
+        },
         "margins": MARGINS,
         "resamples": {"seed": SEED, "of knees": RESAMPLES},
         "inputs": dict(inputs),

@@ -44,6 +44,8 @@ from workflow.about import (
 )
 from workflow.claims_by_source import (
     CHAPTERS,
+    CONTROLS,
+    KEPT,
     SECOND_CHAPTERS,
     SECOND_SOURCES,
     SOURCES,
@@ -52,6 +54,7 @@ from workflow.claims_by_source import (
 )
 from workflow.reporting import facts
 
+_CONTROL_LABEL = KEPT[CONTROLS[0]][CONTROLS[1]][1]
 CHECKLIST = Path(__file__).with_name("checklist.yml")
 
 SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", OPEN: "?", ABSENT: "–"}
@@ -251,25 +254,34 @@ def recorded_in_words(
 ) -> str:
     """Which columns were computed in this build, and which come from the project's record."""
     said = []
+    spoke = found[found["label"] != ""]
+    controls = (spoke["source"] == CONTROLS[0]) & (spoke["label"] == _CONTROL_LABEL)
     for source, chapter in chapters.items():
-        from_record = found.loc[(found["source"] == source) & found["label"].ne(""), "recorded"]
-        if from_record.any():
-            record = made(chapter)
-            commit, day = (record["provenance"][key] for key in ("commit", "finished"))
-            how = (
-                f"read from this project's record, which `{record['command']}` made on "
-                f"{day[:10]} at commit `{str(commit)[:10]}`, and not computed in this build"
-            )
-            if changed(chapter):
-                how += "; it was made by an earlier version of this code"
-            if not from_record.all():
-                how += ", but for what is linked as computed"
-        elif len(from_record):
-            how = "computed in this build"
-        else:
-            how = "not measured in this build"
-        said.append(f"*{sources[source]}*: {how}.")
+        own = spoke.loc[(spoke["source"] == source) & ~controls, "recorded"]
+        said.append(f"*{sources[source]}*: {_how(own, chapter)}.")
+    if controls.any():
+        how = _how(spoke.loc[controls, "recorded"], CONTROLS[2])
+        said.append(f"*{sources[CONTROLS[0]]}, with controls*: {how}.")
     return "\n".join(said)
+
+
+def _how(recorded: pd.Series, chapter: str) -> str:
+    """Whether what a chapter says was computed in this build, or is from the record."""
+    if not len(recorded):
+        return "not measured in this build"
+    if not recorded.any():
+        return "computed in this build"
+    record = made(chapter)
+    commit, day = (record["provenance"][key] for key in ("commit", "finished"))
+    how = (
+        f"read from this project's record, which `{record['command']}` made on "
+        f"{day[:10]} at commit `{str(commit)[:10]}`, and not computed in this build"
+    )
+    if changed(chapter):
+        how += "; it was made by an earlier version of this code"
+    if not recorded.all():
+        how += ", but for what is linked as computed"
+    return how
 
 
 def margins_in_words() -> str:

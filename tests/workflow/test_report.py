@@ -23,6 +23,7 @@ from tests.helpers import GRADES, table, write_tables
 from workflow import about, report
 from workflow.claims_by_source import (
     CHAPTERS,
+    CONTROLS,
     KEPT,
     SECOND_CHAPTERS,
     SECOND_KEPT,
@@ -102,6 +103,18 @@ def test_a_source_that_speaks_from_the_record_says_so(build, monkeypatch):
     keep(audit, build, "10-printed-tables/audit")
     said = report.recorded_in_words(evidence(build, phantom=True))
     assert "not computed in this build, but for what is linked as computed." in said
+
+
+def test_controls_on_radiomics_are_from_a_record_of_their_own(build):
+    for name in ("contrasts", "verdicts"):
+        from_record(build, CONTROLS[2], name)
+    found = evidence(build, phantom=True)
+    (row,) = found[found["label"] == "cell-hierarchy-recorded"].to_dict("records")
+    assert row["source"] == "radiomics" and row["recorded"] and row["verdict"] != ABSENT
+    lines = report.recorded_in_words(found).splitlines()
+    assert lines[1] == "*Public radiomics*: not measured in this build."
+    assert lines[3].startswith("*Public radiomics, with controls*: read from this project's")
+    assert "workflow.record_hierarchy" in lines[3]
 
 
 def test_a_source_that_was_computed_says_so(build, shared):

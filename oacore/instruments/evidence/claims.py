@@ -20,6 +20,7 @@ from oacore.instruments.evidence.judges import (
     judge_axis,
     judge_benchmark,
     judge_effects,
+    judge_hierarchy,
     judge_interaction,
     judge_saliency,
     judge_table1,
@@ -36,6 +37,7 @@ JUDGES: dict[str, Callable[[pd.DataFrame], Judgement]] = {
     "axis": judge_axis,
     "saliency": judge_saliency,
     "benchmark": judge_benchmark,
+    "hierarchy": judge_hierarchy,
 }
 
 
@@ -99,8 +101,8 @@ def judge(
     claim : mapping or Series
         A row of :func:`claims`.
     tables : mapping
-        What the source has: "effects", "table1", "interaction", "axis", "saliency", "benchmark";
-        and "audit" for the printed figures of claims for which nothing was released.
+        What the source has: "effects", "table1", "interaction", "axis", "saliency", "benchmark",
+        "hierarchy"; and "audit" for the printed figures of claims for which nothing was released.
     same_data : bool
         Whether these are the authors' own predictions, as in :func:`.judges.judge_effects`.
     """

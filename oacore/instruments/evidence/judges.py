@@ -23,14 +23,32 @@ from oacore.instruments.evidence.verdicts import (
     counted,
     marked,
 )
+from oacore.instruments.hierarchy.analysis import (
+    MARGINS,
+    MEASURE_NAMES,
+    REFERENCES,
+    verdicts,
+)
 from oacore.metrics.power import equivalence_interval
 from oacore.metrics.significance import benjamini_hochberg
-from oacore.names import BACKBONE_NAMES, HEAD_NAMES, METRIC_NAMES, SUPERVISION_NAMES
+from oacore.names import (
+    BACKBONE_NAMES,
+    HEAD_NAMES,
+    METRIC_NAMES,
+    SUPERVISION_NAMES,
+    interval_text,
+)
 
 #: Table 3's measures as it writes them, and the unit of Table 1's last printed decimal.
 OVERLAPS = {"mass": "mass@ROI", "top1": "top1@ROI", "dice5": "Dice@5", "dice10": "Dice@10"}
 UNIT = 1e-4
 TABLE1_FIGURES = 45  # three of OA from each of nine models, three of KL from six
+#: Arms of the primary contrasts, as :data:`.hierarchy.arms.ARMS` names them; that needs PyTorch.
+ARM_NAMES = {
+    "single_kl": "Single-KL",
+    "shuffled": "shuffled hierarchy",
+    "two_kl": "two KL heads",
+}
 _NAMES = {**BACKBONE_NAMES, "mlp": "MLP on radiomics"}
 
 
@@ -274,6 +292,46 @@ def judge_benchmark(paired: pd.DataFrame) -> Judgement:
     said = f"against our logistic regression, {counted(rows, 2)}"
     names = [METRIC_NAMES[metric] for metric in rows["metric"]]
     return Judgement(verdict, because(said, rows, names, same_data=True))
+
+
+def judge_hierarchy(contrasts: pd.DataFrame) -> Judgement:
+    """Judge whether it is the hierarchy that helps, by Dual beside arms that have all but it.
+
+    The sentence of each primary outcome follows from what its three contrasts found, by the table
+    of the design (:func:`.analysis.verdict`). The claim holds where every outcome says that it is
+    the hierarchy, in part where some do; it does not hold where none does and none is undecided:
+    where there is no effect, or another cause is enough for it.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+        Rows of :func:`.analysis.contrasts`; the primary ones count.
+    """
+    rows = contrasts[contrasts["primary"]]
+    outcomes = [own for _, own in rows.groupby("measure", sort=False)]
+    whole = [own for own in outcomes if set(own["reference"]) == set(REFERENCES)]
+    if len(whole) < len(MARGINS):
+        return Judgement(ABSENT, "this source has not all three contrasts of both outcomes")
+    found = verdicts(rows)
+    is_it = found["verdict"] == "hierarchy"
+    undecided = found["verdict"].isin(["undecided", "cause undecided"])
+    if is_it.any():
+        verdict = HOLDS if is_it.all() else PARTLY
+    else:
+        verdict = OPEN if undecided.any() else FAILS
+    said = []
+    for own, says in zip(outcomes, found["says"], strict=True):
+        each = [
+            f"minus {ARM_NAMES[row['reference']]} "
+            f"{interval_text(row['value'], row['low'], row['high'], '+.3f')} ({row['found']})"
+            for row in own.to_dict("records")
+        ]
+        margin = own["margin"].iloc[0]
+        said.append(
+            f"{MEASURE_NAMES[own['measure'].iloc[0]]}, margin {margin:g}: "
+            f"{says.rstrip('.')}; Dual {'; '.join(each)}"
+        )
+    return Judgement(verdict, "; ".join(said))
 
 
 def _whole(there: pd.Series, named: Collection[str]) -> bool:

@@ -272,7 +272,8 @@ def contrasts(values: Values, main: str, others: str = "") -> pd.DataFrame:
         Primary are Dual minus each of :data:`REFERENCES` in the outcomes of :data:`MARGINS` in
         the main cell: their `q_value` is Holm's adjusted p-value. All others are secondary, and
         theirs controls the false discovery rate. `found` is "none" where the 90% interval lies
-        within the margin, "gain" or "loss" where `q_value` is below .05, else "undecided".
+        within the margin, or both arms answered the same; "gain" or "loss" where `q_value` is
+        below .05; else "undecided".
     """
     tables = []
     for (cell, arm), own in values.items():
@@ -304,7 +305,8 @@ _MIRRORED = {("dual", reference) for reference in REFERENCES}
 
 def finding(row: Mapping[Any, Any]) -> str:
     """What a contrast found; see :func:`contrasts`."""
-    if row["p_none"] < LEVEL:
+    the_same = row["value"] == row["se"] == 0  # to the bit, in every seed and resample
+    if row["p_none"] < LEVEL or the_same:
         return NONE
     if row["q_value"] < LEVEL:
         better = row["value"] < 0 if row["measure"] == "kl_rps" else row["value"] > 0
@@ -417,7 +419,9 @@ def power(effect: npt.ArrayLike, se: npt.ArrayLike, df: npt.ArrayLike) -> np.nda
     """
     df = np.minimum(np.asarray(df, float), 1e4)
     at, shift = t.ppf(1 - LEVEL / 2, df), np.asarray(effect, float) / np.asarray(se, float)
-    return nct.sf(at, df, shift) + nct.cdf(-at, df, shift)
+    found = nct.sf(at, df, shift) + nct.cdf(-at, df, shift)
+    # Far out, where an effect is always found, SciPy's distribution ends in nan.
+    return np.where(np.abs(shift) > at + 8, 1.0, found)
 
 
 def knees_needed(parts: Components, effect: float, seeds: int) -> float:

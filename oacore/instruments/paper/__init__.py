@@ -1,1 +1,1 @@
-"""The paper's tables and figures, redrawn for print (chapter 18)."""
+"""The paper's tables and figures, redrawn for print (chapter 19)."""

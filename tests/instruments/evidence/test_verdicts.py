@@ -425,3 +425,39 @@ def test_a_benchmark_is_beaten_or_beats(found, verdict):
     finding = module.judge_benchmark(pd.concat([table, another], ignore_index=True))
     assert finding.verdict == verdict and "macro-AUC" not in finding.because
     assert module.judge_benchmark(another).verdict == ABSENT
+
+
+def contrasts(**found):
+    """Primary contrasts, each outcome with what Dual minus its three references found."""
+    rows = [
+        {"primary": True, "measure": measure, "reference": reference, "found": one,
+         "value": 0.03, "low": 0.01, "high": 0.05, "margin": 0.02}
+        for measure, three in found.items()
+        for reference, one in zip(("single_kl", "shuffled", "two_kl"), three, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("auc", "kappa", "expected"),
+    [
+        (("gain",) * 3, ("gain",) * 3, HOLDS),
+        (("gain",) * 3, ("none",) * 3, PARTLY),
+        (("none",) * 3, ("none",) * 3, FAILS),
+        (("gain", "none", "gain"), ("loss", "none", "none"), FAILS),
+        (("none",) * 3, ("undecided", "none", "none"), OPEN),
+        (("gain", "undecided", "gain"), ("none",) * 3, OPEN),
+    ],
+)
+def test_the_hierarchy_is_judged_by_arms_that_have_all_but_it(auc, kappa, expected):
+    finding = module.judge_hierarchy(contrasts(kl_auc=auc, kl_kappa=kappa))
+    assert finding.verdict == expected
+    assert finding.because.startswith("KL macro-AUC, margin 0.02: ")
+    assert f"minus two KL heads +0.030 [+0.010, +0.050] ({auc[2]})" in finding.because
+
+
+def test_a_hierarchy_without_all_its_contrasts_is_not_judged():
+    whole = contrasts(kl_auc=("gain",) * 3, kl_kappa=("gain",) * 3)
+    assert module.judge_hierarchy(whole.iloc[:5]).verdict == ABSENT
+    assert module.judge_hierarchy(whole[whole["measure"] == "kl_auc"]).verdict == ABSENT
+    assert module.judge_hierarchy(whole.assign(primary=False)).verdict == ABSENT

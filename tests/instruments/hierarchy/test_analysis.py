@@ -182,13 +182,16 @@ def test_families_and_their_adjustment(two):
 
 
 def test_findings(two):
-    base = {"measure": "kl_auc", "p_none": 0.5, "q_value": 0.01, "value": 0.1}
+    base = {"measure": "kl_auc", "p_none": 0.5, "q_value": 0.01, "value": 0.1, "se": 0.03}
     assert analysis.finding(base) == GAIN
     assert analysis.finding({**base, "value": -0.1}) == LOSS
     assert analysis.finding({**base, "q_value": 0.2}) == UNDECIDED
     assert analysis.finding({**base, "q_value": np.nan}) == UNDECIDED
     assert analysis.finding({**base, "p_none": 0.01}) == NONE
     assert analysis.finding({**base, "measure": "kl_rps"}) == LOSS
+    undefined = {**base, "p_none": np.nan, "q_value": np.nan, "se": 0.0}
+    assert analysis.finding({**undefined, "value": 0.0}) == NONE
+    assert analysis.finding(undefined) == UNDECIDED
     said = verdicts(contrasts(family(two), "a", "peers"))
     assert set(said["measure"]) == set(MARGINS) and set(REFERENCES) <= set(said)
 
@@ -227,6 +230,14 @@ def test_power_is_statsmodels_without_knees():
         found = power(0.006, *parts.error(seeds, 481))
         wanted = TTestPower().power(0.6, seeds, 0.05)
         assert float(found) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_power_far_out_is_one():
+    for df in (4, 34.3, 1000):
+        shifts = np.array([3.0, 8.0, 12.7, 20.0, 40.0, 400.0])
+        found = power(np.concatenate([shifts, -shifts]), 1.0, df)
+        assert (np.diff(found[:6]) >= 0).all() and found[5] == 1
+        np.testing.assert_allclose(found[:6], found[6:])
 
 
 def test_power_agrees_with_simulation():

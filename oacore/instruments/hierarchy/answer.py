@@ -1,0 +1,238 @@
+"""What the contrasts of the experiment say, in tables and sentences of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from oacore.instruments.hierarchy.analysis import (
+    GAIN,
+    LOSS,
+    MEASURE_NAMES,
+    NONE,
+    REFERENCES,
+    UNDECIDED,
+)
+from oacore.instruments.hierarchy.arms import ARMS
+from oacore.instruments.hierarchy.figures import arm_name
+from oacore.instruments.hierarchy.peers import PEERS
+from oacore.names import interval_text, written
+
+#: What a second head is told, in words; a label that is not here is its own.
+_TOLD = {
+    "shuffled": "one of two groups that no threshold makes",
+    "permuted": "OA of another knee",
+    "random": "a coin",
+    "age": "older or younger",
+    "quality": "signal-to-noise ratio, high or low",
+    "grade": "the grade again",
+}
+_FOUND = {
+    NONE: "Within the margin",
+    GAIN: "Better",
+    LOSS: "Worse",
+    UNDECIDED: "Undecided",
+}
+_NORMS = {"none": "none", "layer": "by layer", "group": "by group of units", "batch": "by batch"}
+
+
+def arms_table(kinds: Sequence[str]) -> pd.DataFrame:
+    """Arms of some kinds: what they are called, and what their second head is told."""
+    rows = [
+        {"arm": arm.says, "second head": _TOLD.get(arm.second, arm.second) or "none"}
+        for arm in ARMS.values()
+        if arm.kind in kinds
+    ]
+    return pd.DataFrame(rows).set_index("arm")
+
+
+def primary(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """The primary contrasts, as a table of a page.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+        Rows of :func:`.analysis.contrasts`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by outcome and contrast: the difference with its 95% interval; the 90% interval that
+        is held against the margin; Holm's p; what was found.
+    """
+    rows = contrasts[contrasts["primary"]]
+    narrow = rows.assign(low=rows["none_low"], high=rows["none_high"])
+    said = pd.DataFrame(
+        {
+            "outcome": rows["measure"].map(MEASURE_NAMES),
+            "Dual minus": rows["reference"].map(arm_name),
+            "difference": written(rows, "+.3f"),
+            "with its 90% interval": written(narrow, "+.3f"),
+            "margin": rows["margin"].map("±{:g}".format),
+            "p (Holm)": rows["q_value"].map("{:.2g}".format),
+            "found": rows["found"],
+        }
+    )
+    return said.set_index(["outcome", "Dual minus"])
+
+
+def sentences(verdicts: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+    """The answer in Markdown: a line for each primary outcome.
+
+    Parameters
+    ----------
+    verdicts, contrasts : DataFrame
+        See :func:`.analysis.verdicts` and :func:`.analysis.contrasts`.
+    """
+    rows = contrasts[contrasts["primary"]].set_index(["measure", "reference"])
+    lines = []
+    for own in verdicts.to_dict("records"):
+        parts = [
+            f"minus {arm_name(name)} "
+            + interval_text(*rows.loc[(own["measure"], name), ["value", "low", "high"]], "+.3f")
+            + f" ({own[name]})"
+            for name in REFERENCES
+        ]
+        lines.append(
+            f"- **{MEASURE_NAMES[own['measure']]}: {own['says']}** Dual {', '.join(parts)}."
+        )
+    return "\n".join(lines)
+
+
+def by_finding(
+    contrasts: pd.DataFrame, measure: str, reference: str, kinds: Sequence[str], cell: str
+) -> str:
+    """Arms of some kinds by what they did beside one, in Markdown.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+    measure, reference, cell : str
+        Which of the rows.
+    kinds : sequence of str
+        Of :class:`.arms.TaskArm`.
+    """
+    rows = contrasts[
+        (contrasts["measure"] == measure)
+        & (contrasts["reference"] == reference)
+        & (contrasts["cell"] == cell)
+        & contrasts["arm"].map(lambda name: name in ARMS and ARMS[name].kind in kinds)
+    ]
+    lines = []
+    for found, words in _FOUND.items():
+        own = rows[rows["found"] == found]
+        if len(own):
+            names = ", ".join(f"{arm_name(row.arm)} {row.value:+.3f}" for row in own.itertuples())
+            lines.append(f"- **{words}** ({len(own)} of {len(rows)}): {names}.")
+    return "\n".join(lines)
+
+
+def by_network(contrasts: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Dual minus its references under each normalisation and schedule, written.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by normalisation and learning rate, a column for each of
+        :data:`.analysis.REFERENCES`.
+    """
+    rows = contrasts[
+        (contrasts["arm"] == "dual")
+        & (contrasts["measure"] == measure)
+        & contrasts["reference"].isin(REFERENCES)
+    ]
+    cells = rows["cell"].str.split("-", n=1, expand=True)
+    rows = rows.assign(
+        normalisation=cells[0].map(_NORMS), rate=cells[1], said=written(rows, "+.3f")
+    )
+    wide = rows.pivot(index=["normalisation", "rate"], columns="reference", values="said")
+    return wide[list(REFERENCES)].rename(columns={one: f"minus {arm_name(one)}" for one in wide})
+
+
+def null_arms(contrasts: pd.DataFrame, cell: str) -> pd.DataFrame:
+    """Arms that must not differ from Single-KL: their p-values, and how many are below .05.
+
+    Returns
+    -------
+    DataFrame
+        A row for each of Single-KL again, OA permuted and random label: measures, `p below .05`,
+        `q below .05`, the least `p_value`.
+    """
+    names = ["again", "permuted", "random"]
+    rows = contrasts[
+        (contrasts["reference"] == "single_kl")
+        & (contrasts["cell"] == cell)
+        & contrasts["arm"].isin(names)
+    ]
+    found = rows.groupby("arm").agg(
+        measures=("p_value", "size"),
+        least=("p_value", "min"),
+        p=("p_value", lambda p: int((p < 0.05).sum())),
+        q=("q_value", lambda q: int((q < 0.05).sum())),
+    )
+    found = found.loc[names].rename(index=arm_name)
+    return found.rename(columns={"p": "p below .05", "q": "q below .05", "least": "least p"})
+
+
+def beside_peers(scores: pd.DataFrame, cell: str, measures: Sequence[str]) -> pd.DataFrame:
+    """Single-KL, Dual and the models that are no networks, with 95% intervals, written.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Rows of :func:`.analysis.scores`.
+    cell : str
+        Of the networks.
+    measures : sequence of str
+        Columns, of :data:`.analysis.MEASURE_NAMES`.
+    """
+    networks = (scores["cell"] == cell) & scores["arm"].isin(["single_kl", "dual"])
+    rows = scores[networks | scores["arm"].isin(list(PEERS))]
+    rows = rows[rows["measure"].isin(measures)]
+    said = rows.assign(
+        model=rows["arm"].map(arm_name),
+        said=written(rows[["value", "low", "high"]], ".3f"),
+    )
+    wide = said.pivot(index="model", columns="measure", values="said")
+    order = [arm_name(arm) for arm in dict.fromkeys(rows["arm"])]
+    return wide.loc[order, list(measures)].rename(columns=MEASURE_NAMES)
+
+
+def repeats_won(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """In which share of repeats Dual beats the arms of the primary contrasts, written."""
+    rows = contrasts[contrasts["primary"]]
+    limits = {"better": "value", "better_low": "low", "better_high": "high"}
+    shares = rows[list(limits)].rename(columns=limits)
+    said = rows.assign(
+        outcome=rows["measure"].map(MEASURE_NAMES),
+        reference="over " + rows["reference"].map(arm_name),
+        said=written(shares),
+    )
+    columns = list(dict.fromkeys(said["reference"]))
+    return said.pivot(index="outcome", columns="reference", values="said")[columns]
+
+
+def knees_for(power: pd.DataFrame, effects: Mapping[str, str]) -> pd.DataFrame:
+    """How often effects are found with the knees there are and with 98, and what 80% would take.
+
+    Parameters
+    ----------
+    power : DataFrame
+        Rows of :func:`.analysis.power_table`.
+    effects : mapping of str to str
+        What to call those that are shown.
+    """
+    rows = power[power["effect"].isin(list(effects))]
+    said = pd.DataFrame(
+        {
+            "outcome": rows["measure"].map(MEASURE_NAMES),
+            "Dual minus": rows["reference"].map(arm_name),
+            "effect": rows["effect"].map(effects) + rows["size"].map(", {:.3f}".format),
+            "found": rows["power"].map("{:.0%}".format),
+            "with 98 knees": rows["power_98"].map("{:.0%}".format),
+            "knees for 80%": [f"{n:,.0f}" if n < np.inf else "none" for n in rows["knees"]],
+        }
+    )
+    return said.set_index(["outcome", "Dual minus", "effect"])

@@ -1,0 +1,86 @@
+"""What a page says of the contrasts, held to the rows it is made of."""
+
+import pandas as pd
+import pytest
+
+from oacore.instruments.hierarchy import answer
+from oacore.instruments.hierarchy.analysis import MARGINS, REFERENCES, verdicts
+from oacore.instruments.hierarchy.arms import ARMS
+
+
+def row(arm, reference, measure="kl_auc", value=0.001, found="none", cell="layer-constant"):
+    first = arm == "dual" and reference in REFERENCES and cell == "layer-constant"
+    return {
+        "cell": cell, "arm": arm, "reference": reference, "primary": first, "measure": measure,
+        "value": value, "low": value - 0.004, "high": value + 0.004, "none_low": value - 0.003,
+        "none_high": value + 0.003, "margin": MARGINS[measure], "p_value": 0.04, "q_value": 0.3,
+        "better": 0.7, "better_low": 0.4, "better_high": 0.9, "found": found,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def table():
+    rows = [row("dual", one, measure) for measure in MARGINS for one in REFERENCES]
+    rows += [row("sex", "single_kl", value=-0.03, found="loss"), row("cut1", "single_kl")]
+    rows += [row("corn", "single_kl", value=0.025, found="gain")]
+    rows += [row("dual", one, value=0.002, cell="batch-cosine") for one in REFERENCES]
+    rows += [row(one, "single_kl") for one in ("again", "permuted", "random")]
+    return pd.DataFrame(rows)
+
+
+def test_arms_are_named_with_what_they_are_told():
+    said = answer.arms_table(["control", "null"])["second head"]
+    assert len(said) == sum(arm.kind in ("control", "null") for arm in ARMS.values())
+    assert said["Sex"] == "sex" and said["Single-KL again"] == "none"
+    assert said["Cut at KL >= 3"] == "KL >= 3" and said["Two KL heads"] == "the grade again"
+
+
+def test_the_answer_has_a_line_for_each_outcome(table):
+    lines = answer.sentences(verdicts(table), table).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("- **KL macro-AUC: There is no effect to explain that would matter.")
+    assert "Dual minus Single-KL +0.001 [-0.003, +0.005] (none), minus Shuffled" in lines[0]
+    shown = answer.primary(table)
+    assert len(shown) == 6 and set(shown["found"]) == {"none"}
+    assert shown["with its 90% interval"].iloc[0] == "+0.001 [-0.002, +0.004]"
+
+
+def test_arms_stand_where_they_were_found(table):
+    said = answer.by_finding(table, "kl_auc", "single_kl", ["paper", "control"], "layer-constant")
+    kinds = said.splitlines()
+    assert kinds[0].startswith("- **Within the margin** (4 of 5): Dual +0.001, Cut at KL >= 1")
+    assert kinds[1] == "- **Worse** (1 of 5): Sex -0.030."
+    said = answer.by_finding(table, "kl_auc", "single_kl", ["remedy"], "layer-constant")
+    assert said == "- **Better** (1 of 1): CORN +0.025."
+
+
+def test_networks_nulls_and_repeats(table):
+    wide = answer.by_network(table, "kl_auc")
+    assert wide.index.tolist() == [("by batch", "cosine"), ("by layer", "constant")]
+    assert wide.columns.tolist()[0] == "minus Single-KL"
+    nulls = answer.null_arms(table, "layer-constant")
+    assert nulls["p below .05"].tolist() == [1, 1, 1] and nulls["q below .05"].sum() == 0
+    assert answer.repeats_won(table).iloc[0, 0] == "0.70 [0.40, 0.90]"
+
+
+def test_peers_stand_beside_the_networks():
+    rows = [
+        {"cell": cell, "arm": arm, "measure": "kl_auc", "value": 0.8, "low": 0.7, "high": 0.9,
+         "seed_low": 0.79, "seed_high": 0.81}
+        for cell, arm in (("c", "single_kl"), ("c", "dual"), ("c", "sex"), ("peers", "logistic"))
+    ]  # fmt: skip
+    wide = answer.beside_peers(pd.DataFrame(rows), "c", ["kl_auc"])
+    assert len(wide) == 3 and wide.columns.tolist() == ["KL macro-AUC"]
+    assert (wide["KL macro-AUC"] == "0.800 [0.700, 0.900]").all()
+
+
+def test_knees_that_would_do():
+    rows = [
+        {"reference": "shuffled", "measure": "kl_auc", "effect": name, "size": 0.02, "power": 0.5,
+         "power_98": 0.1234, "knees": knees}
+        for name, knees in (("margin", 1234.0), ("m3t", 3.0), ("tiny", float("inf")))
+    ]  # fmt: skip
+    said = answer.knees_for(pd.DataFrame(rows), {"margin": "the margin", "tiny": "a tiny one"})
+    assert said["knees for 80%"].tolist() == ["1,234", "none"]
+    assert said["with 98 knees"].tolist() == ["12%", "12%"]
+    assert said.index[0] == ("KL macro-AUC", "Shuffled hierarchy", "the margin, 0.020")
