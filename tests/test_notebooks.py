@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -71,3 +72,9 @@ def test_a_fault_is_found(notebooks, said):
 def test_what_is_allowed_is_no_fault():
     some = {"a": notebook("x = 1\n" * 25), "b": notebook("def f():\n    return 1")}
     assert faults({**some, "c": notebook("show(figure)", tags=["hide-input"])}) == []
+
+
+def test_the_readme_lists_all_chapters():
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    rows = re.findall(r"^\| (\d+) \| .+ \| .+ \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [int(row) for row in rows] == [int(path.name[:2]) for path in notebooks]

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from oacore.errors import InputError
 from oacore.files import whole
+from oacore.fingerprint import fingerprint
 from oacore.hierarchy import N_GRADES
 from oacore.instruments.hierarchy.arms import ARMS, arm_of
 from oacore.instruments.hierarchy.batched import NORMS, SCHEDULES, Fit, Network, train
@@ -381,10 +383,17 @@ def _calls(missing: Iterable[Block], folds: int) -> Iterator[list[Block]]:
 def _key(plan: Plan, block: Block, known: str) -> dict[str, Any]:
     """What a block follows from."""
     settings: dict[str, Any] = {"folds": plan.folds, "knees": known, "seeds": list(block.seeds)}
-    if block.cell != PEER_CELL:
-        settings |= {"network": asdict(plan.cells()[block.cell][0])}
-        settings |= {"arm": asdict(arm_of(block.name))}
-    return settings
+    if block.cell == PEER_CELL:
+        return settings | {"code": _code("peers")}
+    network = asdict(plan.cells()[block.cell][0])
+    arm = asdict(arm_of(block.name))
+    return settings | {"network": network, "arm": arm, "code": _code("batched")}
+
+
+@cache
+def _code(module: str) -> str:
+    """Fingerprint of what trains."""
+    return fingerprint(f"oacore.instruments.hierarchy.{module}")
 
 
 def _write(plan: Plan, block: Block, folder: Path, known: str, said: dict[str, np.ndarray]) -> None:
@@ -407,6 +416,6 @@ def _read(plan: Plan, block: Block, folder: Path, known: str) -> dict[str, np.nd
         raise InputError(f"{path} is damaged ({error}): remove it, and it is made again") from error
     if json.loads(str(said.pop("key"))) != json.loads(json.dumps(_key(plan, block, known))):
         raise InputError(
-            f"{path} was made by other settings or of other knees: name another folder"
+            f"{path} was made by other settings or code, or of other knees: name another folder"
         )
     return said

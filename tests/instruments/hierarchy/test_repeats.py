@@ -116,15 +116,18 @@ def test_what_is_finished_is_found_and_never_made_again(knees, tmp_path, small_b
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
 
-def test_other_settings_other_knees_and_damage_are_refused(knees, tmp_path):
+def test_other_settings_code_knees_and_damage_are_refused(knees, tmp_path, monkeypatch):
     few = replace(PLAN, arms=("single_kl",), crossed=(), peers=(), seeds=(0,))
     run(few, knees, tmp_path, quiet=True)
     for plan, its in (
         (replace(few, network=replace(NET, epochs=3)), knees),
         (few, drawn(seed=1)),
     ):
-        with pytest.raises(InputError, match="other settings or of other knees"):
+        with pytest.raises(InputError, match="other settings or code, or of other knees"):
             run(plan, its, tmp_path, quiet=True)
+    with monkeypatch.context() as other, pytest.raises(InputError, match="other settings or code"):
+        other.setattr(repeats, "_code", lambda module: "another")
+        run(few, knees, tmp_path, quiet=True)
     (path,) = tmp_path.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="damaged"):
