@@ -181,7 +181,7 @@ def write_record(
         paths = []
         for name, table in tables(plan, knees, values_of(plan, knees, folder)).items():
             path = Path(place) / f"{name}.csv"
-            table.to_csv(path, index=False)
+            table.to_csv(path, index=False, float_format="%.7g")
             paths.append(path)
         said["tables"] = {path.stem: {"sha256": record.content_digest(path)} for path in paths}
         put(there, paths, said)

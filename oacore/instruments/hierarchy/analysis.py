@@ -418,10 +418,9 @@ def power(effect: npt.ArrayLike, se: npt.ArrayLike, df: npt.ArrayLike) -> np.nda
         Of a difference, as in :func:`.power.detectable`; an infinite `df` is taken as 10,000.
     """
     df = np.minimum(np.asarray(df, float), 1e4)
-    at, shift = t.ppf(1 - LEVEL / 2, df), np.asarray(effect, float) / np.asarray(se, float)
-    found = nct.sf(at, df, shift) + nct.cdf(-at, df, shift)
-    # Far out, where an effect is always found, SciPy's distribution ends in nan.
-    return np.where(np.abs(shift) > at + 8, 1.0, found)
+    at, shift = t.ppf(1 - LEVEL / 2, df), np.abs(np.asarray(effect, float) / np.asarray(se, float))
+    # Far out on the other side, where nothing lies, SciPy's distribution ends in nan.
+    return nct.sf(at, df, shift) + np.nan_to_num(nct.cdf(-at, df, shift))
 
 
 def knees_needed(parts: Components, effect: float, seeds: int) -> float:
