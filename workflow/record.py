@@ -19,7 +19,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -271,14 +272,32 @@ def _apart(recorded: pd.DataFrame, computed: pd.DataFrame, absolute: float) -> l
     return said
 
 
+def others() -> dict[str, Callable[[], dict[str, str]]]:
+    """Records that commands of their own make, by chapter: what says which code is behind them."""
+    from workflow import record_hierarchy, record_radiographs  # which import this module
+
+    return {record_radiographs.CHAPTER: record_radiographs.code} | {
+        chapter: partial(record_hierarchy.code, name)
+        for name, chapter in record_hierarchy.CHAPTERS.items()
+    }
+
+
 def stale() -> list[str]:
     """Which records were made by code that does something else now, and what makes them anew."""
-    return [
-        f"the record {chapter} was made by an earlier version of {', '.join(files)}: "
-        f"`{record.made(chapter)['command']}`"
-        for chapter in (*CHAPTERS.values(), *PHANTOM)
-        if (record.RECORDS / chapter / record.MADE).is_file() and (files := record.changed(chapter))
-    ]
+    said, own = [], others()
+    for chapter in (*CHAPTERS.values(), *PHANTOM, *own):
+        if not (record.RECORDS / chapter / record.MADE).is_file():
+            continue
+        made = record.made(chapter)
+        files = record.changed(chapter)
+        if chapter in own:  # what is behind it since
+            files = files + sorted(set(own[chapter]()) - set(made["code"]))
+        if files:
+            said.append(
+                f"the record {chapter} was made by an earlier version of {', '.join(files)}: "
+                f"`{made['command']}`"
+            )
+    return said
 
 
 def compared(folders: Mapping[str, str]) -> list[str]:

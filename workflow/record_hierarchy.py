@@ -1,11 +1,14 @@
-"""Make the record of the experiment on hierarchy: what its arms answer on real features.
+"""Make the records of the experiment on hierarchy: what its arms answer on three cohorts.
 
 `python -m workflow.record_hierarchy radiomics SOURCE FOLDER` trains what is missing on the files
 that ``oacore fetch radiomics`` leaves in SOURCE, keeps the answers in FOLDER, which belongs outside
 the repository since it holds one for each knee, and goes on there where it was stopped. What the
 arms answer is put into `book/record/18-is-it-the-hierarchy`, or what ``--out`` names: tables of
-aggregates, none of a person. ``--collect`` trains nothing and records what is finished. ``--tune``
-compares the settings of :data:`.repeats.GRID` on inner folds, prints them, and records nothing.
+aggregates, none of a person. `radiographs SOURCE FOLDER` does the same on real radiographs, which
+``oacore check`` can read, and `phantom COHORT FOLDER` on the knees that ``oacore phantom COHORT
+--profile record`` draws; their records lie beside it. ``--collect`` trains nothing and records what
+is finished. ``--tune`` compares settings, of radiomics on inner folds and of radiographs on the
+split "val", prints them, and records nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +33,14 @@ from oacore.instruments.hierarchy.analysis import (
     Values,
     collected,
     contrasts,
+    over_seeds,
     power_table,
     scores,
     verdicts,
 )
 from oacore.instruments.hierarchy.arms import ARMS, LABELS, TaskArm, second_label
+from oacore.instruments.hierarchy.phantom import phantom_cohort, phantom_plan
+from oacore.instruments.hierarchy.radiographs import pilot, radiographs_cohort, radiographs_plan
 from oacore.instruments.hierarchy.repeats import (
     GRID,
     PEER_CELL,
@@ -49,19 +55,58 @@ from oacore.instruments.hierarchy.repeats import (
     run,
     tune,
 )
+from oacore.instruments.hierarchy.runs import (
+    Reader,
+    SplitPlan,
+    cohort_of,
+    draw_people,
+)
+from oacore.instruments.hierarchy.runs import answers as split_answers
+from oacore.instruments.hierarchy.runs import run as run_split
+from oacore.instruments.hierarchy.split import SplitCohort
 from oacore.metrics.clinical import KAPPA
 from oacore.metrics.resampling import draw_cases
 from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, digests, other_than_released
 from workflow.record import replace as put
 
+#: Where the record of each cohort lies.
 CHAPTER = "18-is-it-the-hierarchy"
+CHAPTERS = {
+    "radiomics": CHAPTER,
+    "radiographs": f"{CHAPTER}-radiographs",
+    "phantom": f"{CHAPTER}-phantom",
+}
 #: Where the paper's effects on its 98 knees are.
 PUBLISHED = "09-published-record"
-#: Of the resamples of knees.
+#: Of the resamples of knees or people.
 SEED, RESAMPLES = 0, 1000
 #: What the recorded tables follow from.
-ENTRIES = ("repeats", "analysis")
+ENTRIES = {
+    "radiomics": ("hierarchy/repeats", "hierarchy/analysis"),
+    "radiographs": ("hierarchy/radiographs", "hierarchy/analysis"),
+    "phantom": ("hierarchy/phantom", "hierarchy/analysis", "phantom/cohort"),
+}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A cohort whose split is fixed, as a command names it.
+
+    Attributes
+    ----------
+    name : {"radiographs", "phantom"}
+    plan : SplitPlan
+    cohort : SplitCohort
+    """
+
+    name: str
+    plan: SplitPlan
+    cohort: SplitCohort
+
+    def test_cases(self) -> pd.DataFrame:
+        """Cases of the test split, in the order of the answers."""
+        return self.cohort.cases.iloc[self.cohort.rows("test")].reset_index(drop=True)
 
 
 def paper_effects() -> dict[str, dict[str, float]]:
@@ -91,15 +136,37 @@ def shares(plan: Plan, knees: Knees) -> pd.DataFrame:
         correlation with OA; means over seeds, in the first fold of each.
     """
     kl = knees.cases["kl"].to_numpy(np.int64)
-    oa = kl >= 2
     rows = []
     for label in (name for name in LABELS if name != "grade"):
         for seed in plan.seeds:
             training = folds_of(kl, seed, plan.folds) != 0
-            told = second_label(TaskArm("", "", label), knees.cases, training, seed, 0) == 1
-            row = {"share": told.mean(), "agrees": (told == oa).mean()}
-            rows.append({"label": label, **row, "phi": np.corrcoef(told, oa)[0, 1]})
+            told = second_label(TaskArm("", "", label), knees.cases, training, seed, 0)
+            rows.append({"label": label, **_agreement(told, knees.cases["kl"])})
     return pd.DataFrame(rows).groupby("label", sort=False).mean().reset_index()
+
+
+def fixed_shares(fixed: Fixed) -> pd.DataFrame:
+    """What second heads of the plan are told of the training cases; see :func:`shares`."""
+    cases = fixed.cohort.cases.iloc[fixed.cohort.rows("train")].reset_index(drop=True)
+    every = np.ones(len(cases), dtype=bool)
+    told = dict.fromkeys(ARMS[name].second for name in fixed.plan.arms)
+    rows = [
+        {"label": label, **_agreement(second_label(arm, cases, every, seed, 0), cases["kl"])}
+        for label in told if label not in ("", "grade")
+        for arm in [TaskArm("", "", label)]
+        for seed in fixed.plan.seeds
+    ]  # fmt: skip
+    return pd.DataFrame(rows).groupby("label", sort=False).mean().reset_index()
+
+
+def _agreement(told: np.ndarray, kl: pd.Series) -> dict[str, float]:
+    oa = kl.to_numpy(np.int64) >= 2
+    yes = told == 1
+    return {"share": yes.mean(), "agrees": (yes == oa).mean(), "phi": np.corrcoef(yes, oa)[0, 1]}
+
+
+def _told_oa(name: str) -> bool:
+    return name in ARMS and ARMS[name].second == "OA"
 
 
 def values_of(plan: Plan, knees: Knees, folder: Path) -> Values:
@@ -114,45 +181,98 @@ def values_of(plan: Plan, knees: Knees, folder: Path) -> Values:
     counts = draw_cases(len(kl), RESAMPLES, SEED)
     values = collected(
         answers(plan, knees, folder), kl, counts,
-        lambda seed: folds_of(kl, seed, plan.folds),
-        lambda name: name in ARMS and ARMS[name].second == "OA",
+        lambda seed: folds_of(kl, seed, plan.folds), _told_oa,
     )  # fmt: skip
+    return _some(values, folder)
+
+
+def fixed_values_of(fixed: Fixed, folder: Path) -> tuple[Values, float]:
+    """Measures of all that is finished on a fixed split, and the processor seconds that it took.
+
+    Raises
+    ------
+    InputError
+        If nothing is.
+    """
+    cases = fixed.test_cases()
+    kl = cases["kl"].to_numpy(np.int64)
+    counts = draw_people(cases, RESAMPLES, SEED)
+    values, seconds = {}, 0.0
+    for cell, name, said in split_answers(fixed.plan, fixed.cohort, folder):
+        second = said["second"] if _told_oa(name) else None
+        values[cell, name] = over_seeds(counts, kl, said["grade"], second)
+        seconds += float(said["seconds"].sum())
+    return _some(values, folder), seconds
+
+
+def _some(values: Values, folder: Path) -> Values:
     if not values:
         raise InputError(f"{folder}: nothing of this plan is finished; leave out --collect")
     return values
 
 
 def tables(plan: Plan, knees: Knees, values: Values) -> dict[str, pd.DataFrame]:
-    """All recorded tables."""
-    main = cell_name(plan.network)
-    found = {
-        "scores": scores(values),
-        "contrasts": contrasts(values, main, PEER_CELL),
-        "by_seed": by_seed(plan, values),
+    """All recorded tables of a cross-validation."""
+    return {
+        **judged(plan.seeds, values, cell_name(plan.network), len(knees.cases)),
         "labels": shares(plan, knees),
         "knees": knees.cases.groupby("kl").size().rename("knees").reset_index(),
     }
+
+
+def fixed_tables(fixed: Fixed, values: Values) -> dict[str, pd.DataFrame]:
+    """All recorded tables of a fixed split."""
+    cases = fixed.cohort.cases
+    counts = cases.groupby(["split", "kl"])
+    named = {"knees": ("case", "size")}
+    if "person" in cases:
+        named["people"] = ("person", "nunique")
+    return {
+        **judged(fixed.plan.seeds, values, fixed.plan.network.cell, len(fixed.test_cases())),
+        "labels": fixed_shares(fixed),
+        "knees": counts.agg(**named).reset_index(),
+    }
+
+
+def judged(seeds: Sequence[int], values: Values, main: str, knees: int) -> dict[str, pd.DataFrame]:
+    """Scores and contrasts; verdicts and power where all primary contrasts are there.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+    values : dict
+        See :func:`.analysis.scores`.
+    main : str
+        The cell of all arms.
+    knees : int
+        On which the values are.
+    """
+    found = {
+        "scores": scores(values),
+        "contrasts": contrasts(values, main, PEER_CELL),
+        "by_seed": by_seed(seeds, values),
+    }
     if found["contrasts"]["primary"].sum() == 3 * len(MARGINS):
         found["verdicts"] = verdicts(found["contrasts"])
-        found["power"] = power_table(values, main, len(knees.cases), paper_effects())
+        found["power"] = power_table(values, main, knees, paper_effects())
     return found
 
 
-def by_seed(plan: Plan, values: Values) -> pd.DataFrame:
+def by_seed(seeds: Sequence[int], values: Values) -> pd.DataFrame:
     """Each seed's value in the primary outcomes: `cell`, `arm`, `measure`, `seed`, `value`."""
     rows = [
         {"cell": cell, "arm": arm, "measure": measure, "seed": seed, "value": value}
         for (cell, arm), measures in values.items()
         for measure in MARGINS
         if measure in measures
-        for seed, value in zip(plan.seeds, measures[measure][:, 0], strict=False)
+        for seed, value in zip(seeds, measures[measure][:, 0], strict=False)
     ]
     return pd.DataFrame(rows)
 
 
-def code() -> dict[str, str]:
-    """Digests of the code behind the tables, by file."""
-    entries = [f"oacore/instruments/hierarchy/{name}.py" for name in ENTRIES]
+def code(name: str) -> dict[str, str]:
+    """Digests of the code behind the tables of a cohort, by file."""
+    entries = [f"oacore/instruments/{one}.py" for one in ENTRIES[name]]
     files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]
     return {file: code_digest(ROOT / file) for file in files}
 
@@ -162,24 +282,54 @@ def write_record(
 ) -> Path:
     """Put the tables of what is finished in place of a record; it stays if anything is wrong."""
     said: dict[str, Any] = {
-        "command": "python -m workflow.record_hierarchy radiomics SOURCE FOLDER",
-        "plan": asdict(plan),
-        "arms": {name: asdict(ARMS[name]) for name in plan.arms},
+        **_said("radiomics", plan),
         "runs": {
             "models": sum(len(names) for _, names in plan.cells().values()),
             "seeds": len(plan.seeds),
             "test knees": len(knees.cases),
         },
-        "margins": MARGINS,
         "resamples": {"seed": SEED, "of knees": RESAMPLES},
         "inputs": dict(inputs),
         "other than released": other_than_released(inputs),
-        "code": code(),
+    }
+    return _put(there, said, tables(plan, knees, values_of(plan, knees, folder)))
+
+
+def write_fixed_record(fixed: Fixed, folder: Path, there: Path) -> Path:
+    """As :func:`write_record`, of a fixed split."""
+    values, seconds = fixed_values_of(fixed, folder)
+    drawn = "of people" if "person" in fixed.cohort.cases else "of knees"
+    said: dict[str, Any] = {
+        **_said(fixed.name, fixed.plan),
+        "resamples": {"seed": SEED, drawn: RESAMPLES},
+        "inputs": {"images and labels": fixed.cohort.digest()},
+        "runs": {
+            "models": len(values),
+            "seeds": min(len(one) for its in values.values() for one in its.values()),
+            "test knees": len(fixed.test_cases()),
+        },
+        "processor seconds": round(seconds),
+    }
+    return _put(there, said, fixed_tables(fixed, values))
+
+
+def _said(name: str, plan: Plan | SplitPlan) -> dict[str, Any]:
+    """What is said of every record."""
+    source = "COHORT" if name == "phantom" else "SOURCE"
+    return {
+        "command": f"python -m workflow.record_hierarchy {name} {source} FOLDER",
+        "plan": asdict(plan),
+        "arms": {arm: asdict(ARMS[arm]) for arm in plan.arms},
+        "margins": MARGINS,
+        "code": code(name),
         "provenance": of_this_machine(),
     }
+
+
+def _put(there: Path, said: dict[str, Any], found: Mapping[str, pd.DataFrame]) -> Path:
     with tempfile.TemporaryDirectory() as place:
         paths = []
-        for name, table in tables(plan, knees, values_of(plan, knees, folder)).items():
+        for name, table in found.items():
             path = Path(place) / f"{name}.csv"
             table.to_csv(path, index=False, float_format="%.7g")
             paths.append(path)
@@ -188,33 +338,60 @@ def write_record(
     return there
 
 
+def record_radiomics(given: argparse.Namespace) -> None:
+    """Do what the command says on radiomics."""
+    knees = radiomics_knees(given.source)
+    if given.tune:
+        print(tune(knees, GRID, primary_mean, seed=TUNING_SEED).to_string(index=False))
+        return
+    plan = Plan()
+    if given.seeds is not None:
+        seeds = tuple(range(given.seeds))
+        plan = replace(plan, seeds=seeds, peer_seeds=seeds[: len(plan.peer_seeds)])
+    if not given.collect:
+        run(plan, knees, given.folder)
+    inputs = {"radiomics": digests("radiomics", str(given.source))}
+    print(f"{write_record(plan, knees, given.folder, given.out, inputs)} is made")
+
+
+def record_fixed(given: argparse.Namespace) -> None:
+    """Do what the command says on radiographs or the phantom."""
+    if given.tune:
+        print(pilot(given.source).to_string(index=False))
+        return
+    plan = phantom_plan() if given.cohort == "phantom" else radiographs_plan()
+    read: Reader = radiographs_cohort
+    places: tuple[Path, ...] = (given.source,)
+    if given.cohort == "phantom":
+        read, places = phantom_cohort, (given.source, given.folder / "cache")
+    if given.seeds is not None:
+        plan = replace(plan, seeds=tuple(range(given.seeds)))
+    if not given.collect:
+        run_split(plan, read, places, given.folder, given.workers)
+    fixed = Fixed(given.cohort, plan, cohort_of(read, places))
+    print(f"{write_fixed_record(fixed, given.folder, given.out)} is made")
+
+
 def main(words: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cohort", choices=["radiomics"])
-    parser.add_argument("source", type=Path, help="the released files")
+    parser.add_argument("cohort", choices=list(CHAPTERS))
+    parser.add_argument("source", type=Path, help="the released files, radiographs, or a phantom")
     parser.add_argument("folder", type=Path, help="of the answers; outside the repository")
     parser.add_argument("--out", type=Path, help="of the record; default: its place in the book")
     parser.add_argument("--seeds", type=int, help="how many; default: the plan's")
+    parser.add_argument("--workers", type=int, default=1, help="processes; not for radiomics")
     parser.add_argument("--collect", action="store_true", help="train nothing")
     parser.add_argument("--tune", action="store_true", help="compare settings, record nothing")
     given = parser.parse_args(words)
+    if given.cohort == "phantom" and given.tune:
+        parser.error("settings of the phantom are those of the profile record")
+    if given.cohort == "radiomics" and given.workers != 1:
+        parser.error("radiomics trains many networks at once, in one process")
+    given.out = given.out or record.RECORDS / CHAPTERS[given.cohort]
     torch.set_num_threads(1)  # what is batched is so small that threads wait for each other
     try:
-        knees = radiomics_knees(given.source)
-        if given.tune:
-            table = tune(knees, GRID, primary_mean, seed=TUNING_SEED)
-            print(table.to_string(index=False))
-            return 0
-        plan = Plan()
-        if given.seeds is not None:
-            seeds = tuple(range(given.seeds))
-            plan = replace(plan, seeds=seeds, peer_seeds=seeds[: len(plan.peer_seeds)])
-        if not given.collect:
-            run(plan, knees, given.folder)
-        there = given.out or record.RECORDS / CHAPTER
-        inputs = {"radiomics": digests("radiomics", str(given.source))}
-        print(f"{write_record(plan, knees, given.folder, there, inputs)} is made")
+        (record_radiomics if given.cohort == "radiomics" else record_fixed)(given)
     except InputError as error:
         print(f"\n{error}\n", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from oacore.errors import InputError
 from oacore.instruments.phantom import template
 from tests.helpers import ROOT
 from workflow import record as made
+from workflow import record_hierarchy, record_radiographs
 
 RECORDS = {chapter: record.RECORDS / chapter for chapter in made.CHAPTERS.values()}
 TABLES = [path for folder in RECORDS.values() for path in sorted(folder.glob("*.csv"))]
@@ -233,7 +235,45 @@ def test_files_other_than_the_released_ones_are_named(shared, tmp_path):
         made.digests("published", str(tmp_path))
 
 
-def test_the_command_says_which_record_is_of_earlier_code(monkeypatch, capsys):
+@pytest.fixture
+def no_others(monkeypatch):
+    """Without the records that other commands make."""
+    monkeypatch.setattr(made, "others", dict)
+
+
+def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, monkeypatch):
+    code = {
+        "17-keypoints-and-coherence": record_radiographs.code(),
+        "18-is-it-the-hierarchy": record_hierarchy.code("radiomics"),
+        "18-is-it-the-hierarchy-radiographs": record_hierarchy.code("radiographs"),
+        "18-is-it-the-hierarchy-phantom": record_hierarchy.code("phantom"),
+    }
+    assert {chapter: give() for chapter, give in made.others().items()} == code
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    assert made.stale() == []  # none is made
+    few = {chapter: dict(list(its.items())[:3]) for chapter, its in code.items()}
+    monkeypatch.setattr(made, "others", lambda: {c: partial(dict, its) for c, its in few.items()})
+
+    def say(chapter, of_code):
+        (tmp_path / chapter).mkdir(exist_ok=True)
+        said = {"command": f"make {chapter}", "code": of_code}
+        (tmp_path / chapter / "record.json").write_text(json.dumps(said))
+
+    for chapter, its in few.items():
+        say(chapter, its)
+    assert made.stale() == []
+    for chapter, its in few.items():
+        # One file does something else since, one is gone, and one is behind it since.
+        first, second, third = its
+        say(chapter, {first: "0", "oacore/gone.py": "0", third: its[third]})
+        assert made.stale() == [
+            f"the record {chapter} was made by an earlier version of {first}, oacore/gone.py, "
+            f"{second}: `make {chapter}`"
+        ]
+        say(chapter, its)
+
+
+def test_the_command_says_which_record_is_of_earlier_code(monkeypatch, capsys, no_others):
     monkeypatch.setattr(record, "changed", lambda chapter: [])
     assert made.main(["--check"]) == 0
     assert "of this code" in capsys.readouterr().out
@@ -246,7 +286,9 @@ def test_the_command_says_which_record_is_of_earlier_code(monkeypatch, capsys):
     assert "oacore fetch published" in capsys.readouterr().err
 
 
-def test_a_comparison_without_one_of_the_folders_says_which(monkeypatch, tmp_path, capsys):
+def test_a_comparison_without_one_of_the_folders_says_which(
+    monkeypatch, tmp_path, capsys, no_others
+):
     monkeypatch.setattr(record, "changed", lambda chapter: [])
     monkeypatch.setattr(made, "run", lambda chapter, folders: pytest.fail("it ran a chapter"))
     assert made.main(["--check", "--radiomics", str(tmp_path)]) == 1
