@@ -242,7 +242,9 @@ def _grey(pictures: list[np.ndarray], counts: list[np.ndarray]) -> list[dict[str
             (count, table[name].to_numpy()) for count, table in zip(counts, tables, strict=True)
         ]
         for group, of in (("mean", _mean), ("sd", _sd)):
-            rows.append(_row(name, group, [of(*one) for one in of_sets], [*map(len, pictures)]))
+            rows.append(
+                _row(str(name), group, [of(*one) for one in of_sets], [*map(len, pictures)])
+            )
     return rows
 
 
