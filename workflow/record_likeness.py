@@ -1,8 +1,8 @@
 """Make the record of how like real radiographs the drawn ones are.
 
 `python -m workflow.record_likeness SOURCE` draws knees, sets them beside radiographs that are not
-this project's to pass on (:mod:`oacore.instruments.radiographs.likeness`; some four minutes of one
-core), and puts the figures of the two sets into `book/record/16-picture-of-a-joint`: a table of
+this project's to pass on (:mod:`oacore.instruments.radiographs.likeness`; some three minutes of
+one core), and puts the figures of the two sets into `book/record/16-picture-of-a-joint`: a table of
 aggregates, none of a person.
 """
 
@@ -16,15 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from oacore import record
 from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.cases import Radiographs, read_radiographs
 from oacore.instruments.radiographs.drawn import draw_radiographs
-from oacore.instruments.radiographs.likeness import RESAMPLES, likeness
+from oacore.instruments.radiographs.likeness import RESAMPLES, joint_gaps, likeness
 from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
 from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, replace
@@ -68,7 +66,8 @@ def make(source: str | Path) -> Path:
     Parameters
     ----------
     source : path-like
-        Real radiographs with landmarks and all seven grades, see :func:`.cases.read_radiographs`.
+        Real radiographs with landmarks, millimetres and all seven grades, see
+        :func:`.cases.read_radiographs`.
 
     Returns
     -------
@@ -78,15 +77,15 @@ def make(source: str | Path) -> Path:
     Raises
     ------
     InputError
-        If they cannot be read, or have no landmarks.
+        If they cannot be read, or have no landmarks or no scale.
     """
     began = time.process_time()
     height, width = PUBLIC_SIZE
     real = read_radiographs(source, height=height, width=width)
-    if np.isnan(real.landmarks).all():
+    if joint_gaps(real).isna().all(axis=None):
         raise InputError(
-            f"{source}: no picture has landmarks, and joint gaps are measured between them; give "
-            "landmarks.csv (oacore.instruments.radiographs.landmark_files reads others' files)"
+            f"{source}: no picture has landmarks and millimetres, by which joint gaps are known; "
+            "give landmarks.csv, with mm_per_px_x and mm_per_px_y"
         )
     provenance = of_this_machine()  # before a file of ours makes the project unclean
     drawn = draw_radiographs(**DRAWN)
