@@ -37,7 +37,7 @@ help:
 	@echo 'make book     build the book into build/<profile>/html; a rerun does only what changed'
 	@printf '                PROFILE=smoke|laptop|record|study|paper|text  how large (now %s)\n' "$$PROFILE"
 	@echo '                COHORT=FOLDER     your knees, laid out as OAIZIB-CM, for the synthetic ones'
-	@echo '                IMAGES=yes        show images and values of single knees of your cohort'
+	@echo '                IMAGES=yes        show images and values of single knees of your own'
 	@echo '                PUBLISHED=FOLDER  the paper'"'"'s nine prediction files'
 	@echo '                RADIOMICS=FOLDER  radiomics of the same knees, from oacore fetch radiomics'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'

@@ -38,9 +38,9 @@ The leaves, which need nothing else of the package:
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
     ``words``, ``source``, ``resampling``, ``public_layout``, ``own_layout``, ``oai``,
     ``pictures``, ``cases``, ``public``, ``landmark_files``, ``shadows``, ``film``, ``drawing``,
-    ``drawn``, ``framing``, ``likeness``, ``truth``, ``beam``, ``places``, ``figures``, ``viewer``,
-    ``detector``, ``arms``, ``told``, ``detected``, ``study``, ``attribution``, ``collect``,
-    ``beside``, ``study_figures``, ``outcomes``
+    ``drawn``, ``framing``, ``likeness``, ``alike``, ``truth``, ``beam``, ``places``, ``figures``,
+    ``viewer``, ``detector``, ``arms``, ``told``, ``detected``, ``study``, ``attribution``,
+    ``collect``, ``beside``, ``study_figures``, ``outcomes``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

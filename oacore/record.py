@@ -262,6 +262,25 @@ def trained(chapter: str, knees: str = "phantom knees") -> str:
     )
 
 
+def compared(chapter: str) -> str:
+    """Say in a sentence or two of how many drawn and real knees a record is.
+
+    Parameters
+    ----------
+    chapter : str
+        As in :func:`recorded`.
+    """
+    said = made(chapter)
+    commit, day = _when(said)
+    knees = said["knees"]
+    return _of_which_code(
+        chapter,
+        f"Read from this project's record, and not computed in this build: “{said['command']}” "
+        f"set {knees['drawn']:,} drawn knees beside {knees['real']:,} real ones; it was done on "
+        f"{day}, at commit {commit}",
+    )
+
+
 def _when(said: dict[str, Any]) -> tuple[str, str]:
     """Commit, in short, and day of a record."""
     return str(said["provenance"]["commit"])[:10], said["provenance"]["finished"][:10]

@@ -136,6 +136,15 @@ def test_the_phantoms_record_says_of_what_it_is(there):
     assert record.trained("09-chapter").endswith("at commit 0123456789.")
 
 
+def test_a_record_of_two_sets_says_how_many_knees_each_has(there):
+    said = json.loads((there / record.MADE).read_text())
+    said |= {"knees": {"drawn": 1000, "real": 2400}, "code": {}}
+    (there / record.MADE).write_text(json.dumps(said))
+    words = record.compared("09-chapter")
+    assert "not computed in this build" in words and words.endswith("at commit 0123456789.")
+    assert "set 1,000 drawn knees beside 2,400 real ones" in words
+
+
 def test_a_chapter_that_has_not_run_is_named(there, tmp_path):
     with pytest.raises(InputError, match="lacks 09-chapter/thirds: run the chapter 09-chapter"):
         record.need(tmp_path / "build", "09-chapter/thirds")

@@ -7,7 +7,8 @@ images, values, answers             yes      yes                 no
 case numbers, rows, names of files  yes      no                  no
 ==================================  =======  ==================  ===============
 
-The name of a cohort's folder is in no page. ``oacore check`` tells its owner all of it.
+The name of a cohort's folder is in no page. ``oacore check`` tells its owner all of it. The same
+holds of radiographs: drawn ones are shown, and real ones by the same word.
 """
 
 from __future__ import annotations

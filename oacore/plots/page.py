@@ -25,7 +25,7 @@ import plotly.io as pio
 from IPython.display import Markdown, display
 
 from oacore.data.cohort import drawn_among_real, is_phantom
-from oacore.data.disclosure import may_show
+from oacore.data.disclosure import asked_for, may_show
 from oacore.errors import InputError
 from oacore.plots.style import OKABE_ITO
 
@@ -236,6 +236,7 @@ def _entry(thing: Any) -> str:
 
 
 SINGLE_KNEES = "Single knees are shown: the one who built this book asked for it (IMAGES=yes)."
+NO_PICTURE = "No real picture is shown, and no row of a table is of a single knee."
 _EVIDENCE = {
     "published": (
         "◆",
@@ -268,7 +269,7 @@ _EVIDENCE = {
         "Real knee radiographs, and networks of this project",
         "Pictures are those of the Osteoarthritis Initiative that Chen published (2018, "
         "doi:10.17632/56rmx5bjcr.1, CC BY 4.0), with its readers' grades, or a folder that this "
-        "build was given. None is shown, and no row of a table is of a single knee.",
+        "build was given.",
     ),
     "phantom": (
         "▲",
@@ -357,3 +358,17 @@ def cohort_evidence(cohort: str | Path, images: str = "", but: str = "") -> Html
     shown = SINGLE_KNEES if may_show(cohort, images).knees else ""
     said = (drawn_among_real(cohort), shown, but)
     return evidence("oaizib-cm", " ".join(sentence for sentence in said if sentence))
+
+
+def radiographs_evidence(images: str = "", but: str = "", origin: str = "") -> Html:
+    """Banner of what real radiographs are behind, which says whether single ones are shown.
+
+    Parameters
+    ----------
+    images : {"", "no", "yes"}
+        Whether the one who builds asked for single knees to be shown; none of the record are.
+    but, origin : str
+        See :func:`evidence`.
+    """
+    shown = SINGLE_KNEES if asked_for(images) else NO_PICTURE
+    return evidence("radiographs", " ".join(said for said in (shown, but) if said), origin)

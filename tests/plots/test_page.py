@@ -12,7 +12,14 @@ import pytest
 from oacore.data.cohort import SYNTHETIC
 from oacore.errors import InputError
 from oacore.plots import page as page_module
-from oacore.plots.page import cohort_evidence, evidence, readable, show, table
+from oacore.plots.page import (
+    cohort_evidence,
+    evidence,
+    radiographs_evidence,
+    readable,
+    show,
+    table,
+)
 from tests.helpers import FOREIGN, GRADES, write_tables
 from tests.helpers import table as rows
 
@@ -108,6 +115,18 @@ def test_an_exception_is_part_of_the_banner_and_cannot_break_it():
     banner = evidence("phantom", "But <one> & only one.")
     assert "But &lt;one&gt; &amp; only one.</span>" in banner.html
     assert banner.alt.endswith("But <one> & only one.")
+
+
+def test_the_banner_of_real_radiographs_says_whether_single_ones_are_shown():
+    for images in ("", "no"):
+        banner = radiographs_evidence(images, but="But for one.", origin="Read from a record.")
+        assert 'data-evidence="radiographs"' in banner.html
+        assert "Read from a record. No real picture is shown, and no row" in banner.alt
+        assert banner.alt.endswith(" But for one.") and "Single knees are" not in banner.alt
+    shown = radiographs_evidence("yes").alt
+    assert shown.endswith("asked for it (IMAGES=yes).") and "No real picture" not in shown
+    with pytest.raises(InputError, match="images=maybe"):
+        radiographs_evidence("maybe")
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 9, 10])

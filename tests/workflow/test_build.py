@@ -462,6 +462,12 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
         assert f"Running notebook {Path(chapter).name}\n" in done.stdout
 
 
+def ran(said):
+    """What each chapter would be run with, by the chapter's name."""
+    lines = re.findall(r"workflow\.run_notebook notebooks/([\w-]+)\.ipynb (.*)", said)
+    return dict(lines)
+
+
 def test_a_cluster_takes_the_same_graph(tmp_path):
     project = copy_project(tmp_path / "project")
     cohort = tmp_path / "knees"
@@ -479,8 +485,12 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
     # The knees are real, and only a yes shows them.
     for word, shown in {"no": False, "yes": True}.items():
         said = snakemake(project, "-n", "-p", *words, f"images={word}").stdout
-        assert "workflow.run_notebook notebooks/03-cohort.ipynb" in said
-        assert ("images=" in said, "images=yes" in said) == (shown, shown)
+        chapters = ran(said)
+        assert "03-cohort" in chapters
+        # Drawn radiographs are nobody's.
+        assert "images=yes" in chapters.pop("17-keypoints-and-coherence")
+        assert {"images=" in line for line in chapters.values()} == {shown, False}
+        assert ("images=yes" in chapters["03-cohort"]) == shown
     refused = snakemake(project, "-n", *words, "images=maybe")
     assert refused.returncode == 1 and "images=maybe: unknown; give yes" in refused.stdout
     assert "Traceback" not in refused.stdout
@@ -500,8 +510,14 @@ def test_a_users_radiographs_get_a_study_of_their_own(tmp_path):
     folder = study_folder("build/smoke", own)
     assert f"jobs/{folder.name}.json" in said and "jobs/study.json" not in said
     assert f" --real '{own}'\n" in said and f" radiographs=../{own}\n" in said
+    asked = snakemake(project, *words, f"radiographs={own}", "images=yes").stdout
     plain = snakemake(project, *words).stdout
     assert "jobs/study.json" in plain and "--real" not in plain and "radiographs=" not in plain
+    # The cohort is a phantom: it is the radiographs that only a yes shows.
+    for output, shown in ((said, False), (asked, True), (plain, True)):
+        chapters = ran(output)
+        assert "images=yes" in chapters["03-cohort"]
+        assert ("images=yes" in chapters["17-keypoints-and-coherence"]) == shown
     refused = snakemake(project, *words, f"radiographs={tmp_path}/nowhere")
     assert refused.returncode == 1 and "snakemake: " in refused.stdout
     assert "no such folder or file" in refused.stdout and "Traceback" not in refused.stdout
@@ -762,6 +778,8 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
     assert "GRADE_TABLE" in needs["15-seven-grades"]  # which reads no other of the references
     assert all(files in needs[chapter] for chapter, files in given if chapter != "15-seven-grades")
     for chapter in (OF_SOURCES["published"], OF_SOURCES["radiomics"]):
+        assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
+    for chapter in ("16-picture-of-a-joint", "17-keypoints-and-coherence"):
         assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
 
 

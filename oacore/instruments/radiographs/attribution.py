@@ -21,6 +21,9 @@ from torch import Tensor
 
 from oacore.errors import InputError
 from oacore.instruments.coherence.patterns import GRADES
+from oacore.instruments.radiographs.arms import LANDMARKS
+from oacore.instruments.radiographs.cases import Radiographs
+from oacore.instruments.radiographs.study import study_cases
 from oacore.instruments.radiographs.words import POINTS
 from oacore.models.keypoints import SAMPLED, GradingNet, sample_at
 from oacore.training.augmentation import standardised
@@ -206,6 +209,28 @@ def read_network(folder: str | Path) -> GradingNet:
     return model.eval()
 
 
+def study_pictures(radiographs: Radiographs, folder: str | Path) -> Pictures:
+    """What a study's runs looked at: its radiographs, with the landmarks that were detected.
+
+    Parameters
+    ----------
+    radiographs : Radiographs
+        Those of the study, in its size (:func:`.study.read_study`).
+    folder : path-like
+        Of the study.
+
+    Raises
+    ------
+    InputError
+        If there is no study yet, or it is one of other radiographs.
+    """
+    cases = study_cases(folder)
+    if list(cases["case"]) != list(radiographs.cases["case"]):
+        raise InputError(f"{folder}: is a study of other radiographs; run make book again")
+    landmarks = load_file(Path(folder, LANDMARKS))["landmarks"].numpy()
+    return Pictures(cases, radiographs.pictures, landmarks)
+
+
 def run_maps(
     folder: str | Path,
     pictures: Pictures,
@@ -221,8 +246,7 @@ def run_maps(
     folder : path-like
         Of the run.
     pictures : Pictures
-        What it was trained on: the study's radiographs in its size, with the landmarks that its
-        detector found (:func:`.detected.find_landmarks`).
+        What it was trained on, see :func:`study_pictures`.
     cases : sequence of str
         Which of them, in this order.
     about, cellwise

@@ -5,13 +5,14 @@ Only figures of whole sets leave this module, no picture and no row of a person.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -20,8 +21,12 @@ from oacore.instruments.phantom.grades import SIDES
 from oacore.instruments.radiographs.cases import Radiographs
 from oacore.instruments.radiographs.framing import as_public
 from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
+from oacore.metrics.resampling import draw_cases, estimate
 from oacore.metrics.scores import auc, macro_auc
 
+RESAMPLES = 1000  # of people, for each interval
+#: The group of what a model trained on drawn pictures is above one trained on real ones.
+APART = "trained on drawn minus trained on real"
 BANDS = (2, 4, 8, 16, 32, 64, 112)  # cycles a picture
 CELL, ORIENTATIONS = 14, 8  # pixels of a picture of half the size; of gradients
 POINTS_OF = {"medial": ((6, 7, 8), (13, 14, 15)), "lateral": ((0, 1, 2), (9, 10, 11))}
@@ -145,21 +150,23 @@ def likeness(drawn: Radiographs, real: Radiographs, seed: int = 0) -> pd.DataFra
     real : Radiographs
         Of the public set, 224 x 224.
     seed : int
-        Of the crops, see `as_public`, and of the folds.
+        Of the crops, see `as_public`, of the folds and of the resamples.
 
     Returns
     -------
     DataFrame
-        measure, group, drawn, real (values in each set), n_drawn, n_real.
+        measure, group, drawn, real (values in each set), n_drawn, n_real (knees), and drawn_low,
+        drawn_high, real_low, real_high: 95% percentile intervals over the people of each set, which
+        hold what was fitted fixed; NaN where too many resamples lack a grade.
 
         - gap_medial, gap_lateral: mean joint gap in mm, by JSN grade (group), over all splits;
         - each column of `grey_statistics`: mean and sd over the training split;
         - told_apart: AUC of a logistic regression on `gradient_histograms` that tells drawn from
-          real, cross-validated on the training splits; .5 is alike, 1 is never mistaken. It stands
-          in both columns;
+          real, cross-validated on the training splits, people whole; .5 is alike, 1 is never
+          mistaken. It stands in both columns;
         - oa_auc and kl_auc (KL 2 or more; mean over the grades, one against the rest), of the same
-          kind of model; group: "trained on drawn" or "trained on real" (training split), columns:
-          where it was tested (test split).
+          kind of model; group: "trained on drawn" or "trained on real" (training split), and what
+          the first is above the second; columns: where it was tested (test split).
 
     Raises
     ------
@@ -169,53 +176,126 @@ def likeness(drawn: Radiographs, real: Radiographs, seed: int = 0) -> pd.DataFra
     if real.pictures.shape[1:] != PUBLIC_SIZE:
         raise InputError(f"pictures are {real.pictures.shape[1:]}; read them as {PUBLIC_SIZE}")
     pair = [as_public(drawn, seed), real]
-    rows: list[tuple[Any, ...]] = []
-    gaps = [joint_gaps(one).join(one.cases) for one in pair]
-    for side in SIDES:
-        groups = [table.dropna(subset=[side]).groupby(f"jsn_{side}")[side] for table in gaps]
-        for jsn in range(4):
-            values: list[Any] = [
-                group.get_group(jsn) if jsn in group.groups else [] for group in groups
-            ]
-            means = [float(np.mean(value)) if len(value) else np.nan for value in values]
-            rows.append((f"gap_{side}", f"JSN {jsn}", *means, *map(len, values)))
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     train = [one.cases["split"].to_numpy() == "train" for one in pair]
-    grey = [grey_statistics(one.pictures[at]) for one, at in zip(pair, train, strict=True)]
-    counts = [int(at.sum()) for at in train]
-    for name in grey[0]:
-        rows.append((name, "mean", *(float(table[name].mean()) for table in grey), *counts))
-        rows.append((name, "sd", *(float(table[name].std()) for table in grey), *counts))
+    counts = [_people_drawn(one.cases[at], rng) for one, at in zip(pair, train, strict=True)]
     features = [gradient_histograms(one.pictures) for one in pair]
-    x = np.concatenate([features[0][train[0]], features[1][train[1]]])
-    is_drawn = np.repeat([True, False], counts)
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    score = cross_val_predict(_model(), x, is_drawn, cv=folds, method="decision_function")
-    told = float(auc(np.ones((1, len(x))), is_drawn, score)[0])
-    rows.append(("told_apart", "all", told, told, *counts))
-    rows += _transfer(pair, features, train)
-    return pd.DataFrame(rows, columns=["measure", "group", "drawn", "real", "n_drawn", "n_real"])
+    rows = _gaps(pair, rng)
+    rows += _grey([one.pictures[at] for one, at in zip(pair, train, strict=True)], counts)
+    rows.append(_told_apart(pair, features, train, counts, seed))
+    return pd.DataFrame(rows + _transfer(pair, features, train, rng))
+
+
+def _people_drawn(cases: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """How often each case is in the sample, then in resamples of people."""
+    codes, people = pd.factorize(cases["person"])
+    return draw_cases(len(people), RESAMPLES, rng)[:, codes]
+
+
+def _mean(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Means over resamples; NaN of one without a case."""
+    n = counts.sum(1)
+    return np.divide(counts @ values, n, out=np.full(len(n), np.nan), where=n > 0)
+
+
+def _sd(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Standard deviations over resamples, of two cases or more."""
+    away = values - values.mean()  # so that the squares do not cancel
+    mean, n = _mean(counts, away), counts.sum(1)
+    return np.sqrt((counts @ away**2 / n - mean**2).clip(0) * n / (n - 1))
+
+
+def _row(
+    measure: str, group: str, values: Sequence[np.ndarray], n: Sequence[int]
+) -> dict[str, Any]:
+    """One row of the table, from 1 + B values of each set."""
+    row: dict[str, Any] = {"measure": measure, "group": group}
+    for name, of_set in zip(("drawn", "real"), values, strict=True):
+        found = estimate(of_set)
+        row |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+    return row | {"n_drawn": n[0], "n_real": n[1]}
+
+
+def _gaps(pair: list[Radiographs], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Joint gaps by grade."""
+    counts = [_people_drawn(one.cases, rng) for one in pair]
+    tables = [joint_gaps(one).join(one.cases) for one in pair]
+    rows = []
+    for side in SIDES:
+        for jsn in range(4):
+            means, n = [], []
+            for count, table in zip(counts, tables, strict=True):
+                of_grade = table[f"jsn_{side}"].eq(jsn).fillna(False)
+                seen = (of_grade & table[side].notna()).to_numpy(dtype=bool)
+                means.append(_mean(count[:, seen], table.loc[seen, side].to_numpy()))
+                n.append(int(seen.sum()))
+            rows.append(_row(f"gap_{side}", f"JSN {jsn}", means, n))
+    return rows
+
+
+def _grey(pictures: list[np.ndarray], counts: list[np.ndarray]) -> list[dict[str, Any]]:
+    """Mean and spread of the statistics of grey."""
+    tables = [grey_statistics(one) for one in pictures]
+    rows = []
+    for name in tables[0]:
+        of_sets = [
+            (count, table[name].to_numpy()) for count, table in zip(counts, tables, strict=True)
+        ]
+        for group, of in (("mean", _mean), ("sd", _sd)):
+            rows.append(
+                _row(str(name), group, [of(*one) for one in of_sets], [*map(len, pictures)])
+            )
+    return rows
+
+
+def _told_apart(
+    pair: list[Radiographs],
+    features: list[np.ndarray],
+    train: list[np.ndarray],
+    counts: list[np.ndarray],
+    seed: int,
+) -> dict[str, Any]:
+    """How well a model tells drawn from real, by folds that keep people whole."""
+    n = [int(at.sum()) for at in train]
+    is_drawn = np.repeat([True, False], n)
+    x = np.concatenate([own[at] for own, at in zip(features, train, strict=True)])
+    names = [one.cases["person"][at] for one, at in zip(pair, train, strict=True)]
+    drawn, real = (pd.factorize(of)[0] for of in names)
+    score = cross_val_predict(
+        _model(), x, is_drawn, method="decision_function",
+        groups=np.concatenate([drawn, real + len(drawn)]),  # nobody is in both sets
+        cv=StratifiedGroupKFold(5, shuffle=True, random_state=seed),
+    )  # fmt: skip
+    told = auc(np.hstack(counts), is_drawn, score)
+    return _row("told_apart", "all", [told, told], n)
 
 
 def _transfer(
-    pair: list[Radiographs], features: list[np.ndarray], train: list[np.ndarray]
-) -> list[tuple[Any, ...]]:
-    """AUC of models trained on either set and tested on both."""
+    pair: list[Radiographs],
+    features: list[np.ndarray],
+    train: list[np.ndarray],
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """AUC of models trained on either set and tested on both, and what one loses to the other."""
     grades = [one.cases["kl"].to_numpy(dtype=int) for one in pair]
     test = [one.cases["split"].to_numpy() == "test" for one in pair]
-    counts = [int(at.sum()) for at in test]
-    rows = []
-    for name, x, kl, at in zip(("drawn", "real"), features, grades, train, strict=True):
+    n = [int(at.sum()) for at in test]
+    counts = [_people_drawn(one.cases[at], rng) for one, at in zip(pair, test, strict=True)]
+    found: dict[str, list[list[np.ndarray]]] = {"oa_auc": [], "kl_auc": []}
+    for x, kl, at in zip(features, grades, train, strict=True):
         oa, graded = _model().fit(x[at], kl[at] >= 2), _model().fit(x[at], kl[at])
-        found = []
-        for other, truth, seen in zip(features, grades, test, strict=True):
-            once = np.ones((1, int(seen.sum())))
+        of_oa, of_kl = [], []
+        for other, truth, seen, count in zip(features, grades, test, counts, strict=True):
             score = oa.decision_function(other[seen])
             shares = np.zeros((len(score), 5))
             shares[:, graded.classes_] = graded.predict_proba(other[seen])
-            found.append((
-                float(auc(once, truth[seen] >= 2, score)[0]),
-                float(macro_auc(once, truth[seen], shares)[0]),
-            ))  # fmt: skip
-        for k, measure in enumerate(("oa_auc", "kl_auc")):
-            rows.append((measure, f"trained on {name}", found[0][k], found[1][k], *counts))
+            of_oa.append(auc(count, truth[seen] >= 2, score))
+            of_kl.append(macro_auc(count, truth[seen], shares))
+        found["oa_auc"].append(of_oa)
+        found["kl_auc"].append(of_kl)
+    rows = []
+    for measure, (by_drawn, by_real) in found.items():
+        apart = [one - other for one, other in zip(by_drawn, by_real, strict=True)]
+        groups = {"trained on drawn": by_drawn, "trained on real": by_real, APART: apart}
+        rows += [_row(measure, group, values, n) for group, values in groups.items()]
     return rows

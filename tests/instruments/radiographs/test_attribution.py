@@ -24,11 +24,14 @@ from oacore.instruments.radiographs.attribution import (
     read_network,
     run_maps,
     scaled,
+    study_pictures,
 )
+from oacore.instruments.radiographs.study import read_study, run_study
 from oacore.instruments.radiographs.told import told_of
 from oacore.models.keypoints import GradingNet, sample_at
 from oacore.models.resnet2d import ResNet2D
 from oacore.training.pictures import Pictures, standardised, train
+from tests.instruments.radiographs import sets
 
 HEADS = {"kl": 5, "lateral": 4}
 HIGH, WIDE = 40, 56
@@ -256,3 +259,25 @@ def test_maps_of_a_finished_run(pictures, pooling, tmp_path):
     (folder / "weights.safetensors").write_bytes(b"spoilt")
     with pytest.raises(InputError, match="weights"):
         run_maps(folder, pictures, ["k12"])
+
+
+def test_a_study_gives_what_its_runs_looked_at(tmp_path):
+    """A run answers again as it did, on the pictures and landmarks that are found for it."""
+    study, folder = load_study("smoke"), tmp_path / "study"
+    source = sets.graded_set(tmp_path / "own")
+    run_study("smoke", source, folder, seeds=[0], arms=["proposed"])
+    seen = read_study(study, source)
+    pictures = study_pictures(seen, folder)
+    run = run_folder(folder, "proposed", 0)
+    written = pd.read_csv(run / "predictions.csv").query("head == 'jsn_medial'").set_index("case")
+    rows = np.flatnonzero(pictures.cases["case"].isin(written.index))
+    with torch.no_grad():
+        x = standardised(torch.from_numpy(pictures.images[rows]))
+        given = read_network(run)(x, torch.from_numpy(pictures.points[rows])).logits["jsn_medial"]
+    own = written.loc[pictures.cases["case"].iloc[rows], [f"p{grade}" for grade in range(4)]]
+    np.testing.assert_allclose(given.softmax(1), own, atol=1e-5)
+    few = replace(seen, cases=seen.cases.iloc[:-1])
+    with pytest.raises(InputError, match="study of other radiographs"):
+        study_pictures(few, folder)
+    with pytest.raises(InputError, match="holds no study"):
+        study_pictures(seen, tmp_path / "nowhere")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import sem
 from sklearn.metrics import roc_auc_score
 
 from oacore.errors import InputError
@@ -12,6 +13,7 @@ from oacore.instruments.radiographs.cases import Radiographs, read_radiographs
 from oacore.instruments.radiographs.drawn import draw_radiographs
 from oacore.instruments.radiographs.framing import as_public
 from oacore.instruments.radiographs.likeness import (
+    APART,
     gradient_histograms,
     grey_statistics,
     joint_gaps,
@@ -106,6 +108,35 @@ def test_two_drawn_sets_are_alike_and_noise_is_not(drawn):
     assert table.loc[("told_apart", "all"), "drawn"] > 0.99
     with pytest.raises(InputError, match=r"read them as \(224, 224\)"):
         likeness(drawn, drawn)
+
+
+def test_intervals_are_as_wide_as_theory_says(drawn):
+    """Of 52 people, from scipy's standard errors; both knees of a person count as one."""
+    crops = as_public(drawn, 0)
+    table = likeness(drawn, crops).set_index(["measure", "group"])
+    train = (crops.cases["split"] == "train").to_numpy()
+    grey = grey_statistics(crops.pictures[train])
+    for name in ("mean", "q05", "slope"):
+        row = table.loc[(name, "mean")]
+        assert row["drawn"] == pytest.approx(grey[name].mean())
+        assert table.loc[(name, "sd"), "real"] == pytest.approx(grey[name].std())
+        width = 2 * 1.96 * sem(grey[name])
+        assert row["drawn_high"] - row["drawn_low"] == pytest.approx(width, rel=0.15)
+    for measure in ("oa_auc", "kl_auc"):
+        rows = table.loc[measure]
+        apart = rows.loc["trained on drawn"] - rows.loc["trained on real"]
+        np.testing.assert_allclose(rows.loc[APART, ["drawn", "real"]], apart[["drawn", "real"]])
+        assert (rows["drawn_low"].dropna() <= rows["drawn"][rows["drawn_low"].notna()]).all()
+    # Every picture twice, of one person: twice the knees, and no more is known than before.
+    twice = np.tile(np.arange(len(crops.cases)), 2)
+    doubled = Radiographs(
+        crops.cases.iloc[twice].reset_index(drop=True), crops.pictures[twice],
+        crops.landmarks[twice],
+    )  # fmt: skip
+    other = likeness(drawn, doubled).set_index(["measure", "group"]).loc[("mean", "mean")]
+    assert other["n_real"] == 2 * other["n_drawn"] == 104
+    width = other["real_high"] - other["real_low"]
+    assert width == pytest.approx(2 * 1.96 * sem(grey["mean"]), rel=0.15)
 
 
 @pytest.fixture(scope="module")
