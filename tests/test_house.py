@@ -21,6 +21,8 @@ CORE = {
 #: Instruments that build on another instrument; all of them may use all of the core.
 BETWEEN_INSTRUMENTS = {
     ("coherence", "phantom"),  # the phantom's grades and KL rule, and the real readings behind them
+    ("evidence", "hierarchy"),  # the verdict on the hierarchy
+    ("hierarchy", "phantom"),  # drawn knees, their readers and measurements
     ("hierarchy", "radiographs"),  # real radiographs
     ("hierarchy", "radiomics"),  # the features of 481 knees
     ("paper", "audit"),  # the paper's tables are the printed ones beside ours

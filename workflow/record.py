@@ -274,9 +274,15 @@ def _apart(recorded: pd.DataFrame, computed: pd.DataFrame, absolute: float) -> l
 
 def others() -> dict[str, Callable[[], dict[str, str]]]:
     """Records that commands of their own make, by chapter: what says which code is behind them."""
-    from workflow import record_hierarchy, record_radiographs  # which import this module
+    from workflow import (  # which import this module
+        record_hierarchy,
+        record_likeness,
+        record_noise,
+        record_radiographs,
+    )
 
-    return {record_radiographs.CHAPTER: record_radiographs.code} | {
+    alone = (record_likeness, record_radiographs, record_noise)
+    return {one.CHAPTER: one.code for one in alone} | {
         chapter: partial(record_hierarchy.code, name)
         for name, chapter in record_hierarchy.CHAPTERS.items()
     }

@@ -21,7 +21,7 @@ from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.hierarchy.analysis import MARGINS
 from oacore.instruments.hierarchy.noise import ERROR, LEVELS, STEPS, NoisePlan, run_noise
-from oacore.instruments.hierarchy.noise_map import noise_tables
+from oacore.instruments.hierarchy.noise_scores import noise_tables
 from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, replace
 
@@ -29,7 +29,7 @@ CHAPTER = "19-when-would-it-help"
 #: Of the resamples of test knees, drawn with seed 0.
 RESAMPLES = 200
 #: What the recorded tables follow from.
-ENTRIES = ("noise", "noise_map")
+ENTRIES = ("noise", "noise_scores")
 
 
 def code() -> dict[str, str]:

@@ -16,7 +16,7 @@ from oacore.errors import InputError
 from oacore.instruments.phantom import template
 from tests.helpers import ROOT
 from workflow import record as made
-from workflow import record_hierarchy, record_radiographs
+from workflow import record_hierarchy, record_likeness, record_noise, record_radiographs
 
 RECORDS = {chapter: record.RECORDS / chapter for chapter in made.CHAPTERS.values()}
 TABLES = [path for folder in RECORDS.values() for path in sorted(folder.glob("*.csv"))]
@@ -244,9 +244,11 @@ def no_others(monkeypatch):
 def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, monkeypatch):
     code = {
         "17-keypoints-and-coherence": record_radiographs.code(),
+        "16-picture-of-a-joint": record_likeness.code(),
         "18-is-it-the-hierarchy": record_hierarchy.code("radiomics"),
         "18-is-it-the-hierarchy-radiographs": record_hierarchy.code("radiographs"),
         "18-is-it-the-hierarchy-phantom": record_hierarchy.code("phantom"),
+        "19-when-would-it-help": record_noise.code(),
     }
     assert {chapter: give() for chapter, give in made.others().items()} == code
     monkeypatch.setattr(record, "RECORDS", tmp_path)

@@ -18,7 +18,7 @@ from oacore.instruments.hierarchy.analysis import (
 from oacore.instruments.hierarchy.arms import ARMS
 from oacore.instruments.hierarchy.figures import arm_name
 from oacore.instruments.hierarchy.peers import PEERS
-from oacore.names import interval_text, written
+from oacore.names import BACKBONE_NAMES, interval_text, written
 
 #: What a second head is told, in words; a label that is not here is its own.
 _TOLD = {
@@ -236,3 +236,47 @@ def knees_for(power: pd.DataFrame, effects: Mapping[str, str]) -> pd.DataFrame:
         }
     )
     return said.set_index(["outcome", "Dual minus", "effect"])
+
+
+def across(
+    published: pd.DataFrame, features: pd.DataFrame, volumes: pd.DataFrame, drawn: pd.DataFrame
+) -> pd.DataFrame:
+    """Dual minus Single-KL in macro-AUC of the grade, in every cohort and network that there is.
+
+    Parameters
+    ----------
+    published : DataFrame
+        Rows of :func:`.protocol.released_protocol`, on the paper's own predictions.
+    features : DataFrame
+        Rows of :func:`.analysis.contrasts`, on the radiomics.
+    volumes : DataFrame
+        Rows of :func:`.compare.compare_supervisions`, on drawn volumes.
+    drawn : DataFrame
+        Rows of :func:`.noise_scores.noise_tables`, the contrasts.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by kind of evidence and network: test knees, seeds, and the difference, written.
+    """
+    rows: list[dict[str, object]] = []
+
+    def add(kind: str, network: str, knees: object, row: pd.Series) -> None:
+        said = interval_text(row["value"], row["low"], row["high"], "+.3f")
+        seeds = row.get("seeds", 1)
+        told = {"kind": kind, "network": network, "test knees": f"{knees:,}", "seeds": seeds}
+        rows.append({**told, "Dual minus Single-KL": said})
+
+    for _, row in published[published["metric"] == "kl_auc"].iterrows():
+        kind = "published predictions, real knees"
+        add(kind, BACKBONE_NAMES[row["backbone"]], row["knees"], row)
+    main = features[features["primary"] & (features["measure"] == "kl_auc")]
+    ours = main[main["reference"] == "single_kl"].iloc[0]
+    add("radiomics, real knees", "one hidden layer", 481, ours)
+    for _, row in volumes[volumes["metric"] == "kl_auc"].iterrows():
+        add("drawn volumes", BACKBONE_NAMES[row["backbone"]], row["knees"], row)
+    own = drawn[(drawn["measure"] == "kl_auc") & (drawn["reference"] == "single_kl")]
+    own = own[(own["level"] == "as measured") & (own["against"] == "reading")]
+    for _, row in own[own["size"].isin([own["size"].min(), own["size"].max()])].iterrows():
+        add("drawn measurements", f"one hidden layer, {row['size']} training knees", 2000, row)
+    return pd.DataFrame(rows).set_index(["kind", "network"])

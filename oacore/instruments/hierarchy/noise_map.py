@@ -1,85 +1,18 @@
-"""What noise and the number of knees do to every arm, and where Dual wins: tables and figures."""
+"""Where Dual wins, by noise and number of knees: figures, tables of a page, and sentences."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from oacore.errors import InputError
-from oacore.instruments.hierarchy.analysis import MEASURE_NAMES, contrast, finding
+from oacore.instruments.hierarchy.analysis import GAIN, MEASURE_NAMES
 from oacore.instruments.hierarchy.figures import arm_name
-from oacore.instruments.hierarchy.noise import LEVELS, NoisePlan, noise_answers, noisy_knees
-from oacore.metrics.clinical import weighted_kappa
-from oacore.metrics.crossed import crossed
-from oacore.metrics.resampling import draw_cases
-from oacore.metrics.scores import macro_auc
-from oacore.metrics.significance import benjamini_hochberg
+from oacore.instruments.hierarchy.noise import LEVELS
+from oacore.metrics.power import LEVEL
+from oacore.names import interval_text, written
 from oacore.plots.intervals import for_phones
 from oacore.plots.style import COLOURS, SYMBOLS, require_columns, style_figure
-
-
-def noise_tables(
-    plan: NoisePlan, folder: Path | str, n_resamples: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores of all arms, and Dual minus each other, in every finished cell.
-
-    Parameters
-    ----------
-    plan : NoisePlan
-    folder : path
-        See :func:`run_noise`.
-    n_resamples : int
-        Of test knees, drawn with seed 0.
-
-    Returns
-    -------
-    scores : DataFrame
-        level, coarse, fine, size, against ("truth" or "reading"), arm, measure, and the columns
-        of :func:`.crossed.crossed`.
-    contrasts : DataFrame
-        The same for Dual minus `reference`, with the columns of :func:`.analysis.contrast`;
-        `q_value`, which controls the false discovery rate over all rows; and `found`.
-    """
-    scored, compared = [], []
-    for level, size, said in noise_answers(plan, folder):
-        knees = noisy_knees(plan, level, size)
-        coarse, fine = LEVELS[level]
-        where = {"level": level, "coarse": coarse, "fine": fine, "size": size}
-        true = knees.cases.loc[knees.tested, "kl"].to_numpy()
-        counts = draw_cases(len(true), n_resamples, 0)
-        for against, kl in (("truth", true), ("reading", knees.read)):
-            here = where | {"against": against}
-            values = {name: _measures(counts, kl, own) for name, own in said.items()}
-            for name, measures in values.items():
-                scored += [
-                    {**here, "arm": name, "measure": measure}
-                    | crossed(own, (-1, 1) if "kappa" in measure else (0, 1))
-                    for measure, own in measures.items()
-                ]
-            for name in plan.arms:
-                if name != "dual":
-                    rows = contrast(values[name], values["dual"])
-                    compared.append(rows.assign(**here, reference=name))
-    if not compared:
-        raise InputError(f"{folder}: no cell of the noise study is finished")
-    found = pd.concat(compared, ignore_index=True)
-    found = found.assign(q_value=benjamini_hochberg(found["p_value"]))
-    return pd.DataFrame(scored), found.assign(
-        found=[finding(row) for row in found.to_dict("records")]
-    )
-
-
-def _measures(counts: np.ndarray, kl: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:
-    """The primary outcomes of one arm, (S, 1 + B)."""
-    each = said.astype(float)
-    return {
-        "kl_auc": np.stack([macro_auc(counts, kl, one) for one in each]),
-        "kl_kappa": np.stack([weighted_kappa(counts, kl, one.argmax(axis=1)) for one in each]),
-    }
 
 
 def noise_map(contrasts: pd.DataFrame, measure: str, against: str = "truth") -> go.Figure:
@@ -88,7 +21,7 @@ def noise_map(contrasts: pd.DataFrame, measure: str, against: str = "truth") -> 
     Parameters
     ----------
     contrasts : DataFrame
-        See :func:`noise_tables`.
+        See :func:`.noise_scores.noise_tables`.
     measure, against : str
         Which of the rows.
     """
@@ -138,7 +71,7 @@ def learning_curves(scores: pd.DataFrame, measure: str, levels: list[str]) -> go
     Parameters
     ----------
     scores : DataFrame
-        See :func:`noise_tables`.
+        See :func:`.noise_scores.noise_tables`.
     measure : str
     levels : list of str
         Of :data:`.noise.LEVELS`.
@@ -165,12 +98,88 @@ def learning_curves(scores: pd.DataFrame, measure: str, levels: list[str]) -> go
             )  # fmt: skip
     height = 140 + 220 * len(levels)
     style_figure(fig, height=height, legend_y=1 + 40 / height)
-    fig.update_yaxes(title=MEASURE_NAMES[measure])
+    fig.update_yaxes(title=MEASURE_NAMES[measure], matches="y")
     sizes = sorted(set(rows["size"]))
     fig.update_xaxes(type="log", tickvals=sizes, ticktext=[str(size) for size in sizes])
     fig.update_xaxes(title="training knees", row=len(levels), col=1)
     return for_phones(fig)
 
 
-#: What a cell of the map found, as it is written in it.
+def effects_table(contrasts: pd.DataFrame, measure: str, reference: str) -> pd.DataFrame:
+    """Dual minus one arm against the truth, written: a row a level, a column a number of knees."""
+    rows = contrasts[
+        (contrasts["measure"] == measure)
+        & (contrasts["reference"] == reference)
+        & (contrasts["against"] == "truth")
+    ]
+    said = rows.assign(said=written(rows, "+.3f"))
+    wide = said.pivot(index="level", columns="size", values="said")
+    return wide.loc[[level for level in LEVELS if level in wide.index]]
+
+
+def anchored(contrasts: pd.DataFrame, measure: str) -> list[tuple[str, int]]:
+    """Cells in which Dual anchors the grade, by the design: levels and numbers of knees.
+
+    Those where Dual is better than Single-KL, and than two KL heads, against the truth.
+    """
+    rows = contrasts[(contrasts["measure"] == measure) & (contrasts["against"] == "truth")]
+    found = rows.pivot(index=["level", "size"], columns="reference", values="found")
+    both = (found[["single_kl", "two_kl"]] == GAIN).all(axis=1)
+    return [(str(level), int(size)) for level, size in both.index[both]]
+
+
+def in_sentences(contrasts: pd.DataFrame, measure: str) -> str:
+    """What the map says against the truth, in Markdown, a line for each arm beside Dual."""
+    rows = contrasts[(contrasts["measure"] == measure) & (contrasts["against"] == "truth")]
+    lines = []
+    for reference, own in rows.groupby("reference", sort=False):
+        counts = own["found"].value_counts()
+        most = own.loc[own["value"].abs().idxmax()]
+        said = ", ".join(
+            f"{words} in {counts[found]}" for found, words in _WORDS.items() if found in counts
+        )
+        size = interval_text(most["value"], most["low"], most["high"], "+.3f")
+        clear = own.loc[own["q_value"] < LEVEL, "value"]
+        lines.append(
+            f"- **Dual minus {arm_name(reference)}**, {len(own)} cells: {said}. Largest: "
+            f"{size}, with {most['size']} knees and noise “{most['level']}”. However small, "
+            f"{(clear > 0).sum()} are above zero and {(clear < 0).sum()} below (q < {LEVEL:g})."
+        )
+    cells = anchored(contrasts, measure)
+    if cells:
+        where = "; ".join(f"“{level}”, {size} knees" for level, size in cells)
+        lines.append(f"- **By the design Dual anchors the grade in {len(cells)} cells**: {where}.")
+    else:
+        lines.append("- **By the design there is no cell in which Dual anchors the grade.**")
+    return "\n".join(lines)
+
+
+def by_noise(contrasts: pd.DataFrame, measure: str) -> str:
+    """Say in a sentence what Dual gains with the fewest knees, by the kind of noise."""
+    rows = contrasts[
+        (contrasts["measure"] == measure)
+        & (contrasts["reference"] == "single_kl")
+        & (contrasts["against"] == "truth")
+    ]
+    least = rows["size"].min()
+    own = rows[rows["size"] == least].set_index("level")
+    kinds = {
+        "without noise": "none",
+        "with noise of the fine grade alone": "fine alone",
+        "with that of the coarse label alone": "coarse alone",
+    }
+    each = [
+        f"{words} {interval_text(*own.loc[level, ['value', 'low', 'high']], '+.3f')}"
+        for words, level in kinds.items()
+    ]
+    return f"With {least} knees Dual minus Single-KL is, {'; '.join(each)}."
+
+
+#: What a cell of the map found, as it is written in it; and in a sentence.
 _SIGNS = {"gain": "+", "loss": "−", "none": "=", "undecided": ""}
+_WORDS = {
+    "none": "within the margin",
+    "gain": "a gain",
+    "loss": "a loss",
+    "undecided": "undecided",
+}

@@ -1,1 +1,1 @@
-"""The paper's tables and figures, redrawn for print (chapter 19)."""
+"""The paper's tables and figures, redrawn for print (chapter 20)."""

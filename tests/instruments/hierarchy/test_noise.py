@@ -8,6 +8,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from oacore.errors import InputError
 from oacore.hierarchy import reader_table
 from oacore.instruments.hierarchy import noise
+from oacore.instruments.hierarchy import noise_map as drawn
 from oacore.instruments.hierarchy.arms import ARMS
 from oacore.instruments.hierarchy.batched import Fit, Network, train
 from oacore.instruments.hierarchy.noise import (
@@ -21,7 +22,8 @@ from oacore.instruments.hierarchy.noise import (
     readings_at,
     run_noise,
 )
-from oacore.instruments.hierarchy.noise_map import learning_curves, noise_map, noise_tables
+from oacore.instruments.hierarchy.noise_map import learning_curves, noise_map
+from oacore.instruments.hierarchy.noise_scores import noise_tables
 
 NET = Network(hidden=8, batch=8)
 PLAN = NoisePlan(
@@ -159,3 +161,37 @@ def test_tables_are_scikit_learns_and_the_map_shows_them(folder):
 def test_without_a_finished_cell_there_is_no_table(tmp_path):
     with pytest.raises(InputError, match="no cell"):
         noise_tables(PLAN, tmp_path, 10)
+
+
+def cells(found, q=0.01):
+    """A small map: what was found in the cells of two levels, against the truth."""
+    rows = [
+        {"measure": "kl_auc", "against": "truth", "level": level, "size": 40, "q_value": q,
+         "reference": reference, "found": one, "value": value, "low": value - 0.01,
+         "high": value + 0.01}
+        for level, its in found.items()
+        for reference, (one, value) in zip(("single_kl", "two_kl"), its, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_dual_anchors_where_it_beats_both():
+    gain, none, loss = ("gain", 0.03), ("none", 0.001), ("loss", -0.04)
+    table = cells({"none": (gain, none), "fine alone": (gain, gain), "coarse alone": (loss, gain)})
+    assert drawn.anchored(table, "kl_auc") == [("fine alone", 40)]
+    lines = drawn.in_sentences(table, "kl_auc").splitlines()
+    assert lines[0].startswith(
+        "- **Dual minus Single-KL**, 3 cells: a gain in 2, a loss in 1. Largest: -0.040 [-0.050, "
+    )
+    assert "2 are above zero and 1 below (q < 0.05)" in lines[0]
+    assert lines[2] == (
+        "- **By the design Dual anchors the grade in 1 cells**: “fine alone”, 40 knees."
+    )
+    without = cells({"none": (gain, none)}, q=0.3)
+    assert "no cell in which Dual anchors" in drawn.in_sentences(without, "kl_auc")
+    assert "0 are above zero and 0 below" in drawn.in_sentences(without, "kl_auc")
+    said = drawn.by_noise(table, "kl_auc")
+    assert said.startswith("With 40 knees Dual minus Single-KL is, without noise +0.030 [+0.020, ")
+    wide = drawn.effects_table(table, "kl_auc", "two_kl")
+    assert wide.index.tolist() == ["none", "fine alone", "coarse alone"]
+    assert wide.loc["coarse alone", 40] == "+0.030 [+0.020, +0.040]"

@@ -1,0 +1,77 @@
+"""Scores of all arms in the cells of the noise study, and Dual beside each other arm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from oacore.errors import InputError
+from oacore.instruments.hierarchy.analysis import contrast, finding
+from oacore.instruments.hierarchy.noise import LEVELS, NoisePlan, noise_answers, noisy_knees
+from oacore.metrics.clinical import weighted_kappa
+from oacore.metrics.crossed import crossed
+from oacore.metrics.resampling import draw_cases
+from oacore.metrics.scores import macro_auc
+from oacore.metrics.significance import benjamini_hochberg
+
+
+def noise_tables(
+    plan: NoisePlan, folder: Path | str, n_resamples: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of all arms, and Dual minus each other, in every finished cell.
+
+    Parameters
+    ----------
+    plan : NoisePlan
+    folder : path
+        See :func:`run_noise`.
+    n_resamples : int
+        Of test knees, drawn with seed 0.
+
+    Returns
+    -------
+    scores : DataFrame
+        level, coarse, fine, size, against ("truth" or "reading"), arm, measure, and the columns
+        of :func:`.crossed.crossed`.
+    contrasts : DataFrame
+        The same for Dual minus `reference`, with the columns of :func:`.analysis.contrast`;
+        `q_value`, which controls the false discovery rate over all rows; and `found`.
+    """
+    scored, compared = [], []
+    for level, size, said in noise_answers(plan, folder):
+        knees = noisy_knees(plan, level, size)
+        coarse, fine = LEVELS[level]
+        where = {"level": level, "coarse": coarse, "fine": fine, "size": size}
+        true = knees.cases.loc[knees.tested, "kl"].to_numpy()
+        counts = draw_cases(len(true), n_resamples, 0)
+        for against, kl in (("truth", true), ("reading", knees.read)):
+            here = where | {"against": against}
+            values = {name: _measures(counts, kl, own) for name, own in said.items()}
+            for name, measures in values.items():
+                scored += [
+                    {**here, "arm": name, "measure": measure}
+                    | crossed(own, (-1, 1) if "kappa" in measure else (0, 1))
+                    for measure, own in measures.items()
+                ]
+            for name in plan.arms:
+                if name != "dual":
+                    rows = contrast(values[name], values["dual"])
+                    compared.append(rows.assign(**here, reference=name))
+    if not compared:
+        raise InputError(f"{folder}: no cell of the noise study is finished")
+    found = pd.concat(compared, ignore_index=True)
+    found = found.assign(q_value=benjamini_hochberg(found["p_value"]))
+    return pd.DataFrame(scored), found.assign(
+        found=[finding(row) for row in found.to_dict("records")]
+    )
+
+
+def _measures(counts: np.ndarray, kl: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:
+    """The primary outcomes of one arm, (S, 1 + B)."""
+    each = said.astype(float)
+    return {
+        "kl_auc": np.stack([macro_auc(counts, kl, one) for one in each]),
+        "kl_kappa": np.stack([weighted_kappa(counts, kl, one.argmax(axis=1)) for one in each]),
+    }
