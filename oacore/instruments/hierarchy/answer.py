@@ -89,12 +89,8 @@ def sentences(verdicts: pd.DataFrame, contrasts: pd.DataFrame) -> str:
     rows = contrasts[contrasts["primary"]].set_index(["measure", "reference"])
     lines = []
     for own in verdicts.to_dict("records"):
-        parts = [
-            f"minus {arm_name(name)} "
-            + interval_text(*rows.loc[(own["measure"], name), ["value", "low", "high"]], "+.3f")
-            + f" ({own[name]})"
-            for name in REFERENCES
-        ]
+        said = written(rows.loc[own["measure"]], "+.3f")
+        parts = [f"minus {arm_name(name)} {said[name]} ({own[name]})" for name in REFERENCES]
         lines.append(
             f"- **{MEASURE_NAMES[own['measure']]}: {own['says']}** Dual {', '.join(parts)}."
         )
@@ -124,7 +120,10 @@ def by_finding(
     for found, words in _FOUND.items():
         own = rows[rows["found"] == found]
         if len(own):
-            names = ", ".join(f"{arm_name(row.arm)} {row.value:+.3f}" for row in own.itertuples())
+            names = ", ".join(
+                f"{arm_name(arm)} {value:+.3f}"
+                for arm, value in zip(own["arm"], own["value"], strict=True)
+            )
             lines.append(f"- **{words}** ({len(own)} of {len(rows)}): {names}.")
     return "\n".join(lines)
 
@@ -148,7 +147,8 @@ def by_network(contrasts: pd.DataFrame, measure: str) -> pd.DataFrame:
         normalisation=cells[0].map(_NORMS), rate=cells[1], said=written(rows, "+.3f")
     )
     wide = rows.pivot(index=["normalisation", "rate"], columns="reference", values="said")
-    return wide[list(REFERENCES)].rename(columns={one: f"minus {arm_name(one)}" for one in wide})
+    heads = {name: f"minus {arm_name(name)}" for name in REFERENCES}
+    return wide[list(REFERENCES)].rename(columns=heads)
 
 
 def null_arms(contrasts: pd.DataFrame, cell: str) -> pd.DataFrame:

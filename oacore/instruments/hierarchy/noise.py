@@ -196,7 +196,7 @@ def answered(plan: NoisePlan, knees: NoisyKnees, size: int) -> dict[str, np.ndar
     forms: dict[object, list[str]] = {}
     for name in plan.arms:
         forms.setdefault(arm_of(name).form, []).append(name)
-    said = {}
+    said = {}  # type: ignore[var-annotated]
     for names in forms.values():
         found = train(network, [ARMS[name] for name in names], knees.x, knees.cases, runs)
         said |= {
@@ -219,7 +219,7 @@ def run_noise(plan: NoisePlan, folder: Path | str, quiet: bool = False) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole(path) as part:
                 key = json.dumps(_key(plan, level, size))
-                np.savez(part, key=key, **answered(plan, knees, size))
+                np.savez(part, key=key, **answered(plan, knees, size))  # type: ignore[arg-type]
             bar.update()
 
 

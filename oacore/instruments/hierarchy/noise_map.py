@@ -132,9 +132,10 @@ def in_sentences(contrasts: pd.DataFrame, measure: str) -> str:
     """What the map says against the truth, in Markdown, a line for each arm beside Dual."""
     rows = contrasts[(contrasts["measure"] == measure) & (contrasts["against"] == "truth")]
     lines = []
-    for reference, own in rows.groupby("reference", sort=False):
+    for reference in dict.fromkeys(rows["reference"]):
+        own = rows[rows["reference"] == reference]
         counts = own["found"].value_counts()
-        most = own.loc[own["value"].abs().idxmax()]
+        most = own.iloc[int(own["value"].abs().to_numpy().argmax())]
         said = ", ".join(
             f"{words} in {counts[found]}" for found, words in _WORDS.items() if found in counts
         )
@@ -169,8 +170,8 @@ def by_noise(contrasts: pd.DataFrame, measure: str) -> str:
         "with that of the coarse label alone": "coarse alone",
     }
     each = [
-        f"{words} {interval_text(*own.loc[level, ['value', 'low', 'high']], '+.3f')}"
-        for words, level in kinds.items()
+        f"{words} {text}"
+        for words, text in zip(kinds, written(own.loc[list(kinds.values())], "+.3f"), strict=True)
     ]
     return f"With {least} knees Dual minus Single-KL is, {'; '.join(each)}."
 

@@ -58,7 +58,7 @@ def noise_tables(
             for name in plan.arms:
                 if name != "dual":
                     rows = contrast(values[name], values["dual"])
-                    compared.append(rows.assign(**here, reference=name))
+                    compared.append(rows.assign(**here, reference=name))  # type: ignore[arg-type]
     if not compared:
         raise InputError(f"{folder}: no cell of the noise study is finished")
     found = pd.concat(compared, ignore_index=True)
