@@ -28,6 +28,7 @@ import torch
 from oacore import record
 from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files
+from oacore.hierarchy import oa_from_kl
 from oacore.instruments.hierarchy.analysis import (
     MARGINS,
     Values,
@@ -127,13 +128,14 @@ def paper_effects() -> dict[str, dict[str, float]]:
 
 
 def shares(plan: Plan, knees: Knees) -> pd.DataFrame:
-    """What second heads are told: the share of knees, and how it goes with OA.
+    """What second heads are told: the share of training knees, and how it goes with OA.
 
     Returns
     -------
     DataFrame
-        `label`; `share` of knees told 1; `agrees`, the share told what OA says; `phi`, the
-        correlation with OA; means over seeds, in the first fold of each.
+        `label`; `share` of training knees told 1; `agrees`, the share told what OA says; `phi`,
+        the correlation with OA; means over seeds, of each the networks that leave out the first
+        fold. The other knees' labels do not count: no head is told them.
     """
     kl = knees.cases["kl"].to_numpy(np.int64)
     rows = []
@@ -141,17 +143,17 @@ def shares(plan: Plan, knees: Knees) -> pd.DataFrame:
         for seed in plan.seeds:
             training = folds_of(kl, seed, plan.folds) != 0
             told = second_label(TaskArm("", "", label), knees.cases, training, seed, 0)
-            rows.append({"label": label, **_agreement(told, knees.cases["kl"])})
+            rows.append({"label": label, **_agreement(told[training], kl[training])})
     return pd.DataFrame(rows).groupby("label", sort=False).mean().reset_index()
 
 
 def fixed_shares(fixed: Fixed) -> pd.DataFrame:
     """What second heads of the plan are told of the training cases; see :func:`shares`."""
     cases = fixed.cohort.cases.iloc[fixed.cohort.rows("train")].reset_index(drop=True)
-    every = np.ones(len(cases), dtype=bool)
+    kl, every = cases["kl"].to_numpy(np.int64), np.ones(len(cases), dtype=bool)
     told = dict.fromkeys(ARMS[name].second for name in fixed.plan.arms)
     rows = [
-        {"label": label, **_agreement(second_label(arm, cases, every, seed, 0), cases["kl"])}
+        {"label": label, **_agreement(second_label(arm, cases, every, seed, 0), kl)}
         for label in told if label not in ("", "grade")
         for arm in [TaskArm("", "", label)]
         for seed in fixed.plan.seeds
@@ -159,8 +161,8 @@ def fixed_shares(fixed: Fixed) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby("label", sort=False).mean().reset_index()
 
 
-def _agreement(told: np.ndarray, kl: pd.Series) -> dict[str, float]:
-    oa = kl.to_numpy(np.int64) >= 2
+def _agreement(told: np.ndarray, kl: np.ndarray) -> dict[str, float]:
+    oa = oa_from_kl(kl) == 1
     yes = told == 1
     return {"share": yes.mean(), "agrees": (yes == oa).mean(), "phi": np.corrcoef(yes, oa)[0, 1]}
 

@@ -66,6 +66,15 @@ def test_a_record_has_its_tables_and_says_what_they_follow_from(knees, tmp_path)
     assert json.loads((there / "record.json").read_text()) == said
 
 
+def test_labels_are_described_by_the_knees_that_are_told_them(knees):
+    """Of a permutation there is little left of OA; knees that are held out keep theirs."""
+    plan = replace(PLAN, seeds=tuple(range(200)))
+    found = made.shares(plan, knees).set_index("label")
+    assert abs(found.loc["permuted", "phi"]) < 0.03
+    assert found.loc["permuted", "share"] == pytest.approx(found.loc["OA", "share"])
+    assert found.loc["OA", ["agrees", "phi"]].tolist() == [1, 1]
+
+
 def test_effects_are_those_of_the_published_predictions():
     effects = made.paper_effects()
     assert effects["kl_auc"]["resnet3d"] == pytest.approx(0.1219, abs=1e-4)
