@@ -9,7 +9,14 @@ from oacore.instruments.hierarchy.analysis import collected, contrasts
 from oacore.instruments.hierarchy.arms import ARMS
 from oacore.instruments.hierarchy.batched import Network
 from oacore.instruments.hierarchy.repeats import Knees, Plan, answers, folds_of, run
-from oacore.instruments.hierarchy.trial import MEASURED, measured_knees, trial
+from oacore.instruments.hierarchy.trial import (
+    DRAWN,
+    MEASURED,
+    _batch,
+    knees_here,
+    measured_knees,
+    trial,
+)
 from oacore.metrics.resampling import draw_cases
 
 NET = Network(hidden=8, epochs=2, batch=8)
@@ -78,3 +85,35 @@ def test_a_cohort_without_masks_is_named():
     cases, measured = cohort()
     with pytest.raises(InputError, match="its masks are missing"):
         measured_knees(cases, measured.iloc[:0])
+
+
+def test_a_cohort_that_cannot_serve_gives_way_to_drawn_knees():
+    """Without masks, or with too few knees of a grade, a chapter still has something to train."""
+    cases, measured = cohort()  # two of grades 2 to 4
+    bare = measured[["case_id", "split"]].iloc[:0]  # as `oacore measure` leaves it
+    torn = measured.copy()  # no knee of which all was measured
+    torn.iloc[:6, 0] = torn.iloc[6:, 1] = np.nan
+    for table, says in (
+        (None, "no masks"), (bare, "no masks"), (measured, "2 measured"), (torn, "0 measured"),
+    ):  # fmt: skip
+        knees, why = knees_here(cases, table)
+        assert says in why and why.endswith("drawn ones.") and len(knees.cases) == DRAWN
+        assert (np.bincount(knees.cases["kl"], minlength=5) >= 5).all()
+    cases, measured = cohort(40)
+    knees, why = knees_here(cases, measured)
+    assert why == "" and len(knees.cases) == 40
+
+
+@pytest.mark.parametrize(("knees", "batch"), [(200, 32), (199, 31), (79, 31), (25, 20), (26, 20)])
+def test_batches_fit_every_fold(knees, batch):
+    """Where folds would differ in their number of steps, or have none, batches are smaller."""
+    kl = np.resize(np.arange(5), knees)
+    training = [(folds_of(kl, 0, 5) != fold).sum() for fold in range(5)]
+    assert _batch(32, knees, 5) == batch
+    steps = {size // batch for size in training}
+    assert len(steps) == 1 and steps.pop() >= 1
+
+
+def test_a_cohort_of_an_awkward_size_is_trained():
+    values = trial(drawn(n=79), ["single_kl"], [0], 5, Network(hidden=8, epochs=1))
+    assert values["layer-constant", "single_kl"]["kl_auc"].shape == (1, 6)
