@@ -18,6 +18,7 @@ from oacore.instruments.hierarchy.analysis import (
 from oacore.instruments.hierarchy.arms import ARMS
 from oacore.instruments.hierarchy.figures import arm_name
 from oacore.instruments.hierarchy.peers import PEERS
+from oacore.metrics.crossed import KNEES
 from oacore.names import BACKBONE_NAMES, interval_text, written
 
 #: What a second head is told, in words; a label that is not here is its own.
@@ -35,6 +36,8 @@ _FOUND = {
     LOSS: "Worse",
     UNDECIDED: "Undecided",
 }
+#: The fewest knees that :func:`.analysis.knees_needed` tries.
+_FEWEST = 10
 _NORMS = {"none": "none", "layer": "by layer", "group": "by group of units", "batch": "by batch"}
 
 
@@ -62,7 +65,7 @@ def primary(contrasts: pd.DataFrame) -> pd.DataFrame:
         Indexed by outcome and contrast: the difference with its 95% interval; the 90% interval that
         is held against the margin; Holm's p; what was found.
     """
-    rows = contrasts[contrasts["primary"]]
+    rows = _by_measure(contrasts[contrasts["primary"]])
     narrow = rows.assign(low=rows["none_low"], high=rows["none_high"])
     said = pd.DataFrame(
         {
@@ -120,7 +123,7 @@ def by_finding(
     for found, words in _FOUND.items():
         own = rows[rows["found"] == found]
         if len(own):
-            names = ", ".join(
+            names = "; ".join(  # some names have a comma
                 f"{arm_name(arm)} {value:+.3f}"
                 for arm, value in zip(own["arm"], own["value"], strict=True)
             )
@@ -224,22 +227,42 @@ def knees_for(power: pd.DataFrame, effects: Mapping[str, str]) -> pd.DataFrame:
     effects : mapping of str to str
         What to call those that are shown.
     """
-    rows = power[power["effect"].isin(list(effects))]
+    rows = _by_measure(power[power["effect"].isin(list(effects))])
     said = pd.DataFrame(
         {
             "outcome": rows["measure"].map(MEASURE_NAMES),
             "Dual minus": rows["reference"].map(arm_name),
             "effect": rows["effect"].map(effects) + rows["size"].map(", {:.3f}".format),
-            "found": rows["power"].map("{:.0%}".format),
-            "with 98 knees": rows["power_98"].map("{:.0%}".format),
-            "knees for 80%": [f"{n:,.0f}" if n < np.inf else "none" for n in rows["knees"]],
+            "found": rows["power"].map(_share),
+            "with 98 test knees": rows["power_98"].map(_share),
+            "test knees for 80%": rows["knees"].map(_knees),
         }
     )
     return said.set_index(["outcome", "Dual minus", "effect"])
 
 
+def _by_measure(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one measure below each other, else in their order."""
+    places = {measure: place for place, measure in enumerate(MEASURE_NAMES)}
+    return rows.sort_values("measure", key=lambda own: own.map(places), kind="stable")
+
+
+def _share(power: float) -> str:
+    return f"{power:.0%}" if power < 0.995 else "over 99%"
+
+
+def _knees(knees: float) -> str:
+    if knees <= _FEWEST:
+        return f"{_FEWEST} or fewer"
+    return f"{knees:,.0f}" if knees < np.inf else "no number will do"
+
+
 def across(
-    published: pd.DataFrame, features: pd.DataFrame, volumes: pd.DataFrame, drawn: pd.DataFrame
+    published: pd.DataFrame,
+    features: pd.DataFrame,
+    volumes: pd.DataFrame,
+    drawn: pd.DataFrame,
+    tested: Mapping[str, int],
 ) -> pd.DataFrame:
     """Dual minus Single-KL in macro-AUC of the grade, in every cohort and network that there is.
 
@@ -252,12 +275,16 @@ def across(
     volumes : DataFrame
         Rows of :func:`.compare.compare_supervisions`, on drawn volumes.
     drawn : DataFrame
-        Rows of :func:`.noise_scores.noise_tables`, the contrasts.
+        Rows of :func:`.noise_scores.noise_tables`, the contrasts; those with noise as measured,
+        against readings, count, with the fewest and with the most training knees.
+    tested : mapping of str to int
+        Test knees of "features" and "drawn", which have no column of them.
 
     Returns
     -------
     DataFrame
-        Indexed by kind of evidence and network: test knees, seeds, and the difference, written.
+        Indexed by kind of evidence and network: test knees, seeds, the difference, written, and
+        what its interval is over.
     """
     rows: list[dict[str, object]] = []
 
@@ -265,18 +292,20 @@ def across(
         said = interval_text(row["value"], row["low"], row["high"], "+.3f")
         seeds = row.get("seeds", 1)
         told = {"kind": kind, "network": network, "test knees": f"{knees:,}", "seeds": seeds}
-        rows.append({**told, "Dual minus Single-KL": said})
+        over = row.get("over", KNEES)  # the published networks were trained once
+        rows.append({**told, "Dual minus Single-KL": said, "interval over": over})
 
     for _, row in published[published["metric"] == "kl_auc"].iterrows():
         kind = "published predictions, real knees"
         add(kind, BACKBONE_NAMES[row["backbone"]], row["knees"], row)
     main = features[features["primary"] & (features["measure"] == "kl_auc")]
     ours = main[main["reference"] == "single_kl"].iloc[0]
-    add("radiomics, real knees", "one hidden layer", 481, ours)
+    add("radiomics, real knees", "one hidden layer", tested["features"], ours)
     for _, row in volumes[volumes["metric"] == "kl_auc"].iterrows():
         add("drawn volumes", BACKBONE_NAMES[row["backbone"]], row["knees"], row)
     own = drawn[(drawn["measure"] == "kl_auc") & (drawn["reference"] == "single_kl")]
     own = own[(own["level"] == "as measured") & (own["against"] == "reading")]
     for _, row in own[own["size"].isin([own["size"].min(), own["size"].max()])].iterrows():
-        add("drawn measurements", f"one hidden layer, {row['size']} training knees", 2000, row)
+        network = f"one hidden layer, {row['size']:,} training knees"
+        add("drawn measurements", network, tested["drawn"], row)
     return pd.DataFrame(rows).set_index(["kind", "network"])

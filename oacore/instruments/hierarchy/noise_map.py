@@ -52,15 +52,21 @@ def noise_map(contrasts: pd.DataFrame, measure: str, against: str = "truth") -> 
             texttemplate="%{text}", coloraxis="coloraxis",
             hovertemplate="%{y}, %{x} knees: %{customdata}<extra></extra>", row=place, col=1,
         )  # fmt: skip
-    height = 120 + 260 * len(references)
-    style_figure(fig, height=height)
+    height = 200 + 260 * len(references)
+    style_figure(fig, height=height, margin_b=136)
     fig.update_layout(
         coloraxis={
             "colorscale": "RdBu", "cmin": -reach, "cmax": reach,
-            "colorbar": {"title": {"text": MEASURE_NAMES[measure], "side": "right"}},
+            # Below the maps: beside them it would take the room of two columns on a phone.
+            "colorbar": {
+                "orientation": "h", "thickness": 14, "x": 0, "xanchor": "left", "len": 1,
+                "yref": "container", "y": 0.01, "yanchor": "bottom", "nticks": 4, "tickangle": 0,
+                "title": {"text": MEASURE_NAMES[measure], "side": "top"},
+            },
         }
     )  # fmt: skip
     fig.update_yaxes(autorange="reversed")
+    fig.update_xaxes(type="category")  # as numbers most sizes would be too narrow to see
     fig.update_xaxes(title="training knees", row=len(references), col=1)
     return for_phones(fig)
 
@@ -148,34 +154,36 @@ def in_sentences(contrasts: pd.DataFrame, measure: str) -> str:
         )
     cells = anchored(contrasts, measure)
     if cells:
+        number = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
         where = "; ".join(f"“{level}”, {size} knees" for level, size in cells)
-        lines.append(f"- **By the design Dual anchors the grade in {len(cells)} cells**: {where}.")
+        lines.append(f"- **By the design Dual anchors the grade in {number}**: {where}.")
     else:
         lines.append("- **By the design there is no cell in which Dual anchors the grade.**")
     return "\n".join(lines)
 
 
 def by_noise(contrasts: pd.DataFrame, measure: str) -> str:
-    """Say in a sentence what Dual gains with the fewest knees, by the kind of noise."""
+    """Say in Markdown what Dual gains by the kind of noise, a line for each number of knees."""
     rows = contrasts[
         (contrasts["measure"] == measure)
         & (contrasts["reference"] == "single_kl")
         & (contrasts["against"] == "truth")
     ]
-    least = rows["size"].min()
-    own = rows[rows["size"] == least].set_index("level")
-    kinds = {
-        "without noise": "none",
-        "with noise of the fine grade alone": "fine alone",
-        "with that of the coarse label alone": "coarse alone",
-    }
-    each = [
-        f"{words} {text}"
-        for words, text in zip(kinds, written(own.loc[list(kinds.values())], "+.3f"), strict=True)
-    ]
-    return f"With {least} knees Dual minus Single-KL is, {'; '.join(each)}."
+    lines = []
+    for size, own in rows.groupby("size"):
+        said = written(own.set_index("level"), "+.3f")
+        each = [f"{said[level]} {words}" for level, words in _KINDS.items() if level in said]
+        lines.append(f"- **{size:,} knees**: {'; '.join(each)}.")
+    return "\n".join(lines)
 
 
+#: Levels that tell whether noise is the reason, in words.
+_KINDS = {
+    "none": "without noise",
+    "fine alone": "with errors of the fine grade alone",
+    "coarse alone": "with errors across the boundary of OA alone",
+    "as measured": "with both",
+}
 #: What a cell of the map found, as it is written in it; and in a sentence.
 _SIGNS = {"gain": "+", "loss": "−", "none": "=", "undecided": ""}
 _WORDS = {

@@ -1,11 +1,19 @@
 """What a page says of the contrasts, held to the rows it is made of."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from oacore.instruments.hierarchy import answer
-from oacore.instruments.hierarchy.analysis import MARGINS, REFERENCES, verdicts
+from oacore.instruments.hierarchy.analysis import (
+    MARGINS,
+    REFERENCES,
+    components,
+    knees_needed,
+    verdicts,
+)
 from oacore.instruments.hierarchy.arms import ARMS
+from oacore.record import RECORDS, read
 
 
 def row(arm, reference, measure="kl_auc", value=0.001, found="none", cell="layer-constant"):
@@ -40,7 +48,9 @@ def test_the_answer_has_a_line_for_each_outcome(table):
     assert len(lines) == 2
     assert lines[0].startswith("- **KL macro-AUC: There is no effect to explain that would matter.")
     assert "Dual minus Single-KL +0.001 [-0.003, +0.005] (none), minus Shuffled" in lines[0]
-    shown = answer.primary(table)
+    shown = answer.primary(table.iloc[::-1])
+    assert shown.index.get_level_values(0).tolist() == [*["KL macro-AUC"] * 3,
+                                                        *["KL quadratic kappa"] * 3]  # fmt: skip
     assert len(shown) == 6 and set(shown["found"]) == {"none"}
     assert shown["with its 90% interval"].iloc[0] == "+0.001 [-0.002, +0.004]"
 
@@ -48,7 +58,7 @@ def test_the_answer_has_a_line_for_each_outcome(table):
 def test_arms_stand_where_they_were_found(table):
     said = answer.by_finding(table, "kl_auc", "single_kl", ["paper", "control"], "layer-constant")
     kinds = said.splitlines()
-    assert kinds[0].startswith("- **Within the margin** (4 of 5): Dual +0.001, Cut at KL >= 1")
+    assert kinds[0].startswith("- **Within the margin** (4 of 5): Dual +0.001; Cut at KL >= 1")
     assert kinds[1] == "- **Worse** (1 of 5): Sex -0.030."
     said = answer.by_finding(table, "kl_auc", "single_kl", ["remedy"], "layer-constant")
     assert said == "- **Better** (1 of 1): CORN +0.025."
@@ -77,10 +87,35 @@ def test_peers_stand_beside_the_networks():
 def test_knees_that_would_do():
     rows = [
         {"reference": "shuffled", "measure": "kl_auc", "effect": name, "size": 0.02, "power": 0.5,
-         "power_98": 0.1234, "knees": knees}
-        for name, knees in (("margin", 1234.0), ("m3t", 3.0), ("tiny", float("inf")))
+         "power_98": power, "knees": knees}
+        for name, power, knees in (
+            ("margin", 0.1234, 1234.0), ("m3t", 0.9, 3.0), ("tiny", 0.1234, float("inf")),
+            ("huge", 0.9999, 10.0),
+        )
     ]  # fmt: skip
-    said = answer.knees_for(pd.DataFrame(rows), {"margin": "the margin", "tiny": "a tiny one"})
-    assert said["knees for 80%"].tolist() == ["1,234", "none"]
-    assert said["with 98 knees"].tolist() == ["12%", "12%"]
+    names = {"margin": "the margin", "tiny": "a tiny one", "huge": "a huge one"}
+    said = answer.knees_for(pd.DataFrame(rows), names)
+    assert said["test knees for 80%"].tolist() == ["1,234", "no number will do", "10 or fewer"]
+    assert said["with 98 test knees"].tolist() == ["12%", "12%", "over 99%"]
     assert said.index[0] == ("KL macro-AUC", "Shuffled hierarchy", "the margin, 0.020")
+
+
+def test_no_number_of_knees_is_tried_below_the_fewest():
+    parts = components(np.full((5, 40), 0.5) + np.arange(40) * 1e-6, 100)
+    assert knees_needed(parts, 1.0, 5) == answer._FEWEST
+
+
+def test_all_cohorts_stand_beside_each_other_each_with_what_its_interval_is_over(table):
+    tables = {name: read(RECORDS / name) for name in (
+        "09-published-record/stats.csv", "08-comparison/effects.csv",
+        "19-when-would-it-help/contrasts.csv",
+    )}  # fmt: skip
+    published, volumes, drawn = tables.values()
+    own = table.assign(seeds=30, over="seeds and knees")
+    shown = answer.across(published, own, volumes, drawn, {"features": 7, "drawn": 1234})
+    over = shown["interval over"].groupby(level=0).unique().map(list).to_dict()
+    assert over.pop("published predictions, real knees") == ["knees alone"]
+    assert list(over.values()) == [["seeds and knees"]] * 3
+    assert shown.loc["radiomics, real knees", "test knees"].tolist() == ["7"]
+    assert shown.loc["drawn measurements", "test knees"].tolist() == ["1,234"] * 2
+    assert (shown.loc["published predictions, real knees", "seeds"] == 1).all()

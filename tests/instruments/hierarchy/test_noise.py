@@ -149,6 +149,9 @@ def test_tables_are_scikit_learns_and_the_map_shows_them(folder):
     assert rows["kl_kappa"] == pytest.approx(np.mean(kappa), abs=1e-9)
     fig = noise_map(contrasts, "kl_auc")
     assert len(fig.data) == 2 and np.shape(fig.data[0].z) == (2, 2)
+    assert fig.layout.xaxis.type == fig.layout.xaxis2.type == "category"
+    scale = fig.layout.coloraxis
+    assert scale.colorscale[-1][1] == "rgb(5,48,97)" and scale.cmax > 0  # a gain is blue
     own = contrasts.query(
         "level == 'fine alone' and size == 48 and against == 'truth' and reference == 'two_kl'"
         " and measure == 'kl_auc'"
@@ -185,13 +188,16 @@ def test_dual_anchors_where_it_beats_both():
     )
     assert "2 are above zero and 1 below (q < 0.05)" in lines[0]
     assert lines[2] == (
-        "- **By the design Dual anchors the grade in 1 cells**: “fine alone”, 40 knees."
+        "- **By the design Dual anchors the grade in 1 cell**: “fine alone”, 40 knees."
     )
     without = cells({"none": (gain, none)}, q=0.3)
     assert "no cell in which Dual anchors" in drawn.in_sentences(without, "kl_auc")
     assert "0 are above zero and 0 below" in drawn.in_sentences(without, "kl_auc")
     said = drawn.by_noise(table, "kl_auc")
-    assert said.startswith("With 40 knees Dual minus Single-KL is, without noise +0.030 [+0.020, ")
+    assert said.startswith("- **40 knees**: +0.030 [+0.020, +0.040] without noise; +0.030")
+    assert said.endswith("with errors across the boundary of OA alone.")
+    more = pd.concat([table, table.assign(size=1000, value=0.5)])
+    assert drawn.by_noise(more, "kl_auc").splitlines()[1].startswith("- **1,000 knees**: +0.500")
     wide = drawn.effects_table(table, "kl_auc", "two_kl")
     assert wide.index.tolist() == ["none", "fine alone", "coarse alone"]
     assert wide.loc["coarse alone", 40] == "+0.030 [+0.020, +0.040]"
