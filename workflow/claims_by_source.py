@@ -47,6 +47,11 @@ KEPT = {
 }
 #: The experiment that a source has a record of besides: kind of claim, and its chapter.
 CONTROLS = ("radiomics", "hierarchy", "18-is-it-the-hierarchy")
+#: What a source cannot answer of a kind of claim of which it says something.
+UNASKED = {
+    ("radiomics", "hierarchy"): "one hidden layer on features of masks: what a network might gain "
+    "while it learns to see is not asked",
+}
 #: Why a source says nothing of a kind of claim, where it is not for want of files.
 SILENT = {
     "published": {
@@ -133,6 +138,7 @@ def evidence(build: Path, phantom: bool) -> pd.DataFrame:
                 if finding.verdict == ABSENT:
                     finding = Judgement(ABSENT, _silent(store, kind, tables[store]))
             spoke = finding.verdict != ABSENT
+            unasked = UNASKED.get((store, kind), "") if spoke else ""
             key = kind if kind in KEPT[store] else "audit"
             recorded = spoke and read[store][key]
             label = KEPT[store][key][1] if spoke else ""
@@ -143,7 +149,7 @@ def evidence(build: Path, phantom: bool) -> pd.DataFrame:
                     **claim[["claim", "where", "printed"]],
                     "source": source,
                     "verdict": finding.verdict,
-                    "because": finding.because,
+                    "because": "; ".join(filter(None, (finding.because, unasked))),
                     "label": label,
                     "recorded": recorded,
                 }

@@ -111,6 +111,10 @@ against it. The margins:
 
 {margins}
 
+Whether it is the hierarchy is judged by arms that have all of Dual but the hierarchy, with the
+margins, Holm's p-values and the sentences of {{ref}}`sec-hierarchy-design`. It does not hold where
+these say of no outcome that it is the hierarchy, and leave none undecided.
+
 Beside each difference stands what it could have seen: the least true difference that such a
 comparison calls clear four times out of five (*80% power*, before any correction).
 {{ref}}`sec-98-knees` says what follows from it for a test set of the paper's size.

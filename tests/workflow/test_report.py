@@ -111,6 +111,8 @@ def test_controls_on_radiomics_are_from_a_record_of_their_own(build):
     found = evidence(build, phantom=True)
     (row,) = found[found["label"] == "cell-hierarchy-recorded"].to_dict("records")
     assert row["source"] == "radiomics" and row["recorded"] and row["verdict"] != ABSENT
+    assert row["because"].endswith("while it learns to see is not asked")
+    assert not found.loc[found["verdict"] == ABSENT, "because"].str.contains("not asked").any()
     lines = report.recorded_in_words(found).splitlines()
     assert lines[1] == "*Public radiomics*: not measured in this build."
     assert lines[3].startswith("*Public radiomics, with controls*: read from this project's")
