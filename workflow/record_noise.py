@@ -21,7 +21,7 @@ from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.hierarchy.analysis import MARGINS
 from oacore.instruments.hierarchy.noise import ERROR, LEVELS, STEPS, NoisePlan, run_noise
-from oacore.instruments.hierarchy.noise_scores import noise_tables
+from oacore.instruments.hierarchy.noise_scores import noise_adds, noise_tables
 from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, replace
 
@@ -42,6 +42,7 @@ def code() -> dict[str, str]:
 def write_record(plan: NoisePlan, folder: Path, there: Path) -> Path:
     """Put the tables of the finished cells in place of a record; it stays if anything is wrong."""
     scores, contrasts = noise_tables(plan, folder, RESAMPLES)
+    adds = noise_adds(plan, folder, RESAMPLES)
     said: dict[str, Any] = {
         "command": "python -m workflow.record_noise FOLDER",
         "plan": asdict(plan),
@@ -61,7 +62,7 @@ def write_record(plan: NoisePlan, folder: Path, there: Path) -> Path:
     }
     with tempfile.TemporaryDirectory() as place:
         paths = []
-        for name, table in (("scores", scores), ("contrasts", contrasts)):
+        for name, table in (("scores", scores), ("contrasts", contrasts), ("adds", adds)):
             path = Path(place) / f"{name}.csv"
             table.to_csv(path, index=False, float_format="%.7g")
             paths.append(path)

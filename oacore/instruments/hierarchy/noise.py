@@ -46,7 +46,7 @@ SIZES = (40, 80, 160, 320, 640, 1000)
 NOISE_ARMS = ("single_kl", "dual", "shuffled", "two_kl")
 #: Knees that all networks are tested on.
 TESTED = 2000
-#: Steps of every training, whatever its number of knees: as many as on the radiomics.
+#: Steps of every training, as near as whole epochs come: as many as on the radiomics.
 STEPS = 240
 #: Standard deviation of the error of measurement, in those of the feature over the test knees.
 # Chosen with seeds 1000 to 1004, which are not reported, so that Single-KL with 384 knees, read

@@ -177,6 +177,46 @@ def by_noise(contrasts: pd.DataFrame, measure: str) -> str:
     return "\n".join(lines)
 
 
+def added(adds: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """What noise adds to Dual's gain, written: a row a level, a column a number of knees.
+
+    Parameters
+    ----------
+    adds : DataFrame
+        See :func:`.noise_scores.noise_adds`.
+    measure : str
+    """
+    rows = adds[adds["measure"] == measure]
+    said = rows.assign(said=written(rows, "+.3f"))
+    wide = said.pivot(index="level", columns="size", values="said")
+    return wide.loc[[level for level in LEVELS if level in wide.index]]
+
+
+def is_noise_why(adds: pd.DataFrame, measure: str) -> str:
+    """Say in Markdown whether noise makes the gain, a line for each kind of noise."""
+    rows = adds[adds["measure"] == measure]
+    lines = []
+    for level, words in _KINDS.items():
+        own = rows[rows["level"] == level]
+        if own.empty:
+            continue
+        clear = own[own["q_value"] < LEVEL]
+        more, less = clear[clear["value"] > 0], clear[clear["value"] < 0]
+        said = [
+            f"{word} with {', '.join(f'{size:,}' for size in part['size'])} knees"
+            for word, part in (("more", more), ("less", less))
+            if len(part)
+        ]
+        most = own.iloc[int(own["value"].abs().to_numpy().argmax())]
+        size = interval_text(most["value"], most["low"], most["high"], "+.3f")
+        lines.append(
+            f"- Dual's gain {words}, minus that without noise: {' and '.join(said) or 'no clear'} "
+            f"{'' if said else 'change '}(q < {LEVEL:g}); largest {size}, with {most['size']:,} "
+            "knees."
+        )
+    return "\n".join(lines)
+
+
 #: Levels that tell whether noise is the reason, in words.
 _KINDS = {
     "none": "without noise",

@@ -11,7 +11,7 @@ from oacore.errors import InputError
 from oacore.instruments.hierarchy.analysis import contrast, finding
 from oacore.instruments.hierarchy.noise import LEVELS, NoisePlan, noise_answers, noisy_knees
 from oacore.metrics.clinical import weighted_kappa
-from oacore.metrics.crossed import crossed
+from oacore.metrics.crossed import crossed, crossed_difference
 from oacore.metrics.resampling import draw_cases
 from oacore.metrics.scores import macro_auc
 from oacore.metrics.significance import benjamini_hochberg
@@ -26,7 +26,7 @@ def noise_tables(
     ----------
     plan : NoisePlan
     folder : path
-        See :func:`run_noise`.
+        See :func:`.noise.run_noise`.
     n_resamples : int
         Of test knees, drawn with seed 0.
 
@@ -66,6 +66,43 @@ def noise_tables(
     return pd.DataFrame(scored), found.assign(
         found=[finding(row) for row in found.to_dict("records")]
     )
+
+
+def noise_adds(plan: NoisePlan, folder: Path | str, n_resamples: int) -> pd.DataFrame:
+    """What noise adds to Dual minus Single-KL against the truth: each level minus no noise.
+
+    A seed has the same training knees at all levels, and all have the same test knees, so that
+    the difference of the two differences is paired by both.
+
+    Parameters
+    ----------
+    plan, folder, n_resamples
+        As in :func:`noise_tables`.
+
+    Returns
+    -------
+    DataFrame
+        level, size, measure, the columns of :func:`.crossed.crossed_difference`, and `q_value`
+        over all rows.
+    """
+    gains: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+    counts = draw_cases(plan.tested, n_resamples, 0)
+    for level, size, said in noise_answers(plan, folder):
+        knees = noisy_knees(plan, level, size)
+        true = knees.cases.loc[knees.tested, "kl"].to_numpy()
+        both = [_measures(counts, true, said[name]) for name in ("single_kl", "dual")]
+        gains[level, size] = {name: both[1][name] - both[0][name] for name in both[0]}
+    rows = [
+        {"level": level, "size": size, "measure": measure}
+        | crossed_difference(gains["none", size][measure], own)
+        for (level, size), measures in gains.items()
+        if level != "none" and ("none", size) in gains
+        for measure, own in measures.items()
+    ]
+    if not rows:
+        raise InputError(f"{folder}: no cell with noise is finished beside one without")
+    found = pd.DataFrame(rows)
+    return found.assign(q_value=benjamini_hochberg(found["p_value"]))
 
 
 def _measures(counts: np.ndarray, kl: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from oacore.instruments.hierarchy.noise import (
     run_noise,
 )
 from oacore.instruments.hierarchy.noise_map import learning_curves, noise_map
-from oacore.instruments.hierarchy.noise_scores import noise_tables
+from oacore.instruments.hierarchy.noise_scores import noise_adds, noise_tables
 
 NET = Network(hidden=8, batch=8)
 PLAN = NoisePlan(
@@ -201,3 +201,35 @@ def test_dual_anchors_where_it_beats_both():
     wide = drawn.effects_table(table, "kl_auc", "two_kl")
     assert wide.index.tolist() == ["none", "fine alone", "coarse alone"]
     assert wide.loc["coarse alone", 40] == "+0.030 [+0.020, +0.040]"
+
+
+def test_what_noise_adds_is_a_difference_of_differences(folder):
+    adds = noise_adds(PLAN, folder, 25)
+    _, contrasts = noise_tables(PLAN, folder, 25)
+    assert len(adds) == 2 * 2 and set(adds["level"]) == {"fine alone"}
+    own = contrasts[(contrasts["against"] == "truth") & (contrasts["reference"] == "single_kl")]
+    gain = own.set_index(["measure", "level", "size"])["value"]
+    for row in adds.to_dict("records"):
+        wanted = gain[row["measure"], "fine alone", row["size"]]
+        wanted -= gain[row["measure"], "none", row["size"]]
+        assert row["value"] == pytest.approx(wanted)
+    assert drawn.added(adds, "kl_auc").shape == (1, 2)
+    alone = NoisePlan(NET, ("none",), PLAN.sizes, PLAN.seeds, PLAN.arms, PLAN.tested)
+    with pytest.raises(InputError, match="no cell with noise"):
+        noise_adds(alone, folder, 5)
+
+
+def test_whether_noise_is_why_is_said_of_each_kind():
+    rows = [
+        {"level": level, "size": size, "measure": "kl_auc", "value": value, "low": value - 0.002,
+         "high": value + 0.002, "q_value": q}
+        for level, its in {
+            "fine alone": ((40, 0.001, 0.4), (80, -0.004, 0.01)), "coarse alone": ((40, 0.0, 0.9),),
+        }.items() for size, value, q in its
+    ]  # fmt: skip
+    lines = drawn.is_noise_why(pd.DataFrame(rows), "kl_auc").splitlines()
+    assert lines[0] == (
+        "- Dual's gain with errors of the fine grade alone, minus that without noise: less with 80 "
+        "knees (q < 0.05); largest -0.004 [-0.006, -0.002], with 80 knees."
+    )
+    assert "no clear change (q < 0.05)" in lines[1] and len(lines) == 2
