@@ -139,9 +139,7 @@ def test_runs_of_other_settings_labels_or_code_are_trained_again(
         table.loc[0, "kl"] = 4 - table.loc[0, "kl"]
         table.to_csv(source / "table.csv", index=False)
     else:
-        of = (
-            "oacore.training.pictures" if change == "code" else "oacore.instruments.coherence.joint"
-        )
+        of = "training.pictures" if change == "code" else "instruments.coherence.joint"
         monkeypatch.setattr(
             studies, "fingerprint", lambda *names: "x" if f"oacore.{of}" in names else known(*names)
         )
