@@ -53,6 +53,8 @@ def noise_map(contrasts: pd.DataFrame, measure: str, against: str = "truth") -> 
             hovertemplate="%{y}, %{x} knees: %{customdata}<extra></extra>", row=place, col=1,
         )  # fmt: skip
     height = 200 + 260 * len(references)
+    # Towards the names of the rows there is room for them, on a phone too.
+    fig.update_annotations(x=1, xanchor="right")
     style_figure(fig, height=height, margin_b=136)
     fig.update_layout(
         coloraxis={
