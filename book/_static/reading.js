@@ -11,6 +11,7 @@
     ".oa-plot:not(.oa-print), .oa-print > div:first-of-type": "Figure",
     "div.math": "Formula",
     ".cell_output > .output.text_html": "Output",
+    ".oa-slicer .oas-scroll": "Table",
   };
 
   // Said before the kind, so that a page's regions have names of their own.
