@@ -52,7 +52,8 @@ def forest(table: pd.DataFrame, measure: str, reference: str) -> go.Figure:
     fig = go.Figure()
     margin = own["margin"].iloc[0]
     if not np.isnan(margin):
-        fig.add_vrect(-margin, margin, fillcolor="rgba(86, 180, 233, 0.2)", line_width=0, layer="below")
+        band = {"fillcolor": "rgba(86, 180, 233, 0.2)", "line_width": 0, "layer": "below"}
+        fig.add_vrect(-margin, margin, **band)
     fig.add_vline(0, line_color="#1A1A1A", line_width=1)
     for found, (colour, symbol) in _FOUND.items():
         rows = (own["found"] == found).to_numpy()
