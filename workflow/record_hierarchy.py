@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,8 +67,7 @@ from oacore.instruments.hierarchy.split import SplitCohort
 from oacore.metrics.clinical import KAPPA
 from oacore.metrics.resampling import draw_cases
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, digests, other_than_released
-from workflow.record import replace as put
+from workflow.record import NO_NUMBERS, digests, other_than_released, put
 
 #: Where the record of each cohort lies.
 CHAPTER = "18-is-it-the-hierarchy"
@@ -294,7 +292,7 @@ def write_record(
         "inputs": dict(inputs),
         "other than released": other_than_released(inputs),
     }
-    return _put(there, said, tables(plan, knees, values_of(plan, knees, folder)))
+    return put(there, tables(plan, knees, values_of(plan, knees, folder)), said)
 
 
 def write_fixed_record(fixed: Fixed, folder: Path, there: Path) -> Path:
@@ -312,7 +310,7 @@ def write_fixed_record(fixed: Fixed, folder: Path, there: Path) -> Path:
         },
         "processor seconds": round(seconds),
     }
-    return _put(there, said, fixed_tables(fixed, values))
+    return put(there, fixed_tables(fixed, values), said)
 
 
 def _said(name: str, plan: Plan | SplitPlan) -> dict[str, Any]:
@@ -326,18 +324,6 @@ def _said(name: str, plan: Plan | SplitPlan) -> dict[str, Any]:
         "code": code(name),
         "provenance": of_this_machine(),
     }
-
-
-def _put(there: Path, said: dict[str, Any], found: Mapping[str, pd.DataFrame]) -> Path:
-    with tempfile.TemporaryDirectory() as place:
-        paths = []
-        for name, table in found.items():
-            path = Path(place) / f"{name}.csv"
-            table.to_csv(path, index=False, float_format="%.7g")
-            paths.append(path)
-        said["tables"] = {path.stem: {"sha256": record.content_digest(path)} for path in paths}
-        put(there, paths, said)
-    return there
 
 
 def record_radiomics(given: argparse.Namespace) -> None:

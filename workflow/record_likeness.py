@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from oacore.instruments.radiographs.drawn import draw_radiographs
 from oacore.instruments.radiographs.likeness import RESAMPLES, joint_gaps, likeness
 from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, replace
+from workflow.record import NO_NUMBERS, put
 
 CHAPTER = "16-picture-of-a-joint"
 COMMAND = "python -m workflow.record_likeness SOURCE"
@@ -90,23 +89,18 @@ def make(source: str | Path) -> Path:
     provenance = of_this_machine()  # before a file of ours makes the project unclean
     drawn = draw_radiographs(**DRAWN)
     table = likeness(drawn, real, SEED)
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "likeness.csv"
-        table.to_csv(path, index=False, float_format="%.7g")
-        said = {
-            "command": COMMAND,
-            "drawn": DRAWN,
-            "seed": SEED,
-            "resamples": {"of people": RESAMPLES},
-            "knees": {"drawn": len(drawn.cases), "real": len(real.cases)},
-            "inputs": digests(real),
-            "code": code(),
-            "provenance": provenance,
-            "tables": {path.stem: {"sha256": record.content_digest(path)}},
-            "processor seconds": round(time.process_time() - began),
-        }
-        replace(record.RECORDS / CHAPTER, [path], said)
-    return record.RECORDS / CHAPTER
+    said = {
+        "command": COMMAND,
+        "drawn": DRAWN,
+        "seed": SEED,
+        "resamples": {"of people": RESAMPLES},
+        "knees": {"drawn": len(drawn.cases), "real": len(real.cases)},
+        "inputs": digests(real),
+        "code": code(),
+        "provenance": provenance,
+        "processor seconds": round(time.process_time() - began),
+    }
+    return put(record.RECORDS / CHAPTER, {"likeness": table}, said)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from oacore.instruments.hierarchy.analysis import MARGINS
 from oacore.instruments.hierarchy.noise import ERROR, LEVELS, STEPS, NoisePlan, run_noise
 from oacore.instruments.hierarchy.noise_scores import noise_adds, noise_tables
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, replace
+from workflow.record import NO_NUMBERS, put
 
 CHAPTER = "19-when-would-it-help"
 #: Of the resamples of test knees, drawn with seed 0.
@@ -60,15 +59,8 @@ def write_record(plan: NoisePlan, folder: Path, there: Path) -> Path:
             "test knees": plan.tested,
         },
     }
-    with tempfile.TemporaryDirectory() as place:
-        paths = []
-        for name, table in (("scores", scores), ("contrasts", contrasts), ("adds", adds)):
-            path = Path(place) / f"{name}.csv"
-            table.to_csv(path, index=False, float_format="%.7g")
-            paths.append(path)
-        said["tables"] = {path.stem: {"sha256": record.content_digest(path)} for path in paths}
-        replace(there, paths, said)
-    return there
+    tables = {"scores": scores, "contrasts": contrasts, "adds": adds}
+    return put(there, tables, said)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from oacore.instruments.radiographs.arms import ERRORS, Study, load_study
 from oacore.instruments.radiographs.collect import COMPLETE, collect
 from oacore.instruments.radiographs.study import read_study, run_study
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, replace
+from workflow.record import NO_NUMBERS, put
 
 CHAPTER = "17-keypoints-and-coherence"
 STUDY = "real"
@@ -84,7 +83,8 @@ def write_record(study: Study, cases: pd.DataFrame, folder: Path) -> Path:
     InputError
         If no arm is finished, or a run is damaged.
     """
-    there = record.RECORDS / CHAPTER
+    found = tables(study, cases, folder)
+    runs = found["runs"]
     said: dict[str, Any] = {
         "command": "python -m workflow.record_radiographs SOURCE FOLDER",
         "study": asdict(study),
@@ -92,23 +92,14 @@ def write_record(study: Study, cases: pd.DataFrame, folder: Path) -> Path:
         "inputs": {"pictures": json.loads((folder / ERRORS).read_text())["key"]["pictures"]},
         "code": code(),
         "provenance": of_this_machine(),
-    }
-    with tempfile.TemporaryDirectory() as place:
-        paths = []
-        for name, table in tables(study, cases, folder).items():
-            path = Path(place) / f"{name}.csv"
-            table.to_csv(path, index=False, float_format="%.7g")
-            paths.append(path)
-        said["tables"] = {path.stem: {"sha256": record.content_digest(path)} for path in paths}
-        runs = record.read(Path(place) / "runs.csv")
-        said["runs"] = {
+        "runs": {
             "models": len(runs),
             "seeds": int(runs["seeds"].max()),
             "test knees": int((cases["split"] == "test").sum()),
-        }
-        said["processor seconds"] = round(float((runs["seeds"] * runs["processor_seconds"]).sum()))
-        replace(there, paths, said)
-    return there
+        },
+        "processor seconds": round(float((runs["seeds"] * runs["processor_seconds"]).sum())),
+    }
+    return put(record.RECORDS / CHAPTER, found, said)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
 from oacore.instruments.hierarchy.analysis import GAIN, MEASURE_NAMES
 from oacore.instruments.hierarchy.figures import arm_name
-from oacore.instruments.hierarchy.noise import LEVELS
+from oacore.instruments.hierarchy.noise import LEVELS, readings_at
 from oacore.metrics.power import LEVEL
 from oacore.names import interval_text, written
 from oacore.plots.intervals import for_phones
 from oacore.plots.style import COLOURS, SYMBOLS, require_columns, style_figure
+
+
+def readers_table() -> pd.DataFrame:
+    """What readers of each level make of knees of each true grade: shares that are read right.
+
+    Returns
+    -------
+    DataFrame
+        By level: `coarse`, `fine`; the share of each grade that is read as it is; the least share,
+        over the grades, that is read on its own side of OA's boundary.
+    """
+    rows = {}
+    oa = np.arange(N_GRADES) >= FIRST_OA_GRADE
+    for level, (coarse, fine) in LEVELS.items():
+        read = readings_at(coarse, fine)
+        right = {f"KL {kl} right": read[kl, kl] for kl in range(N_GRADES)}
+        least = (read * (oa == oa[:, None])).sum(axis=1).min()
+        rows[level] = {"coarse": coarse, "fine": fine, **right, "OA right, least": least}
+    return pd.DataFrame(rows).T
 
 
 def noise_map(contrasts: pd.DataFrame, measure: str, against: str = "truth") -> go.Figure:

@@ -233,3 +233,13 @@ def test_whether_noise_is_why_is_said_of_each_kind():
         "knees (q < 0.05); largest -0.004 [-0.006, -0.002], with 80 knees."
     )
     assert "no clear change (q < 0.05)" in lines[1] and len(lines) == 2
+
+
+def test_readers_are_shown_with_what_they_read_right():
+    shown, table = drawn.readers_table(), reader_table().to_numpy()
+    assert list(shown.index) == list(LEVELS)
+    assert shown.loc["as measured", "KL 2 right"] == pytest.approx(table[2, 2])
+    sides = [*table[:2, :2].sum(axis=1), *table[2:, 2:].sum(axis=1)]
+    assert shown.loc["as measured", "OA right, least"] == pytest.approx(min(sides))
+    clean = shown.loc[["none", "fine alone", "fine alone, twice"], "OA right, least"]
+    np.testing.assert_allclose(clean, 1)
