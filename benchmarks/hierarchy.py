@@ -89,7 +89,7 @@ class OneNetwork(nn.Module):
     def start(self, weights: dict[str, np.ndarray]) -> None:
         """Take initial weights, (inputs, outputs)."""
         taken = {
-            name: torch.tensor(one.T if name.endswith(".weight") and one.ndim == 2 else one)
+            name.replace("_", "."): torch.tensor(one.T if one.ndim == 2 else one)
             for name, one in weights.items()
         }
         own = self.state_dict()

@@ -56,9 +56,9 @@ The leaves, which need nothing else of the package:
 ``instruments.radiomics``: numbers of the same knees, and models on them
     ``table``, ``models``, ``scored``, ``benchmark``, ``figures``
 ``instruments.hierarchy``: is it the hierarchy? arms, controls and remedies of one experiment
-    ``losses``, ``arms``, ``batched``, ``peers``, ``repeats``, ``trial``, ``split``, ``runs``,
-    ``radiographs``, ``phantom``, ``noise``, ``noise_scores``, ``noise_map``, ``analysis``,
-    ``answer``, ``figures``
+    ``losses``, ``arms``, ``heads``, ``schedule``, ``batched``, ``peers``, ``repeats``, ``trial``,
+    ``split``, ``runs``, ``finished``, ``radiographs``, ``phantom``, ``noise``, ``noise_scores``,
+    ``noise_map``, ``analysis``, ``answer``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
     ``claims``, ``coherence_claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn

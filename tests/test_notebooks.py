@@ -63,7 +63,7 @@ def test_the_notebooks_have_no_fault():
 
 
 def test_real_radiographs_are_shown_where_it_was_asked_for_and_drawn_ones_always():
-    path = ROOT / "notebooks/17-keypoints-and-coherence.ipynb"
+    path = ROOT / "notebooks/17-keypoints.ipynb"
     # As workflow/Snakefile gives the word: of drawn ones, yes.
     for given, shown in (
         ({"radiographs": "real", "images": ""}, False),

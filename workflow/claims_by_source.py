@@ -36,7 +36,7 @@ KEPT = {
     "radiomics": {
         "effects": ("11-radiomics/effects", "cell-radiomics-effects"),
         "benchmark": ("11-radiomics/benchmark", "cell-radiomics-benchmark"),
-        "hierarchy": ("18-is-it-the-hierarchy/contrasts", "cell-hierarchy-recorded"),
+        "hierarchy": ("20-is-it-the-hierarchy/contrasts", "cell-hierarchy-recorded"),
     },
     "runs": {
         "effects": ("08-comparison/effects", "cell-effects"),
@@ -46,7 +46,7 @@ KEPT = {
     },
 }
 #: The experiment that a source has a record of besides: kind of claim, and its chapter.
-CONTROLS = ("radiomics", "hierarchy", "18-is-it-the-hierarchy")
+CONTROLS = ("radiomics", "hierarchy", "20-is-it-the-hierarchy")
 #: What a source cannot answer of a kind of claim of which it says something.
 UNASKED = {
     ("radiomics", "hierarchy"): "one hidden layer on features of masks: what a network might gain "
@@ -73,20 +73,20 @@ SECOND_SOURCES = {
     "given": "Real radiographs, this build",
     "drawn": "Drawn radiographs, this build",
 }
-SECOND_CHAPTERS = {"recorded": "17-keypoints-and-coherence"}
+SECOND_CHAPTERS = {"recorded": "17-keypoints"}
 #: As `KEPT`. A build trains one study: on the radiographs that it was given, or on drawn ones.
 SECOND_KEPT = {
     "recorded": {
-        "differences": ("17-keypoints-and-coherence/recorded/differences", "cell-arms-recorded"),
-        "fewer": ("17-keypoints-and-coherence/recorded/fewer", "cell-arms-recorded"),
+        "differences": ("17-keypoints/recorded/differences", "cell-arms-recorded"),
+        "fewer": ("17-keypoints/recorded/fewer", "cell-arms-recorded"),
     },
     "given": {
-        "differences": ("17-keypoints-and-coherence/given-differences", "cell-arms-live"),
-        "fewer": ("17-keypoints-and-coherence/given-fewer", "cell-arms-live"),
+        "differences": ("17-keypoints/given-differences", "cell-arms-live"),
+        "fewer": ("17-keypoints/given-fewer", "cell-arms-live"),
     },
     "drawn": {
-        "differences": ("17-keypoints-and-coherence/drawn-differences", "cell-arms-live"),
-        "fewer": ("17-keypoints-and-coherence/drawn-fewer", "cell-arms-live"),
+        "differences": ("17-keypoints/drawn-differences", "cell-arms-live"),
+        "fewer": ("17-keypoints/drawn-fewer", "cell-arms-live"),
     },
 }
 SECOND_SILENT = {

@@ -3,7 +3,7 @@
 `python -m workflow.record_hierarchy radiomics SOURCE FOLDER` trains what is missing on the files
 that ``oacore fetch radiomics`` leaves in SOURCE, keeps the answers in FOLDER, which belongs outside
 the repository since it holds one for each knee, and goes on there where it was stopped. What the
-arms answer is put into `book/record/18-is-it-the-hierarchy`, or what ``--out`` names: tables of
+arms answer is put into `book/record/20-is-it-the-hierarchy`, or what ``--out`` names: tables of
 aggregates, none of a person. `radiographs SOURCE FOLDER` does the same on real radiographs, which
 ``oacore check`` can read, and `phantom COHORT FOLDER` on the knees that ``oacore phantom COHORT
 --profile record`` draws; their records lie beside it. ``--collect`` trains nothing and records what
@@ -70,7 +70,7 @@ from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, digests, other_than_released, put
 
 #: Where the record of each cohort lies.
-CHAPTER = "18-is-it-the-hierarchy"
+CHAPTER = "20-is-it-the-hierarchy"
 CHAPTERS = {
     "radiomics": CHAPTER,
     "radiographs": f"{CHAPTER}-radiographs",

@@ -2,7 +2,7 @@
 
 `python -m workflow.record_noise FOLDER` trains the cells that FOLDER lacks, outside the repository
 and resumable, and puts tables of scores and contrasts into
-`book/record/19-when-would-it-help`. ``--collect`` trains nothing and records what is finished.
+`book/record/23-when-would-it-help`. ``--collect`` trains nothing and records what is finished.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from oacore.instruments.hierarchy.noise_scores import noise_adds, noise_tables
 from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, put
 
-CHAPTER = "19-when-would-it-help"
+CHAPTER = "23-when-would-it-help"
 #: Of the resamples of test knees, drawn with seed 0.
 RESAMPLES = 200
 #: What the recorded tables follow from.

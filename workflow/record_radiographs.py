@@ -3,7 +3,7 @@
 `python -m workflow.record_radiographs SOURCE FOLDER` trains what is missing of the study `real` on
 radiographs that are not this project's to pass on (:mod:`oacore.instruments.radiographs.study`; it
 takes an hour and more on two cores, and goes on where it was stopped), and puts what its arms
-answer into `book/record/17-keypoints-and-coherence`: tables of aggregates, none of a person.
+answer into `book/record/17-keypoints`: tables of aggregates, none of a person.
 `--collect` trains nothing, and records the arms of which all seeds are finished.
 """
 
@@ -28,7 +28,7 @@ from oacore.instruments.radiographs.study import read_study, run_study
 from oacore.provenance import of_this_machine
 from workflow.record import NO_NUMBERS, put
 
-CHAPTER = "17-keypoints-and-coherence"
+CHAPTER = "17-keypoints"
 STUDY = "real"
 #: Of the resamples of people.
 SEED, RESAMPLES = 0, 1000

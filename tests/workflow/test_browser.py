@@ -34,7 +34,7 @@ AUDIT = "notebooks/10-printed-tables.html"
 RADIOMICS = "notebooks/11-radiomics.html"
 AXIS = "notebooks/13-severity-axis.html"
 SALIENCY = "notebooks/14-saliency.html"
-FIGURES = "notebooks/20-tables-and-figures.html"
+FIGURES = "notebooks/24-tables-and-figures.html"
 REPORT = "book/report.html"
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
 
@@ -488,7 +488,7 @@ def test_a_case_of_the_slicer_is_small(book):
 def test_figures_for_print_lie_beside_their_page(browser, book, served):
     watched = Watched(browser, f"{served}/{FIGURES}", served)
     page = watched.page
-    links = page.locator("article a[href*='_static/20-tables-and-figures/']")
+    links = page.locator("article a[href*='_static/24-tables-and-figures/']")
     targets = {links.nth(i).get_attribute("href") for i in range(links.count())}
     names = {Path(target).name for target in targets}
     assert {f"fig{k}.{end}" for k in range(1, 6) for end in ("svg", "pdf")} <= names

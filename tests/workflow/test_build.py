@@ -488,7 +488,7 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
         chapters = ran(said)
         assert "03-cohort" in chapters
         # Drawn radiographs are nobody's.
-        assert "images=yes" in chapters.pop("17-keypoints-and-coherence")
+        assert "images=yes" in chapters.pop("17-keypoints")
         assert {"images=" in line for line in chapters.values()} == {shown, False}
         assert ("images=yes" in chapters["03-cohort"]) == shown
     refused = snakemake(project, "-n", *words, "images=maybe")
@@ -517,7 +517,7 @@ def test_a_users_radiographs_get_a_study_of_their_own(tmp_path):
     for output, shown in ((said, False), (asked, True), (plain, True)):
         chapters = ran(output)
         assert "images=yes" in chapters["03-cohort"]
-        assert ("images=yes" in chapters["17-keypoints-and-coherence"]) == shown
+        assert ("images=yes" in chapters["17-keypoints"]) == shown
     refused = snakemake(project, *words, f"radiographs={tmp_path}/nowhere")
     assert refused.returncode == 1 and "snakemake: " in refused.stdout
     assert "no such folder or file" in refused.stdout and "Traceback" not in refused.stdout
@@ -779,7 +779,7 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
     assert all(files in needs[chapter] for chapter, files in given if chapter != "15-seven-grades")
     for chapter in (OF_SOURCES["published"], OF_SOURCES["radiomics"]):
         assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
-    for chapter in ("16-picture-of-a-joint", "17-keypoints-and-coherence"):
+    for chapter in ("16-picture-of-a-joint", "17-keypoints"):
         assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
 
 

@@ -101,7 +101,7 @@ def test_the_page_names_each_place_once():
         "oacore/profiles.yml",
         "oacore/metrics/scores.py",
         "oacore/names.py",
-        "notebooks/21-my-chapter.ipynb",
+        "notebooks/25-my-chapter.ipynb",
         "workflow/Snakefile",
         "_toc.yml",
     ]
@@ -236,9 +236,9 @@ def test_the_metric_stands_where_all_metrics_do(build):
 
 
 def test_the_chapter_has_its_page(build):
-    page = (build / "html/notebooks/21-my-chapter.html").read_text()
+    page = (build / "html/notebooks/25-my-chapter.html").read_text()
     assert "How well do the models answer" in page and "mynet" in page
-    assert "21-my-chapter.html" in (build / "html/book/index.html").read_text()
+    assert "25-my-chapter.html" in (build / "html/book/index.html").read_text()
 
 
 def test_chapters_read_the_record_without_the_files_of_others(build):

@@ -134,7 +134,7 @@ def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
     assert "labels and answers of single knees are not shown" in shown
     assert "labels: KL" not in shown and "answers: OA with" not in shown
     assert not [*private_book.glob("html/_static/**/slicer")]
-    for chapter in ("13-severity-axis", "14-saliency", "20-tables-and-figures"):
+    for chapter in ("13-severity-axis", "14-saliency", "24-tables-and-figures"):
         page = (private_book / f"html/notebooks/{chapter}.html").read_text()
         assert "make book IMAGES=yes" in re.sub(r"<[^>]+>", "", page), chapter
         assert 'class="oa-slicer"' not in page and "oa-thumbnail" not in page, chapter

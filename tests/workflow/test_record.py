@@ -243,12 +243,12 @@ def no_others(monkeypatch):
 
 def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, monkeypatch):
     code = {
-        "17-keypoints-and-coherence": record_radiographs.code(),
+        "17-keypoints": record_radiographs.code(),
         "16-picture-of-a-joint": record_likeness.code(),
-        "18-is-it-the-hierarchy": record_hierarchy.code("radiomics"),
-        "18-is-it-the-hierarchy-radiographs": record_hierarchy.code("radiographs"),
-        "18-is-it-the-hierarchy-phantom": record_hierarchy.code("phantom"),
-        "19-when-would-it-help": record_noise.code(),
+        "20-is-it-the-hierarchy": record_hierarchy.code("radiomics"),
+        "20-is-it-the-hierarchy-radiographs": record_hierarchy.code("radiographs"),
+        "20-is-it-the-hierarchy-phantom": record_hierarchy.code("phantom"),
+        "23-when-would-it-help": record_noise.code(),
     }
     assert {chapter: give() for chapter, give in made.others().items()} == code
     monkeypatch.setattr(record, "RECORDS", tmp_path)

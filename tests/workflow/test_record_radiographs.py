@@ -92,4 +92,4 @@ def test_the_command_trains_first_unless_told_not_to(there, monkeypatch, capsys)
     assert made.main(["pictures", str(there), "--collect"]) == 0 and not trained
     assert made.main(["pictures", str(there)]) == 0
     assert trained == [("real", "pictures", there, 2)]
-    assert "17-keypoints-and-coherence is made" in capsys.readouterr().out
+    assert "17-keypoints is made" in capsys.readouterr().out

@@ -338,7 +338,7 @@ def kept_arms(build, name, value, frequency="all grades read"):
         low=lambda t: t["value"] - 0.01, high=lambda t: t["value"] + 0.01, se=0.004, df=9.0,
         p_value=0.001, over="seeds and knees", seeds=2, cases=40, frequency=frequency,
     )  # fmt: skip
-    keep(table, build, f"17-keypoints-and-coherence/{name}")
+    keep(table, build, f"17-keypoints/{name}")
 
 
 def test_the_second_paper_s_claims_are_judged_by_studies_that_stay_apart(build):

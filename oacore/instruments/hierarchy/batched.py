@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import cos, pi
 
 import numpy as np
 import pandas as pd
@@ -21,19 +20,12 @@ import torch.nn.functional as F
 
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES
+from oacore.instruments.hierarchy import heads
 from oacore.instruments.hierarchy.arms import TaskArm, second_label
-from oacore.instruments.hierarchy.losses import (
-    GRADINGS,
-    binary,
-    cross_entropy,
-    hierarchical,
-    inconsistency,
-    probabilities,
-    uncertain,
-)
+from oacore.instruments.hierarchy.schedule import rate_at, require_known
+from oacore.profile import SCHEDULES
 
 NORMS = ("none", "layer", "group", "batch")
-SCHEDULES = ("constant", "cosine")
 #: Groups of hidden units for "group", and the momentum of running statistics for "batch".
 GROUPS, MOMENTUM = 8, 0.1
 _EPS = 1e-5
@@ -72,20 +64,13 @@ class Network:
 
     def __post_init__(self) -> None:
         """Refuse what no network has."""
-        for value, known, what in (
-            (self.norm, NORMS, "norm"),
-            (self.schedule, SCHEDULES, "schedule"),
-        ):
-            if value not in known:
-                raise InputError(f"network: {what} is {value!r}: choose one of {', '.join(known)}")
+        require_known(norm=(self.norm, NORMS), schedule=(self.schedule, SCHEDULES))
         if self.norm == "group" and self.hidden % GROUPS:
             raise InputError(f"network: {self.hidden} hidden units do not divide by {GROUPS}")
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of one of all steps."""
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * (1 + cos(pi * step / steps)) / 2
+        return rate_at(self.schedule, self.learning_rate, step, steps)
 
 
 @dataclass(frozen=True)
@@ -135,30 +120,17 @@ def initial_weights(
     Returns
     -------
     dict of str to float array
-        "trunk.weight" (features, hidden), "trunk.bias"; "norm.weight", "norm.bias" (hidden,) with
-        a norm; "grade.weight", "grade.bias" and "second.weight", "second.bias" for the heads that
-        there are; "log_variance" (2,) where they are weighted by it. Arms with one `start` have
-        the same hidden layer, and the same head wherever it has the same outputs.
+        "trunk_weight" (features, hidden), "trunk_bias"; "norm_weight", "norm_bias" (hidden,) with
+        a norm; and those of :func:`.heads.initial_heads`. Arms with one `start` have the same
+        hidden layer, and the same head wherever it has the same outputs.
     """
     units = network.hidden
-    sizes = {"trunk": (features, units, units)}
-    if arm.grading:
-        one_score = arm.grading == "coral"  # and a threshold for each output
-        sizes["grade"] = (units, 1 if one_score else arm.grade_outputs, arm.grade_outputs)
-    if arm.second:
-        inputs = arm.grade_outputs if arm.joint == "cascaded" else units
-        sizes["second"] = (inputs, arm.second_outputs, arm.second_outputs)
-    weights = {}
-    for name, (inputs, out, biases) in sizes.items():
-        rng = np.random.default_rng([_STREAMS[name], seed, fold, arm.start])
-        bound = inputs**-0.5
-        weights[f"{name}.weight"] = rng.uniform(-bound, bound, (inputs, out))
-        weights[f"{name}.bias"] = rng.uniform(-bound, bound, biases)
+    entropy = {name: (_STREAMS[name], seed, fold, arm.start) for name in _STREAMS}
+    weight, bias = heads.initial_layer(features, units, units, entropy["trunk"])
+    weights = {"trunk_weight": weight, "trunk_bias": bias}
     if network.norm != "none":
-        weights |= {"norm.weight": np.ones(units), "norm.bias": np.zeros(units)}
-    if arm.uncertain:
-        weights["log_variance"] = np.zeros(2)
-    return weights
+        weights |= {"norm_weight": np.ones(units), "norm_bias": np.zeros(units)}
+    return weights | heads.initial_heads(arm, units, entropy)
 
 
 def draws(
@@ -223,12 +195,17 @@ def train(
     Raises
     ------
     InputError
-        If the arms differ in form, or the runs in their number of steps.
+        If the arms differ in form, or the runs in their number of steps; or if knees are fewer
+        than a batch.
     """
     if len({arm.form for arm in arms}) != 1:
         raise InputError("batched training: these arms differ in more than labels and weights")
-    if len({int(run.training.sum()) // network.batch for run in runs}) != 1:
+    steps = {int(run.training.sum()) // network.batch for run in runs}
+    if len(steps) != 1:
         raise InputError("batched training: these runs differ in their number of steps")
+    if 0 in steps:
+        fewest = min(int(run.training.sum()) for run in runs)
+        raise InputError(f"{fewest} training knees are fewer than a batch, {network.batch}")
     model = _Model(network, arms, x.shape[1], runs, dtype)
     xs = np.stack([standardised(x, run.training) for run in runs])
     inputs = torch.tensor(xs, dtype=dtype)  # (M, n, features)
@@ -287,18 +264,14 @@ class _Model:
         self.weights = {}
         for name in first[0][0]:
             stacked = np.stack([[own[name] for own in row] for row in first])  # (M, A, ...)
-            if name == "trunk.weight":
+            if name == "trunk_weight":
                 stacked = stacked.swapaxes(1, 2)  # (M, features, A, hidden): one product
-            elif name != "log_variance" and not name.endswith(".weight") or name == "norm.weight":
+            elif name != "log_variance" and not name.endswith("_weight") or name == "norm_weight":
                 stacked = stacked[:, :, None]  # (M, A, 1, ...): the same for all knees
             tensor = torch.tensor(stacked, dtype=dtype).contiguous()
             self.weights[name] = tensor.requires_grad_()
-        trunk = self.weights["trunk.weight"]
+        trunk = self.weights["trunk_weight"]
         trunk.grad = torch.zeros_like(trunk)
-        self.weight, self.scale, self.consistency = (
-            torch.tensor([getattr(arm, name) for arm in arms], dtype=dtype)
-            for name in ("weight", "scale", "consistency")
-        )
         shape = (len(runs), len(arms), 1, network.hidden)
         self.mean, self.variance = torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype)
 
@@ -311,12 +284,12 @@ class _Model:
         rows: torch.Tensor,
     ) -> None:
         """Put the gradients of one step where the optimiser looks for them."""
-        trunk = self.weights["trunk.weight"]
+        trunk = self.weights["trunk_weight"]
         for name, weight in self.weights.items():
-            if name != "trunk.weight":
+            if name != "trunk_weight":
                 weight.grad = None
         made = self.made(x).requires_grad_()
-        loss = self.loss(*self.answer(made, kept, learning=True), grades, told, rows)
+        loss = self.loss(self.answer(made, kept, learning=True), grades, told, rows)
         loss.backward()
         # Almost all weights are in the first layer: its gradient is written where the last one
         # was, since asking the system for new memory takes as long as the product itself.
@@ -326,28 +299,16 @@ class _Model:
     @torch.no_grad()
     def made(self, x: torch.Tensor) -> torch.Tensor:
         """What the first layer makes of inputs (M, batch, features): (M, batch, A hidden)."""
-        return torch.bmm(x, self.weights["trunk.weight"].flatten(2))
+        return torch.bmm(x, self.weights["trunk_weight"].flatten(2))
 
-    def answer(
-        self, made: torch.Tensor, kept: torch.Tensor | None, learning: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def answer(self, made: torch.Tensor, kept: torch.Tensor | None, learning: bool) -> heads.Logits:
         """Logits of both heads, (M, A, batch, outputs), from what the first layer made."""
-        own, arm, network = self.weights, self.arm, self.network
+        own, network = self.weights, self.network
         made = made.unflatten(2, (len(self.arms), network.hidden)).transpose(1, 2)
-        z = self._normalised(made + own["trunk.bias"], learning).relu()  # (M, A, batch, hidden)
+        z = self._normalised(made + own["trunk_bias"], learning).relu()  # (M, A, batch, hidden)
         if kept is not None:
             z = z * (kept[:, None].to(z.dtype) / (1 - network.dropout))
-        grade = second = None
-        if arm.grading:
-            of_grade = z.detach() if arm.stopped == "grade" else z
-            grade = of_grade @ own["grade.weight"] + own["grade.bias"]
-        if arm.second:
-            of_second = z.detach() if arm.stopped == "second" else z
-            if arm.joint == "cascaded":
-                assert grade is not None
-                of_second = grade
-            second = of_second @ own["second.weight"] + own["second.bias"]
-        return grade, second
+        return heads.answer(self.arm, own, z)
 
     def _normalised(self, made: torch.Tensor, learning: bool) -> torch.Tensor:
         norm, own = self.network.norm, self.weights
@@ -366,50 +327,29 @@ class _Model:
             groups = GROUPS if norm == "group" else 1
             parts = made.unflatten(-1, (groups, made.shape[-1] // groups))
             made = F.layer_norm(parts, parts.shape[-1:], eps=_EPS).flatten(-2)
-        return made * own["norm.weight"] + own["norm.bias"]
+        return made * own["norm_weight"] + own["norm_bias"]
 
     def loss(
         self,
-        grade: torch.Tensor | None,
-        second: torch.Tensor | None,
+        logits: heads.Logits,
         grades: torch.Tensor,
         told: torch.Tensor | None,
         rows: torch.Tensor,
     ) -> torch.Tensor:
         """Sum of the losses of all networks; `grades`, `rows` (M, batch), `told` (M, A, n)."""
-        arm, parts = self.arm, []
         every = (len(grades), len(self.arms), grades.shape[1])
-        if grade is not None:
-            if arm.joint == "product":
-                assert second is not None
-                grade = hierarchical(second, grade)
-            of_grade = GRADINGS[arm.grading](grade, grades[:, None].expand(every))  # (M, A)
-            parts.append(self.scale * of_grade)
-        if second is not None and arm.joint != "product":
-            assert told is not None
-            labels = told.gather(2, rows[:, None].expand(every))
-            of_second = (cross_entropy if arm.second_outputs > 1 else binary)(second, labels)
-            parts.append(self.weight * of_second)
-        if arm.uncertain:
-            variances = self.weights["log_variance"].unbind(-1)
-            parts = [uncertain(one, s) for one, s in zip(parts, variances, strict=True)]
-        if arm.consistency:
-            assert grade is not None and second is not None
-            parts.append(self.consistency * inconsistency(second, grade))
-        return torch.stack(parts).sum()
+        labels = None if told is None else told.gather(2, rows[:, None].expand(every))
+        grades = grades[:, None].expand(every)
+        return heads.loss_of(self.arms, self.weights, logits, grades, labels)
 
     @torch.no_grad()
     def answers(self, inputs: torch.Tensor) -> Answers:
         """Probabilities of all knees, (M, n, features), by all networks."""
-        grade, second = self.answer(self.made(inputs), None, learning=False)
+        logits = self.answer(self.made(inputs), None, learning=False)
+        grade, second = heads.said(self.arm, logits)
         shape = (len(inputs), len(self.arms), inputs.shape[1])
-        said = torch.full((*shape, N_GRADES), torch.nan, dtype=torch.float64)
-        yes = torch.full(shape, torch.nan, dtype=torch.float64)
-        if grade is not None:
-            if self.arm.joint == "product":
-                assert second is not None
-                grade = hierarchical(second.double(), grade.double())
-            said = probabilities(self.arm.grading, grade.double())
-        if second is not None and self.arm.second_outputs == 1:
-            yes = second.double().sigmoid().squeeze(-1)
-        return Answers(said.transpose(0, 1).numpy(), yes.transpose(0, 1).numpy())
+        if grade is None:
+            grade = torch.full((*shape, N_GRADES), torch.nan, dtype=torch.float64)
+        if second is None:
+            second = torch.full(shape, torch.nan, dtype=torch.float64)
+        return Answers(grade.transpose(0, 1).numpy(), second.transpose(0, 1).numpy())

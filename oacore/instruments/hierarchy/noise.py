@@ -8,11 +8,9 @@ an error of measurement; no image is drawn, which makes thousands of trainings a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -20,11 +18,11 @@ from tqdm import tqdm
 
 from oacore.data.cohort import PAPER_KL
 from oacore.errors import InputError
-from oacore.files import whole
 from oacore.fingerprint import fingerprint
 from oacore.hierarchy import N_GRADES
 from oacore.instruments.hierarchy.arms import ARMS, arm_of
 from oacore.instruments.hierarchy.batched import Fit, Network, train
+from oacore.instruments.hierarchy.finished import read_finished, write_finished
 from oacore.instruments.phantom.readers import noisy_readings
 from oacore.instruments.phantom.subjects import PLATES, SHAPES, sample_subjects
 
@@ -215,11 +213,8 @@ def run_noise(plan: NoisePlan, folder: Path | str, quiet: bool = False) -> None:
         for level, size in missing:
             bar.set_description(f"{level}, {size} knees")
             knees = noisy_knees(plan, level, size)
-            path = _path(folder, level, size)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as part:
-                key = json.dumps(_key(plan, level, size))
-                np.savez(part, key=key, **answered(plan, knees, size))  # type: ignore[arg-type]
+            said = answered(plan, knees, size)
+            write_finished(_path(folder, level, size), _key(plan, level, size), said)
             bar.update()
 
 
@@ -239,23 +234,14 @@ def _path(folder: Path, level: str, size: int) -> Path:
 
 def _key(plan: NoisePlan, level: str, size: int) -> dict[str, object]:
     """What a cell follows from."""
-    return {
+    settings = {
         "network": asdict(plan.of(size)), "noise": list(LEVELS[level]), "size": size,
         "seeds": list(plan.seeds), "arms": [asdict(arm_of(name)) for name in plan.arms],
-        "tested": plan.tested, "error": ERROR, "code": fingerprint(__name__),
+        "tested": plan.tested, "error": ERROR,
     }  # fmt: skip
+    return {"settings": settings, "code": fingerprint(__name__)}
 
 
 def _of(plan: NoisePlan, folder: Path, level: str, size: int) -> dict[str, np.ndarray] | None:
     """A finished cell; None where there is none."""
-    path = _path(folder, level, size)
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path) as file:
-            said = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}): remove it, and it is made again") from error
-    if json.loads(str(said.pop("key"))) != json.loads(json.dumps(_key(plan, level, size))):
-        raise InputError(f"{path} was made by other settings or code: name another folder")
-    return said
+    return read_finished(_path(folder, level, size), _key(plan, level, size))

@@ -9,30 +9,28 @@ each knee, and is never computed again.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 from tqdm import tqdm
 
-from oacore.errors import InputError
-from oacore.files import whole
 from oacore.fingerprint import fingerprint
 from oacore.hierarchy import N_GRADES
 from oacore.instruments.hierarchy.arms import ARMS, arm_of
-from oacore.instruments.hierarchy.batched import NORMS, SCHEDULES, Fit, Network, train
+from oacore.instruments.hierarchy.batched import NORMS, Fit, Network, train
+from oacore.instruments.hierarchy.finished import read_finished, write_finished
 from oacore.instruments.hierarchy.peers import PEERS, peer_of
 from oacore.instruments.radiomics.table import feature_columns, read_radiomics
 from oacore.metrics.clinical import weighted_kappa
 from oacore.metrics.scores import macro_auc
+from oacore.profile import SCHEDULES
 
 #: Seeds of a block, and networks that train at once: more would not fit a processor's cache.
 BLOCK, AT_ONCE = 5, 150
@@ -281,7 +279,8 @@ def run(plan: Plan, knees: Knees, folder: Path | str, quiet: bool = False) -> No
                 network = plan.cells()[first.cell][0]
                 said = held_out(knees, network, names, first.seeds, plan.folds)
             for i, one in enumerate(together):
-                _write(plan, one, folder, known, {key: value[i] for key, value in said.items()})
+                own = {key: value[i] for key, value in said.items()}
+                write_finished(one.path(folder), _key(plan, one, known), own)
                 bar.update(size[one])
 
 
@@ -382,12 +381,13 @@ def _calls(missing: Iterable[Block], folds: int) -> Iterator[list[Block]]:
 
 def _key(plan: Plan, block: Block, known: str) -> dict[str, Any]:
     """What a block follows from."""
-    settings: dict[str, Any] = {"folds": plan.folds, "knees": known, "seeds": list(block.seeds)}
-    if block.cell == PEER_CELL:
-        return settings | {"code": _code("peers")}
-    network = asdict(plan.cells()[block.cell][0])
-    arm = asdict(arm_of(block.name))
-    return settings | {"network": network, "arm": arm, "code": _code("batched")}
+    settings: dict[str, Any] = {"folds": plan.folds, "seeds": list(block.seeds)}
+    trains = "peers"
+    if block.cell != PEER_CELL:
+        network = asdict(plan.cells()[block.cell][0])
+        settings |= {"network": network, "arm": asdict(arm_of(block.name))}
+        trains = "batched"
+    return {"settings": settings, "knees": known, "code": _code(trains)}
 
 
 @cache
@@ -396,26 +396,6 @@ def _code(module: str) -> str:
     return fingerprint(f"oacore.instruments.hierarchy.{module}")
 
 
-def _write(plan: Plan, block: Block, folder: Path, known: str, said: dict[str, np.ndarray]) -> None:
-    path = block.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {key: value.astype(np.float32) for key, value in said.items()}
-    with whole(path) as part:
-        np.savez(part, key=json.dumps(_key(plan, block, known)), **content)
-
-
 def _read(plan: Plan, block: Block, folder: Path, known: str) -> dict[str, np.ndarray] | None:
     """A finished block; None where there is none."""
-    path = block.path(folder)
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path) as file:
-            said = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}): remove it, and it is made again") from error
-    if json.loads(str(said.pop("key"))) != json.loads(json.dumps(_key(plan, block, known))):
-        raise InputError(
-            f"{path} was made by other settings or code, or of other knees: name another folder"
-        )
-    return said
+    return read_finished(block.path(folder), _key(plan, block, known))

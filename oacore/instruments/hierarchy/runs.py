@@ -7,23 +7,21 @@ case, and is never computed again.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import torch
 
-from oacore.errors import InputError
-from oacore.files import in_processes, whole
+from oacore.files import in_processes
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.hierarchy.arms import arm_of
+from oacore.instruments.hierarchy.finished import read_finished, write_finished
 from oacore.instruments.hierarchy.split import ImageNetwork, SplitCohort, train
 from oacore.metrics.resampling import draw_cases
 
@@ -54,7 +52,12 @@ class SplitPlan:
 
 
 def run(
-    plan: SplitPlan, read: Reader, places: tuple[Any, ...], folder: Path | str, workers: int = 1
+    plan: SplitPlan,
+    read: Reader,
+    places: tuple[Any, ...],
+    folder: Path | str,
+    workers: int = 1,
+    device: str = "cpu",
 ) -> None:
     """Train what is missing of a plan, in processes of one thread each.
 
@@ -68,6 +71,8 @@ def run(
         Of the runs; outside the repository. A run is written whole or not at all.
     workers : int
         Processes.
+    device : str
+        As PyTorch names it; what is trained elsewhere counts as finished here.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def run(
     folder, known = Path(folder), cohort_of(read, places).digest()
     every = list(plan.runs())
     missing = [one for one in every if _read(plan, one, folder, known) is None]
-    work = partial(_run, plan, read, places, folder, known)
+    work = partial(_run, plan, read, places, folder, known, device)
     in_processes(work, missing, workers, "hierarchy", "run", done=len(every) - len(missing))
 
 
@@ -141,34 +146,31 @@ def _run(
     places: tuple[Any, ...],
     folder: Path,
     known: str,
+    device: str,
     one: tuple[int, str],
 ) -> None:
     """One run, in a process that has read the cohort once."""
     torch.set_num_threads(1)
     cohort, (seed, name) = cohort_of(read, places), one
     start = time.process_time()
-    said = train(plan.network, arm_of(name), cohort, seed)
-    content: dict[str, Any] = {key: value.astype(np.float32) for key, value in said.items()}
-    content["seconds"] = np.array(time.process_time() - start)
+    said = train(plan.network, arm_of(name), cohort, seed, device=device)
+    said["seconds"] = np.array(time.process_time() - start)
     path = run_path(folder, plan.network.cell, name, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
-        np.savez(part, key=json.dumps(_key(plan, one, known)), **content)
+    write_finished(path, _key(plan, one, known), said)
 
 
 def _key(plan: SplitPlan, one: tuple[int, str], known: str) -> dict[str, Any]:
     """What a run follows from, by what a message calls it."""
     seed, name = one
     settings = {"network": asdict(plan.network), "arm": asdict(arm_of(name)), "seed": seed}
-    key = {"settings": settings, "images or labels": known, "code": _code()}
-    return json.loads(json.dumps(key))
+    return {"settings": settings, "images or labels": known, "code": _code(plan.network.encoder)}
 
 
 @cache
-def _code() -> str:
+def _code(encoder: str) -> str:
     """Digest of what the code does that trains; words in it do not count."""
     found = hashlib.sha256()
-    for file in code_files("oacore/instruments/hierarchy/split.py"):
+    for file in code_files("oacore/instruments/hierarchy/split.py", f"oacore/models/{encoder}.py"):
         found.update(f"{file} {code_digest(ROOT / file)}\n".encode())
     return found.hexdigest()
 
@@ -179,18 +181,4 @@ def _read(
     """A finished run; None where there is none."""
     seed, name = one
     path = run_path(folder, plan.network.cell, name, seed)
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path) as file:
-            said = {key: file[key] for key in file.files}
-            was = json.loads(str(said.pop("key")))
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-        raise InputError(f"{path} is damaged ({error}): remove it, and it is made again") from error
-    now = _key(plan, one, known)
-    if others := [what for what in now if was.get(what) != now[what]]:
-        raise InputError(
-            f"{path} was made by other {' and other '.join(others)}: name another folder, or "
-            "remove this one, and all is trained again"
-        )
-    return said
+    return read_finished(path, _key(plan, one, known))

@@ -12,7 +12,6 @@ statistics of the training images, not augmented, under the final weights, as in
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,32 +22,25 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from oacore.backbones import BACKBONE_NAMES
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES
+from oacore.instruments.hierarchy import heads
 from oacore.instruments.hierarchy.arms import TaskArm, second_label
-from oacore.instruments.hierarchy.losses import (
-    GRADINGS,
-    binary,
-    cross_entropy,
-    hierarchical,
-    inconsistency,
-    probabilities,
-    uncertain,
-)
-from oacore.models.heads import by_voxel
+from oacore.instruments.hierarchy.schedule import rate_at, require_known
+from oacore.models.heads import by_voxel, channels_last, encoder_class
 from oacore.models.resnet2d import ResNet2D
-from oacore.models.resnet3d import ResNet3D
+from oacore.profile import SCHEDULES
 from oacore.training.augmentation import moved, standardised
 from oacore.training.convolutions import secure_convolutions
 
-#: Encoders by their names, and the dimensions of an array of what each reads.
-ENCODERS: dict[str, tuple[type[ResNet2D | ResNet3D], int]] = {
-    "resnet2d": (ResNet2D, 3),
-    "resnet3d": (ResNet3D, 4),
-}
-SCHEDULES = ("constant", "cosine")
+#: The encoder of pictures; those of volumes are the backbones.
+PICTURES = "resnet2d"
 #: Streams of random numbers, beside seed and the arm's start: none follows from another.
-_STREAMS = {"encoder": 4001, "grade": 4002, "second": 4003, "order": 4004, "moved": 4005}
+_STREAMS = {
+    **{"encoder": 4001, "grade": 4002, "second": 4003, "order": 4004, "moved": 4005},
+    "dropout": 4006,
+}
 #: Rows of one batch, and four numbers between -1 and 1 for each: shift along x and y, turn, scale.
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -107,10 +99,10 @@ class ImageNetwork:
 
     Attributes
     ----------
-    encoder : {"resnet2d", "resnet3d"}
-        Of pictures, or of volumes.
+    encoder : str
+        :data:`PICTURES`, or of volumes, a key of :data:`.backbones.BACKBONE_NAMES`.
     options : dict
-        Passed to the encoder, :class:`.resnet2d.ResNet2D` or :class:`.resnet3d.ResNet3D`.
+        Passed to the encoder.
     epochs, batch : int
         The last batch of an epoch may be smaller.
     learning_rate, weight_decay : float
@@ -135,13 +127,9 @@ class ImageNetwork:
 
     def __post_init__(self) -> None:
         """Refuse what no network has."""
-        for value, known, what in (
-            (self.encoder, ENCODERS, "encoder"),
-            (self.schedule, SCHEDULES, "schedule"),
-        ):
-            if value not in known:
-                raise InputError(f"network: {what} is {value!r}: choose one of {', '.join(known)}")
-        if self.augments and self.encoder != "resnet2d":
+        known = [PICTURES, *BACKBONE_NAMES]
+        require_known(encoder=(self.encoder, known), schedule=(self.schedule, SCHEDULES))
+        if self.augments and self.encoder != PICTURES:
             raise InputError("network: volumes are not augmented; leave out shift, turn and scale")
 
     @property
@@ -156,9 +144,7 @@ class ImageNetwork:
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch; the first is 0."""
-        if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return rate_at(self.schedule, self.learning_rate, epoch, self.epochs)
 
 
 class ArmNet(nn.Module):
@@ -176,45 +162,36 @@ class ArmNet(nn.Module):
         self.arm = arm
         self.encoder = initial_encoder(network, seed, arm.start)
         n_features: Any = self.encoder.n_features
-        first = initial_heads(arm, n_features, seed)
+        entropy = {name: (_STREAMS[name], seed, arm.start) for name in ("grade", "second")}
+        first = heads.initial_heads(arm, n_features, entropy)
         self.heads = nn.ParameterDict(
             {name: torch.tensor(values, dtype=torch.float32) for name, values in first.items()}
         )
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def forward(self, x: torch.Tensor) -> heads.Logits:
         """What both heads answer for images (batch, 1, ...): (batch, outputs); None without one."""
-        z, arm = self.encoder(x), self.arm  # (batch, n_features)
-        grade = second = None
-        if arm.grading:
-            grade = self._head("grade", z.detach() if arm.stopped == "grade" else z)
-        if arm.second:
-            of_second = z.detach() if arm.stopped == "second" else z
-            if arm.joint == "cascaded":
-                assert grade is not None
-                of_second = grade
-            second = self._head("second", of_second)
-        return grade, second
-
-    def _head(self, name: str, z: torch.Tensor) -> torch.Tensor:
-        # One score with a bias for each threshold ("coral") spreads over the outputs.
-        return z @ self.heads[f"{name}_weight"] + self.heads[f"{name}_bias"]
+        return heads.answer(self.arm, self.heads, self.encoder(x))  # type: ignore[arg-type]
 
 
 def initial_encoder(network: ImageNetwork, seed: int, start: int) -> nn.Module:
     """The encoder that all arms of a seed begin with, whose `start` is the same."""
     with torch.random.fork_rng(devices=[]):
-        entropy = np.random.SeedSequence([_STREAMS["encoder"], seed, start])
-        torch.manual_seed(int(entropy.generate_state(1)[0]))
-        encoder = ENCODERS[network.encoder][0](**network.options)
+        torch.manual_seed(_entropy("encoder", seed, start))
+        if network.encoder == PICTURES:
+            encoder: nn.Module = ResNet2D(**network.options)
+        else:
+            encoder = encoder_class(network.encoder)(**network.options)
+    if network.encoder != PICTURES:
+        return channels_last(encoder)  # type: ignore[arg-type]
     # Pictures take a third less time with the channels of each pixel side by side.
-    if network.encoder == "resnet2d":
-        few = any(_strides_few_channels(module) for module in encoder.modules())
-        layout = torch.contiguous_format if few else torch.channels_last
-        return encoder.to(memory_format=layout)  # type: ignore[call-overload]
-    for module in encoder.modules():
-        if isinstance(module, nn.Conv3d):
-            module.weight.data = by_voxel(module.weight.data)
-    return encoder
+    few = any(_strides_few_channels(module) for module in encoder.modules())
+    layout = torch.contiguous_format if few else torch.channels_last
+    return encoder.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def _entropy(stream: str, seed: int, start: int) -> int:
+    """A seed of PyTorch's random numbers."""
+    return int(np.random.SeedSequence([_STREAMS[stream], seed, start]).generate_state(1)[0])
 
 
 def _strides_few_channels(module: nn.Module) -> bool:
@@ -229,40 +206,6 @@ def _strides_few_channels(module: nn.Module) -> bool:
         and max(module.stride) > 1
         and module.in_channels < 16
     )
-
-
-def initial_heads(arm: TaskArm, features: int, seed: int) -> dict[str, np.ndarray]:
-    """Weights that heads begin with: uniform between -+1 / sqrt(inputs), as in PyTorch.
-
-    Parameters
-    ----------
-    arm : TaskArm
-    features : int
-        Of the encoder.
-    seed : int
-
-    Returns
-    -------
-    dict of str to float array
-        "grade_weight" (inputs, outputs), "grade_bias" and "second_weight", "second_bias" for the
-        heads that there are; "log_variance" (2,) where they are weighted by it.
-    """
-    sizes = {}
-    if arm.grading:
-        one_score = arm.grading == "coral"  # and a threshold for each output
-        sizes["grade"] = (features, 1 if one_score else arm.grade_outputs, arm.grade_outputs)
-    if arm.second:
-        inputs = arm.grade_outputs if arm.joint == "cascaded" else features
-        sizes["second"] = (inputs, arm.second_outputs, arm.second_outputs)
-    weights = {}
-    for name, (inputs, out, biases) in sizes.items():
-        rng = np.random.default_rng([_STREAMS[name], seed, arm.start])
-        bound = inputs**-0.5
-        weights[f"{name}_weight"] = rng.uniform(-bound, bound, (inputs, out))
-        weights[f"{name}_bias"] = rng.uniform(-bound, bound, biases)
-    if arm.uncertain:
-        weights["log_variance"] = np.zeros(2)
-    return weights
 
 
 def draws(
@@ -286,46 +229,13 @@ def draws(
         yield [(rows[i : i + network.batch], drawn[i : i + network.batch]) for i in firsts]
 
 
-def loss_of(
-    net: ArmNet,
-    answer: tuple[torch.Tensor | None, torch.Tensor | None],
-    kl: torch.Tensor,
-    told: torch.Tensor | None,
-) -> torch.Tensor:
-    """Loss of a batch.
-
-    Parameters
-    ----------
-    net : ArmNet
-    answer : (Tensor or None, Tensor or None)
-        What its heads answer.
-    kl : Tensor of int64, (batch,)
-    told : Tensor of int64, (batch,), or None
-        The second head's labels.
-    """
-    arm, parts = net.arm, []
-    # The losses' leading dimension is of networks: here there is one.
-    grade, second = (None if one is None else one[None] for one in answer)
-    if grade is not None:
-        if arm.joint == "product":
-            assert second is not None
-            grade = hierarchical(second, grade)
-        parts.append(arm.scale * GRADINGS[arm.grading](grade, kl[None]))
-    if second is not None and arm.joint != "product":
-        assert told is not None
-        of_second = cross_entropy if arm.second_outputs > 1 else binary
-        parts.append(arm.weight * of_second(second, told[None]))
-    if arm.uncertain:
-        variances = net.heads["log_variance"].unbind()
-        parts = [uncertain(one, s) for one, s in zip(parts, variances, strict=True)]
-    if arm.consistency:
-        assert grade is not None and second is not None
-        parts.append(arm.consistency * inconsistency(second, grade))
-    return torch.stack(parts).sum()
-
-
 def train(
-    network: ImageNetwork, arm: TaskArm, cohort: SplitCohort, seed: int, split: str = "test"
+    network: ImageNetwork,
+    arm: TaskArm,
+    cohort: SplitCohort,
+    seed: int,
+    split: str = "test",
+    device: str = "cpu",
 ) -> dict[str, np.ndarray]:
     """Train an arm on the training cases, and ask it about those of another split.
 
@@ -337,6 +247,8 @@ def train(
     seed : int
     split : {"test", "val"}
         Settings are chosen on "val", and results are of "test".
+    device : str
+        As PyTorch names it.
 
     Returns
     -------
@@ -351,40 +263,61 @@ def train(
     FloatingPointError
         If the loss is not finite.
     """
-    if cohort.images.ndim != ENCODERS[network.encoder][1]:
+    if cohort.images.ndim != (3 if network.encoder == PICTURES else 4):
         raise InputError(
             f"network: {network.encoder} does not read images of shape {cohort.images.shape[1:]}"
         )
     training, asked = cohort.rows("train"), cohort.rows(split)
     kl, told = _labels(arm, cohort, training, seed)
     net = ArmNet(network, arm, seed)
-    if network.encoder == "resnet3d":
+    if network.encoder != PICTURES and device == "cpu":
         sizes = {min(network.batch, len(training)), len(training) % network.batch} - {0}
         shapes = [(size, 1, *cohort.images.shape[1:]) for size in sorted(sizes)]
         secure_convolutions(net, shapes, bf16=False)
+    net.to(device)
+    kl = kl.to(device)
+    told = None if told is None else told.to(device)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=network.learning_rate, weight_decay=network.weight_decay, fused=True
     )
     *epochs, last = draws(network, arm, training, seed)
-    net.train()
-    for epoch, batches in enumerate(epochs):
-        for group in optimiser.param_groups:
-            group["lr"] = network.rate(epoch)
-        total = torch.zeros(())
-        for rows, chance in batches:
-            x = _augmented(network, _inputs(cohort.images, rows), torch.from_numpy(chance))
-            loss = loss_of(net, net(x), kl[rows], None if told is None else told[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += loss.detach()
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"{arm.says}, seed {seed}: the loss became {float(total)} in epoch {epoch + 1}; "
-                f"lower the learning rate ({network.learning_rate})"
-            )
-    update_bn((_inputs(cohort.images, rows) for rows, _ in last), net.encoder)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device != "cpu" else []):
+        torch.manual_seed(_entropy("dropout", seed, arm.start))
+        net.train()
+        for epoch, batches in enumerate(epochs):
+            for group in optimiser.param_groups:
+                group["lr"] = network.rate(epoch)
+            loss = _epoch(network, net, optimiser, cohort.images, kl, told, batches)
+            if not np.isfinite(loss):
+                raise FloatingPointError(
+                    f"{arm.says}, seed {seed}: the loss became {loss} in epoch {epoch + 1}; "
+                    f"lower the learning rate ({network.learning_rate})"
+                )
+        update_bn((_inputs(cohort.images, rows).to(device) for rows, _ in last), net.encoder)
     return _answers(net, cohort.images, asked, network.batch)
+
+
+def _epoch(
+    network: ImageNetwork,
+    net: ArmNet,
+    optimiser: torch.optim.Optimizer,
+    images: np.ndarray,
+    kl: torch.Tensor,
+    told: torch.Tensor | None,
+    batches: list[Batch],
+) -> float:
+    """One pass over the training cases; the sum of its losses."""
+    total = torch.zeros((), device=kl.device)
+    for rows, chance in batches:
+        x = _augmented(network, _inputs(images, rows), torch.from_numpy(chance)).to(kl.device)
+        here = torch.from_numpy(rows).to(kl.device)
+        of_rows = None if told is None else told[here]
+        loss = heads.loss_of([net.arm], net.heads, net(x), kl[here], of_rows)  # type: ignore[arg-type]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        total += loss.detach()
+    return float(total)
 
 
 def _labels(
@@ -421,18 +354,14 @@ def _answers(
 ) -> dict[str, np.ndarray]:
     """What a trained network says of some rows, see :func:`train`."""
     net.eval()
+    device = next(net.parameters()).device
     said = torch.full((len(asked), N_GRADES), torch.nan, dtype=torch.float64)
     yes = torch.full((len(asked),), torch.nan, dtype=torch.float64)
     for first in range(0, len(asked), batch):
         here = slice(first, first + batch)
-        grade, second = (
-            None if one is None else one.double() for one in net(_inputs(images, asked[here]))
-        )
+        grade, second = heads.said(net.arm, net(_inputs(images, asked[here]).to(device)))
         if grade is not None:
-            if net.arm.joint == "product":
-                assert second is not None
-                grade = hierarchical(second, grade)
-            said[here] = probabilities(net.arm.grading, grade)
-        if second is not None and net.arm.second_outputs == 1:
-            yes[here] = second.sigmoid().squeeze(-1)
+            said[here] = grade.cpu()
+        if second is not None:
+            yes[here] = second.cpu()
     return {"grade": said.numpy(), "second": yes.numpy()}

@@ -1,1 +1,1 @@
-"""The paper's tables and figures, redrawn for print (chapter 20)."""
+"""The paper's tables and figures, redrawn for print (chapter 24)."""

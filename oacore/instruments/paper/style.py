@@ -130,7 +130,7 @@ def page_figure(svg: str | Path, address: str, alt: str) -> Html:
     svg : path-like
         What :func:`save_figure` returned.
     address : str
-        From the page to the folder with the files, e.g. "../_static/20-tables-and-figures".
+        From the page to the folder with the files, e.g. "../_static/24-tables-and-figures".
     alt : str
         What the figure shows.
     """
@@ -159,7 +159,7 @@ def publish_figure(fig: Figure, build: str | Path, name: str, alt: str, note: st
     build : path-like
         Folder of the build.
     name : str
-        Chapter and figure, "20-tables-and-figures/fig1".
+        Chapter and figure, "24-tables-and-figures/fig1".
     alt : str
         What the figure shows.
     note : str

@@ -251,7 +251,7 @@ def publish_table(
     build : path-like
         Folder of the build.
     name : str
-        Chapter and table, "20-tables-and-figures/table1".
+        Chapter and table, "24-tables-and-figures/table1".
     caption : str
         Of the LaTeX, see :func:`save_table`.
     decimals : int

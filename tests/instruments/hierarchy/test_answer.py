@@ -108,7 +108,7 @@ def test_no_number_of_knees_is_tried_below_the_fewest():
 def test_all_cohorts_stand_beside_each_other_each_with_what_its_interval_is_over(table):
     tables = {name: read(RECORDS / name) for name in (
         "09-published-record/stats.csv", "08-comparison/effects.csv",
-        "19-when-would-it-help/contrasts.csv",
+        "23-when-would-it-help/contrasts.csv",
     )}  # fmt: skip
     published, volumes, drawn = tables.values()
     own = table.assign(seeds=30, over="seeds and knees")

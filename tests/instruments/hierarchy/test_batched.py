@@ -108,6 +108,8 @@ def test_what_cannot_be_one_batch_is_refused(knees):
     few = Fit(0, 0, np.arange(len(x)) < 40)
     with pytest.raises(InputError, match="number of steps"):
         train(NET, [ARMS["dual"]], x, cases, [runs[0], few])
+    with pytest.raises(InputError, match="10 training knees are fewer than a batch"):
+        train(NET, [ARMS["dual"]], x, cases, [Fit(0, 0, np.arange(len(x)) < 10)])
     for wrong in ({"norm": "instance"}, {"schedule": "step"}, {"hidden": 12, "norm": "group"}):
         with pytest.raises(InputError, match="network: "):
             Network(**wrong)

@@ -121,7 +121,7 @@ def test_a_finished_cell_is_not_trained_again_and_a_foreign_one_refused(folder, 
         patch.setattr(noise, "answered", lambda *_: pytest.fail("it trained"))
         run_noise(PLAN, folder, quiet=True)
     monkeypatch.setattr(noise, "ERROR", 2.0)
-    with pytest.raises(InputError, match="other settings or code"):
+    with pytest.raises(InputError, match="made by other settings: name another"):
         run_noise(PLAN, folder, quiet=True)
 
 

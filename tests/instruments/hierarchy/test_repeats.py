@@ -119,13 +119,13 @@ def test_what_is_finished_is_found_and_never_made_again(knees, tmp_path, small_b
 def test_other_settings_code_knees_and_damage_are_refused(knees, tmp_path, monkeypatch):
     few = replace(PLAN, arms=("single_kl",), crossed=(), peers=(), seeds=(0,))
     run(few, knees, tmp_path, quiet=True)
-    for plan, its in (
-        (replace(few, network=replace(NET, epochs=3)), knees),
-        (few, drawn(seed=1)),
+    for plan, its, what in (
+        (replace(few, network=replace(NET, epochs=3)), knees, "settings"),
+        (few, drawn(seed=1), "knees"),
     ):
-        with pytest.raises(InputError, match="other settings or code, or of other knees"):
+        with pytest.raises(InputError, match=f"made by other {what}: name another folder"):
             run(plan, its, tmp_path, quiet=True)
-    with monkeypatch.context() as other, pytest.raises(InputError, match="other settings or code"):
+    with monkeypatch.context() as other, pytest.raises(InputError, match="made by other code"):
         other.setattr(repeats, "_code", lambda module: "another")
         run(few, knees, tmp_path, quiet=True)
     (path,) = tmp_path.rglob("*.npz")

@@ -38,7 +38,7 @@ def trained(monkeypatch):
     cohort_of.cache_clear()
     done = []
 
-    def train(network, arm, cohort, seed):
+    def train(network, arm, cohort, seed, device):
         done.append((seed, arm.says))
         rng = np.random.default_rng([seed, len(arm.says)])
         grade = rng.dirichlet(np.ones(5), 4) if arm.grading else np.full((4, 5), np.nan)
@@ -97,7 +97,7 @@ def test_a_run_of_something_else_is_refused_and_says_of_what(tmp_path, monkeypat
             run(plan, drawn, places, tmp_path)
         with pytest.raises(InputError, match=f"other {what}"):
             list(answers(plan, drawn(*places), tmp_path))
-    monkeypatch.setattr(runs, "_code", lambda: "another")
+    monkeypatch.setattr(runs, "_code", lambda encoder: "another")
     with pytest.raises(InputError, match="made by other code: name another folder, or remove"):
         run(few, drawn, (), tmp_path)
     monkeypatch.undo()
@@ -109,12 +109,15 @@ def test_a_run_of_something_else_is_refused_and_says_of_what(tmp_path, monkeypat
 
 def test_the_code_of_a_run_is_all_that_trains_it():
     files = runs.code_files("oacore/instruments/hierarchy/split.py")
-    rooms = {"oacore/models/resnet2d.py", "oacore/models/resnet3d.py",
+    rooms = {"oacore/models/resnet2d.py", "oacore/instruments/hierarchy/heads.py",
              "oacore/training/augmentation.py", "oacore/instruments/hierarchy/arms.py",
              "oacore/instruments/hierarchy/losses.py"}  # fmt: skip
     assert rooms < set(files)
     assert not [name for name in files if "analysis" in name or "runs" in name]
-    assert len(runs._code()) == 64
+    # Of the backbones, the one that is trained alone.
+    assert not [name for name in files if name.endswith(("resnet3d.py", "m3t.py"))]
+    found = {runs._code(encoder) for encoder in ("resnet2d", "resnet3d", "m3t")}
+    assert len(found) == 3 and {len(one) for one in found} == {64}
 
 
 def test_work_travels_to_other_processes(tmp_path, monkeypatch, trained):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from oacore.errors import InputError
-from oacore.instruments.hierarchy import batched, split
+from oacore.instruments.hierarchy import batched, heads, split
 from oacore.instruments.hierarchy.arms import ARMS
 from oacore.instruments.hierarchy.repeats import cell_name
 from oacore.instruments.hierarchy.split import (
@@ -18,7 +18,6 @@ from oacore.instruments.hierarchy.split import (
     SplitCohort,
     draws,
     initial_encoder,
-    initial_heads,
     train,
 )
 
@@ -74,7 +73,7 @@ class Flat(nn.Module):
     def __init__(self, weights):
         super().__init__()
         self.weight, self.bias = (
-            nn.Parameter(torch.tensor(weights[f"trunk.{name}"], dtype=torch.float32))
+            nn.Parameter(torch.tensor(weights[f"trunk_{name}"], dtype=torch.float32))
             for name in ("weight", "bias")
         )
 
@@ -92,13 +91,11 @@ def test_every_arm_learns_as_the_batched_trainer_has_it(cases, name, monkeypatch
     theirs = batched.train(network, [arm], x, cases, [batched.Fit(seed, 0, training)])
 
     first = batched.initial_weights(network, arm, features, seed, 0)
-    heads = {
-        key.replace(".", "_"): own for key, own in first.items() if not key.startswith("trunk")
-    }
+    begun = {key: own for key, own in first.items() if not key.startswith("trunk")}
     epochs = batched.draws(network, arm, batched.Fit(seed, 0, training), seed, 0)
     batches = [[(rows, np.zeros((16, 4), np.float32)) for rows in one] for one, _ in epochs]
     monkeypatch.setattr(split, "initial_encoder", lambda *_: Flat(first))
-    monkeypatch.setattr(split, "initial_heads", lambda *_: heads)
+    monkeypatch.setattr(heads, "initial_heads", lambda *_: begun)
     monkeypatch.setattr(split, "draws", lambda *_: [*batches, batches[0]])
     images = batched.standardised(x, training).reshape(-1, 1, 1, features)
     flat = ImageNetwork("resnet3d", {}, 3, 16, 0.01, 0.01, "constant")
@@ -138,17 +135,17 @@ def test_seeds_and_the_null_arm_start_elsewhere():
 
     def begun(arm, seed):
         encoder = initial_encoder(NET, seed, arm.start).conv1.weight.detach().numpy()
-        heads = initial_heads(arm, 4, seed)
+        net = ArmNet(NET, arm, seed)
         (order, chance), *_ = next(draws(NET, arm, rows, seed))
-        return encoder, heads["grade_weight"], order, chance
+        return encoder, net.heads["grade_weight"].detach().numpy(), order, chance
 
     base = begun(single, 5)
     for other in (begun(single, 6), begun(again, 5)):
         for one, its in zip(base, other, strict=True):
             assert (one != its).any()
     # As far from 0 as PyTorch's own layers begin.
-    bound = max(np.abs(initial_heads(single, 400, 0)[f"grade_{end}"]).max()
-                for end in ("weight", "bias"))  # fmt: skip
+    first = heads.initial_heads(single, 400, {"grade": (0,)})
+    bound = max(np.abs(first[f"grade_{end}"]).max() for end in ("weight", "bias"))
     assert 0.045 < bound <= 0.05
 
 
@@ -285,9 +282,25 @@ def test_a_digest_is_of_images_and_labels(pictures, cases):
     assert same.digest() == pictures.digest()
 
 
+def test_any_backbone_learns_an_arm_and_what_it_drops_is_of_the_seed(volumes, probed):
+    options = {"channels": 2, "blocks": 1}
+    network = ImageNetwork("nnmamba", options, 2, 5, 1e-3)  # drops half of its last layer
+    torch.manual_seed(1)
+    once = train(network, ARMS["dual"], volumes, 4)
+    torch.manual_seed(2)
+    after = torch.rand(1)
+    torch.manual_seed(2)
+    again = train(network, ARMS["dual"], volumes, 4)
+    assert torch.rand(1) == after  # others' random numbers are left alone
+    np.testing.assert_array_equal(once["grade"], again["grade"])
+    assert once["grade"].shape == (5, 5) and len(probed) == 2
+    other = train(network, ARMS["dual"], volumes, 5)
+    assert np.abs(other["grade"] - once["grade"]).max() > 1e-4
+
+
 def test_what_cannot_be_trained_is_refused(pictures, cases, volumes):
     for wrong, said in (
-        ({"encoder": "m3t"}, "encoder is 'm3t'"),
+        ({"encoder": "vgg"}, "encoder is 'vgg': choose one of resnet2d, resnet3d, m3t, nnmamba"),
         ({"schedule": "step"}, "schedule is 'step'"),
         ({"encoder": "resnet3d"}, "volumes are not augmented"),
     ):

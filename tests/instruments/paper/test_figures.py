@@ -409,8 +409,8 @@ def test_coarse_maps_are_drawn_voxel_by_voxel():
 
 
 def test_page_shows_the_file_itself(files):
-    shown_page = page_figure(files["fig2"][0], "../_static/20-tables-and-figures", ALT)
-    assert 'href="../_static/20-tables-and-figures/fig2.pdf"' in shown_page.html
+    shown_page = page_figure(files["fig2"][0], "../_static/24-tables-and-figures", ALT)
+    assert 'href="../_static/24-tables-and-figures/fig2.pdf"' in shown_page.html
     assert "A title with a &lt; and an &amp;." in shown_page.html and "background:#fff" in (
         shown_page.html
     )
