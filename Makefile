@@ -42,6 +42,7 @@ help:
 	@echo '                RADIOMICS=FOLDER  radiomics of the same knees, from oacore fetch radiomics'
 	@echo '                REFERENCES=FOLDER the real mean knee, from oacore fetch references'
 	@echo '                RADIOGRAPHS=PLACE  real radiographs, a folder or zip, for the drawn ones'
+	@echo '                ARMS=main|all|NAMES  train arms of the experiment on hierarchy on these knees'
 	@echo '                FETCH=yes|no      get what of these is public and missing, or do not ask'
 	@printf '                CORES=N           jobs side by side (now %s)\n' \
 	  "$${CORES:-as many as processors}"
@@ -76,7 +77,8 @@ help:
 book: $(READY)
 	@$(PY) -m workflow.make_book --profile="$$PROFILE" --cohort="$$COHORT" \
 	  --published="$$PUBLISHED" --radiomics="$$RADIOMICS" --references="$$REFERENCES" \
-	  --radiographs="$$RADIOGRAPHS" --images="$$IMAGES" --fetch="$$FETCH" --cores="$$CORES"
+	  --radiographs="$$RADIOGRAPHS" --images="$$IMAGES" --arms="$$ARMS" --fetch="$$FETCH" \
+	  --cores="$$CORES"
 
 serve: $(READY)
 	@exec $(PY) -m workflow.serve --profile="$$PROFILE" --cohort="$$COHORT" --port="$$PORT"

@@ -57,8 +57,9 @@ The leaves, which need nothing else of the package:
     ``table``, ``models``, ``scored``, ``benchmark``, ``figures``
 ``instruments.hierarchy``: is it the hierarchy? arms, controls and remedies of one experiment
     ``losses``, ``arms``, ``heads``, ``schedule``, ``batched``, ``peers``, ``repeats``, ``trial``,
-    ``split``, ``runs``, ``finished``, ``radiographs``, ``phantom``, ``noise``, ``noise_scores``,
-    ``noise_map``, ``analysis``, ``answer``, ``figures``
+    ``split``, ``runs``, ``finished``, ``fixed``, ``radiographs``, ``phantom``, ``grid``,
+    ``volumes``, ``trained``, ``noise``, ``noise_scores``, ``noise_map``, ``analysis``, ``answer``,
+    ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
     ``claims``, ``coherence_claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn

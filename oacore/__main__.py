@@ -214,16 +214,15 @@ def _faithfulness(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from oacore.instruments.hierarchy.grid import arms_status
     from oacore.instruments.radiographs.arms import study_status
     from oacore.profile import load_profile
     from oacore.training.progress import status
 
     build = options.build or Path("build", options.profile)
-    print(
-        "\n".join(
-            [status(build, load_profile(options.profile)), *study_status(build, options.profile)]
-        )
-    )
+    profile = load_profile(options.profile)
+    lines = [status(build, profile), *study_status(build, options.profile)]
+    print("\n".join([*lines, *arms_status(build, profile)]))
     return 0
 
 

@@ -1,11 +1,11 @@
 """Tables computed where their inputs are, and read from this project's record where they are not.
 
-A record is a folder ``book/record/<chapter>``: small tables of aggregates that a chapter computed
-from files which cannot be shipped, and ``record.json``, which says from what, when and by which
-code. ``python -m workflow.record`` makes it, ``python -m workflow.record --check`` compares it with
-the code. Another kind of record takes hours: of the phantom's models with more seeds and on more
-knees than a build trains while one waits. ``python -m workflow.record_phantom`` makes that, and
-chapters show it beside what they computed.
+A record is a folder ``book/record/<chapter>``, or one below it: small tables of aggregates that a
+chapter computed from files which cannot be shipped, and ``record.json``, which says from what, when
+and by which code. ``python -m workflow.record`` makes it, ``python -m workflow.record --check``
+compares it with the code. Another kind of record takes hours: of the phantom's models with more
+seeds and on more knees than a build trains while one waits. ``python -m workflow.record_phantom``
+makes that, and chapters show it beside what they computed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def recorded(
     return from_record(build, chapter, name)
 
 
-def from_record(build: str | Path, chapter: str, name: str) -> pd.DataFrame:
+def from_record(build: str | Path, chapter: str, name: str, shown_in: str = "") -> pd.DataFrame:
     """A table of the record, of which the build keeps a copy as :func:`recorded` says.
 
     Parameters
@@ -87,7 +87,10 @@ def from_record(build: str | Path, chapter: str, name: str) -> pd.DataFrame:
     build : path
         Folder of the build.
     chapter, name : str
-        As in :func:`recorded`.
+        As in :func:`recorded`. A chapter with several records has a folder for each,
+        ``"20-is-it-the-hierarchy/radiomics"``.
+    shown_in : str
+        The chapter that keeps the copy, where it shows the record of another.
 
     Raises
     ------
@@ -107,7 +110,8 @@ def from_record(build: str | Path, chapter: str, name: str) -> pd.DataFrame:
             f"{RECORDS}), or make the record anew with `python -m workflow.record`"
         )
     table = read(path)
-    keep(table, build, f"{chapter}/{READ}/{name}")
+    place = f"{shown_in}/{READ}/{chapter}" if shown_in else f"{chapter}/{READ}"
+    keep(table, build, f"{place}/{name}")
     return table
 
 
@@ -141,7 +145,7 @@ def found(build: str | Path, name: str) -> tuple[pd.DataFrame | None, bool]:
     InputError
         If the table is not what the chapter kept.
     """
-    chapter, _, rest = name.partition("/")
+    chapter, _, rest = name.rpartition("/")
     for folder in folders(build):
         for was_read, place in enumerate((name, f"{chapter}/{READ}/{rest}")):
             if (table := kept_in(folder, place)) is not None:
@@ -174,7 +178,7 @@ def beside(build: str | Path, name: str) -> pd.DataFrame | None:
     build, name
         As in :func:`found`.
     """
-    chapter, _, rest = name.partition("/")
+    chapter, _, rest = name.rpartition("/")
     return kept(build, f"{chapter}/{READ}/{rest}")
 
 

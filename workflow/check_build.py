@@ -161,7 +161,10 @@ def make_again(build: Path) -> None:
 def forget_lost(build: Path) -> None:
     """Remove the marks of jobs that have lost a run, so that they are done again."""
     for file in sorted((build / JOBS).glob("*.json")):
-        needed = [Path(run, "done.json") for run in json.loads(file.read_text())]
+        needed = [
+            Path(made) if made.endswith(".npz") else Path(made, "done.json")
+            for made in json.loads(file.read_text())
+        ]
         if any(fnmatch(file.stem, study) for study in STUDIES):
             needed += [Path(file.stem, name) for name in (LANDMARKS, ERRORS, CASES)]
         if not all((build / path).exists() for path in needed):

@@ -16,6 +16,7 @@ from oacore.results import kept
 SOURCES = {
     "published": "Published predictions",
     "radiomics": "Public radiomics",
+    "radiographs": "Public radiographs",
     "phantom": "Phantom",
     "oaizib-cm": "Real images",
 }
@@ -36,21 +37,31 @@ KEPT = {
     "radiomics": {
         "effects": ("11-radiomics/effects", "cell-radiomics-effects"),
         "benchmark": ("11-radiomics/benchmark", "cell-radiomics-benchmark"),
-        "hierarchy": ("20-is-it-the-hierarchy/contrasts", "cell-hierarchy-recorded"),
+        "hierarchy": ("20-is-it-the-hierarchy/radiomics/contrasts", "cell-hierarchy-recorded"),
+    },
+    "radiographs": {
+        "hierarchy": ("20-is-it-the-hierarchy/radiographs/contrasts", "cell-hierarchy-pictures"),
     },
     "runs": {
         "effects": ("08-comparison/effects", "cell-effects"),
         "interaction": ("08-comparison/interaction", "cell-run-interaction"),
         "axis": ("13-severity-axis/differences", "cell-axis-differences"),
         "saliency": ("14-saliency/differences", "cell-saliency-differences"),
+        "hierarchy": ("20-is-it-the-hierarchy/arms", "cell-hierarchy-arms"),
     },
 }
-#: The experiment that a source has a record of besides: kind of claim, and its chapter.
-CONTROLS = ("radiomics", "hierarchy", "20-is-it-the-hierarchy")
+#: Records of the experiment with controls, by source.
+CONTROLS = {
+    source: f"20-is-it-the-hierarchy/{source}" for source in ("radiomics", "radiographs", "phantom")
+}
+#: What the record calls a table that stands beside a build's own, where that is another name.
+BESIDE = {KEPT["runs"]["hierarchy"][0]: f"{CONTROLS['phantom']}/contrasts"}
 #: What a source cannot answer of a kind of claim of which it says something.
 UNASKED = {
     ("radiomics", "hierarchy"): "one hidden layer on features of masks: what a network might gain "
     "while it learns to see is not asked",
+    ("radiographs", "hierarchy"): "a small network on single radiographs, not the paper's on "
+    "volumes",
 }
 #: Why a source says nothing of a kind of claim, where it is not for want of files.
 SILENT = {
@@ -61,10 +72,11 @@ SILENT = {
         "hierarchy": "No control was released.",
     },
     "radiomics": {},
+    "radiographs": {},
     "runs": {
         "table1": "Other models, so there is nothing to recompute.",
         "benchmark": "Other knees than the benchmark's.",
-        "hierarchy": "No control was trained on these images.",
+        "hierarchy": "No control was trained on these images: `make book ARMS=main`.",
     },
 }
 #: Evidence on the second paper's claims: studies of radiographs.
@@ -99,7 +111,11 @@ NO_SUCH_ARMS = {
     "given": "The small study of a build has no such arms.",
     "drawn": "The small study of a build has no such arms.",
 }
-NO_IMAGE = "Radiomics hold no image, so there is no such network."
+#: Why a source has no answer to any other claim.
+NOT_THERE = {
+    "radiomics": "Radiomics hold no image, so there is no such network.",
+    "radiographs": "Radiographs are no volumes, so there is no such network.",
+}
 
 
 def evidence(build: Path, phantom: bool) -> pd.DataFrame:
@@ -182,7 +198,7 @@ def second_evidence(build: Path) -> pd.DataFrame:
 
 def _found(build: Path, name: str, runs: bool) -> tuple[pd.DataFrame | None, bool]:
     """A table of a source; of a phantom's runs that of the record, of more seeds and knees."""
-    if runs and (table := beside(build, name)) is not None:
+    if runs and (table := beside(build, BESIDE.get(name, name))) is not None:
         return table, True
     return found(build, name)
 
@@ -196,4 +212,4 @@ def _not_built(source: str) -> str:
 def _silent(store: str, kind: str, tables: Mapping[str, pd.DataFrame]) -> str:
     if kind in KEPT[store] and kind not in tables:
         return "No chapter of this build kept it."
-    return SILENT[store].get(kind, NO_IMAGE)
+    return SILENT[store].get(kind) or NOT_THERE.get(store, "This source has no such model.")

@@ -18,7 +18,10 @@ from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_files, imported_files
 
 #: What the one who builds may set, each a text.
-WORDS = ("profile", "cohort", "published", "radiomics", "references", "radiographs", "images")
+WORDS = (
+    *("profile", "cohort", "published", "radiomics", "references", "radiographs", "images"),
+    "arms",
+)
 #: Options with which Snakemake only looks, as its parser names them.
 LOOKS = (
     *("dryrun", "lint", "list_target_rules", "list_rules", "print_compilation"),

@@ -23,14 +23,23 @@ def mark(build: str | Path, job: str) -> Path:
     return Path(build, JOBS, f"{job}.json")
 
 
-def write_mark(file: Path, folders: Iterable[Path], build: Path) -> None:
-    """Write a job's mark: what its runs are sealed with, so that another mark is of other runs."""
+def write_mark(file: Path, made: Iterable[Path], build: Path) -> None:
+    """Write a job's mark: what its runs are, so that another mark is of other runs.
+
+    Parameters
+    ----------
+    file : Path
+        See :func:`mark`.
+    made : iterable of Path
+        Folders, which a seal stands for, or files.
+    build : Path
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    seals = {
-        str(folder.relative_to(build)): hashlib.sha256((folder / SEAL).read_bytes()).hexdigest()
-        for folder in folders
-    }
-    write(file, json.dumps(seals, indent=1) + "\n")
+    digests = {}
+    for one in made:
+        content = (one / SEAL if one.is_dir() else one).read_bytes()
+        digests[str(one.relative_to(build))] = hashlib.sha256(content).hexdigest()
+    write(file, json.dumps(digests, indent=1) + "\n")
 
 
 def do(build: Path, job: str, work: Callable[[], object]) -> int:

@@ -20,6 +20,7 @@ from oacore.data.disclosure import asked_for
 from oacore.data.sources import TERMS, missing_files
 from oacore.errors import InputError
 from oacore.files import write
+from oacore.instruments.hierarchy.grid import arms_asked
 from oacore.instruments.radiographs.public import require_radiographs
 from oacore.profile import load_profile
 from oacore.training.progress import duration
@@ -141,6 +142,14 @@ def _radiographs(text: str) -> str:
     return place
 
 
+def _arms(text: str) -> str:
+    """Arms as typed, each of which there is."""
+    try:
+        return ",".join(arms_asked(text))
+    except InputError as error:
+        raise InputError(f"ARMS={text}: {error}") from None
+
+
 def _say_what_failed(build: str) -> None:
     for said in sorted((ROOT / build / "notebooks/failed").glob("*.txt")):
         print(f"\n{said.read_text(encoding='utf-8')}", file=sys.stderr)
@@ -162,6 +171,7 @@ def main() -> int:
     parser.add_argument("--references", default="")
     parser.add_argument("--radiographs", default="")
     parser.add_argument("--images", default="")
+    parser.add_argument("--arms", default="")
     parser.add_argument("--cores", default="")
     parser.add_argument("--fetch", default="")
     words = parser.parse_args()
@@ -184,6 +194,7 @@ def main() -> int:
         forget(ROOT / build)
         config = {"profile": words.profile, **folders, "radiographs": radiographs}
         config["images"] = "yes" if shown else ""
+        config["arms"] = _arms(words.arms)
         status = snakemake(build, cores, config)
     except InputError as error:
         print(f"make book: {error}", file=sys.stderr)

@@ -237,6 +237,35 @@ def code(chapter: str) -> dict[str, str]:
     return {file: code_digest(ROOT / file) for file in [notebook, *files]}
 
 
+def code_of(*entries: str) -> dict[str, str]:
+    """Digests of the code behind tables, by file: of modules of ``oacore`` and all they import.
+
+    Parameters
+    ----------
+    entries : str
+        Paths below ``oacore``, without ".py".
+    """
+    files = code_files(*(f"oacore/{entry}.py" for entry in entries))
+    numbers = [file for file in files if not file.startswith(NO_NUMBERS)]
+    return {file: code_digest(ROOT / file) for file in numbers}
+
+
+def in_words(work: Callable[[], str]) -> int:
+    """Work for who typed a command: print what came of it, or in one line why nothing did.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    try:
+        print(work())
+    except InputError as error:
+        print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    return 0
+
+
 def differences(
     recorded: Path, computed: Path, absolute: Mapping[str, float] | None = None
 ) -> list[str]:
@@ -367,10 +396,9 @@ def main(words: list[str] | None = None) -> int:
     folders: dict[str, str] = {source: getattr(given, source) for source in sources}
     if bool(given.name) == given.check:
         parser.error("name one record to make, or --check all of them")
+    if not given.check:
+        return in_words(lambda: f"{make(given.name, folders)} is made")
     try:
-        if not given.check:
-            print(f"{make(given.name, folders)} is made")
-            return 0
         said = [*stale(), *(compared(folders) if any(folders.values()) else [])]
     except InputError as error:
         print(f"\n{error}\n", file=sys.stderr)

@@ -3,12 +3,12 @@
 `python -m workflow.record_hierarchy radiomics SOURCE FOLDER` trains what is missing on the files
 that ``oacore fetch radiomics`` leaves in SOURCE, keeps the answers in FOLDER, which belongs outside
 the repository since it holds one for each knee, and goes on there where it was stopped. What the
-arms answer is put into `book/record/20-is-it-the-hierarchy`, or what ``--out`` names: tables of
-aggregates, none of a person. `radiographs SOURCE FOLDER` does the same on real radiographs, which
-``oacore check`` can read, and `phantom COHORT FOLDER` on the knees that ``oacore phantom COHORT
---profile record`` draws; their records lie beside it. ``--collect`` trains nothing and records what
-is finished. ``--tune`` compares settings, of radiomics on inner folds and of radiographs on the
-split "val", prints them, and records nothing.
+arms answer is put into `book/record/20-is-it-the-hierarchy/radiomics`, or what ``--out`` names:
+tables of aggregates, none of a person. `radiographs SOURCE FOLDER` does the same on real
+radiographs, which ``oacore check`` can read, and `phantom COHORT FOLDER` on the knees that ``oacore
+phantom COHORT --profile record`` draws; their records lie beside it. ``--collect`` trains nothing
+and records what is finished. ``--tune`` compares settings, of radiomics on inner folds and of
+radiographs on the split "val", prints them, and records nothing.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ import torch
 
 from oacore import record
 from oacore.errors import InputError
-from oacore.fingerprint import ROOT, code_digest, code_files
-from oacore.hierarchy import oa_from_kl
 from oacore.instruments.hierarchy.analysis import (
     MARGINS,
     Values,
     collected,
     contrasts,
-    over_seeds,
     power_table,
     scores,
     verdicts,
 )
 from oacore.instruments.hierarchy.arms import ARMS, LABELS, TaskArm, second_label
+from oacore.instruments.hierarchy.fixed import (
+    agreement,
+    fixed_values,
+    tested,
+    told_oa,
+    told_of,
+)
 from oacore.instruments.hierarchy.phantom import phantom_cohort, phantom_plan
 from oacore.instruments.hierarchy.radiographs import pilot, radiographs_cohort, radiographs_plan
 from oacore.instruments.hierarchy.repeats import (
@@ -55,36 +59,29 @@ from oacore.instruments.hierarchy.repeats import (
     run,
     tune,
 )
-from oacore.instruments.hierarchy.runs import (
-    Reader,
-    SplitPlan,
-    cohort_of,
-    draw_people,
-)
-from oacore.instruments.hierarchy.runs import answers as split_answers
+from oacore.instruments.hierarchy.runs import Reader, SplitPlan, cohort_of
 from oacore.instruments.hierarchy.runs import run as run_split
 from oacore.instruments.hierarchy.split import SplitCohort
 from oacore.metrics.clinical import KAPPA
 from oacore.metrics.resampling import draw_cases
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, digests, other_than_released, put
+from workflow.record import code_of, digests, in_words, other_than_released, put
 
 #: Where the record of each cohort lies.
 CHAPTER = "20-is-it-the-hierarchy"
-CHAPTERS = {
-    "radiomics": CHAPTER,
-    "radiographs": f"{CHAPTER}-radiographs",
-    "phantom": f"{CHAPTER}-phantom",
-}
+CHAPTERS = {name: f"{CHAPTER}/{name}" for name in ("radiomics", "radiographs", "phantom")}
 #: Where the paper's effects on its 98 knees are.
 PUBLISHED = "09-published-record"
 #: Of the resamples of knees or people.
 SEED, RESAMPLES = 0, 1000
 #: What the recorded tables follow from.
 ENTRIES = {
-    "radiomics": ("hierarchy/repeats", "hierarchy/analysis"),
-    "radiographs": ("hierarchy/radiographs", "hierarchy/analysis"),
-    "phantom": ("hierarchy/phantom", "hierarchy/analysis", "phantom/cohort"),
+    "radiomics": ("instruments/hierarchy/repeats", "instruments/hierarchy/analysis"),
+    "radiographs": ("instruments/hierarchy/radiographs", "instruments/hierarchy/fixed"),
+    "phantom": (
+        *("instruments/hierarchy/phantom", "instruments/hierarchy/fixed"),
+        *("instruments/phantom/cohort", "models/resnet3d"),
+    ),
 }
 
 
@@ -102,10 +99,6 @@ class Fixed:
     name: str
     plan: SplitPlan
     cohort: SplitCohort
-
-    def test_cases(self) -> pd.DataFrame:
-        """Cases of the test split, in the order of the answers."""
-        return self.cohort.cases.iloc[self.cohort.rows("test")].reset_index(drop=True)
 
 
 def paper_effects() -> dict[str, dict[str, float]]:
@@ -141,32 +134,8 @@ def shares(plan: Plan, knees: Knees) -> pd.DataFrame:
         for seed in plan.seeds:
             training = folds_of(kl, seed, plan.folds) != 0
             told = second_label(TaskArm("", "", label), knees.cases, training, seed, 0)
-            rows.append({"label": label, **_agreement(told[training], kl[training])})
+            rows.append({"label": label, **agreement(told[training], kl[training])})
     return pd.DataFrame(rows).groupby("label", sort=False).mean().reset_index()
-
-
-def fixed_shares(fixed: Fixed) -> pd.DataFrame:
-    """What second heads of the plan are told of the training cases; see :func:`shares`."""
-    cases = fixed.cohort.cases.iloc[fixed.cohort.rows("train")].reset_index(drop=True)
-    kl, every = cases["kl"].to_numpy(np.int64), np.ones(len(cases), dtype=bool)
-    told = dict.fromkeys(ARMS[name].second for name in fixed.plan.arms)
-    rows = [
-        {"label": label, **_agreement(second_label(arm, cases, every, seed, 0), kl)}
-        for label in told if label not in ("", "grade")
-        for arm in [TaskArm("", "", label)]
-        for seed in fixed.plan.seeds
-    ]  # fmt: skip
-    return pd.DataFrame(rows).groupby("label", sort=False).mean().reset_index()
-
-
-def _agreement(told: np.ndarray, kl: np.ndarray) -> dict[str, float]:
-    oa = oa_from_kl(kl) == 1
-    yes = told == 1
-    return {"share": yes.mean(), "agrees": (yes == oa).mean(), "phi": np.corrcoef(yes, oa)[0, 1]}
-
-
-def _told_oa(name: str) -> bool:
-    return name in ARMS and ARMS[name].second == "OA"
 
 
 def values_of(plan: Plan, knees: Knees, folder: Path) -> Values:
@@ -181,28 +150,9 @@ def values_of(plan: Plan, knees: Knees, folder: Path) -> Values:
     counts = draw_cases(len(kl), RESAMPLES, SEED)
     values = collected(
         answers(plan, knees, folder), kl, counts,
-        lambda seed: folds_of(kl, seed, plan.folds), _told_oa,
+        lambda seed: folds_of(kl, seed, plan.folds), told_oa,
     )  # fmt: skip
     return _some(values, folder)
-
-
-def fixed_values_of(fixed: Fixed, folder: Path) -> tuple[Values, float]:
-    """Measures of all that is finished on a fixed split, and the processor seconds that it took.
-
-    Raises
-    ------
-    InputError
-        If nothing is.
-    """
-    cases = fixed.test_cases()
-    kl = cases["kl"].to_numpy(np.int64)
-    counts = draw_people(cases, RESAMPLES, SEED)
-    values, seconds = {}, 0.0
-    for cell, name, said in split_answers(fixed.plan, fixed.cohort, folder):
-        second = said["second"] if _told_oa(name) else None
-        values[cell, name] = over_seeds(counts, kl, said["grade"], second)
-        seconds += float(said["seconds"].sum())
-    return _some(values, folder), seconds
 
 
 def _some(values: Values, folder: Path) -> Values:
@@ -228,8 +178,8 @@ def fixed_tables(fixed: Fixed, values: Values) -> dict[str, pd.DataFrame]:
     if "person" in cases:
         named["people"] = ("person", "nunique")
     return {
-        **judged(fixed.plan.seeds, values, fixed.plan.network.cell, len(fixed.test_cases())),
-        "labels": fixed_shares(fixed),
+        **judged(fixed.plan.seeds, values, fixed.plan.network.cell, len(tested(fixed.cohort))),
+        "labels": told_of(fixed.plan, fixed.cohort),
         "knees": counts.agg(**named).reset_index(),
     }
 
@@ -272,9 +222,7 @@ def by_seed(seeds: Sequence[int], values: Values) -> pd.DataFrame:
 
 def code(name: str) -> dict[str, str]:
     """Digests of the code behind the tables of a cohort, by file."""
-    entries = [f"oacore/instruments/{one}.py" for one in ENTRIES[name]]
-    files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]
-    return {file: code_digest(ROOT / file) for file in files}
+    return code_of(*ENTRIES[name])
 
 
 def write_record(
@@ -297,7 +245,8 @@ def write_record(
 
 def write_fixed_record(fixed: Fixed, folder: Path, there: Path) -> Path:
     """As :func:`write_record`, of a fixed split."""
-    values, seconds = fixed_values_of(fixed, folder)
+    values, seconds = fixed_values(fixed.plan, fixed.cohort, folder, RESAMPLES, SEED)
+    _some(values, folder)
     drawn = "of people" if "person" in fixed.cohort.cases else "of knees"
     said: dict[str, Any] = {
         **_said(fixed.name, fixed.plan),
@@ -306,7 +255,7 @@ def write_fixed_record(fixed: Fixed, folder: Path, there: Path) -> Path:
         "runs": {
             "models": len(values),
             "seeds": min(len(one) for its in values.values() for one in its.values()),
-            "test knees": len(fixed.test_cases()),
+            "test knees": len(tested(fixed.cohort)),
         },
         "processor seconds": round(seconds),
     }
@@ -326,27 +275,20 @@ def _said(name: str, plan: Plan | SplitPlan) -> dict[str, Any]:
     }
 
 
-def record_radiomics(given: argparse.Namespace) -> None:
+def record_radiomics(given: argparse.Namespace) -> Path:
     """Do what the command says on radiomics."""
-    knees = radiomics_knees(given.source)
-    if given.tune:
-        print(tune(knees, GRID, primary_mean, seed=TUNING_SEED).to_string(index=False))
-        return
-    plan = Plan()
+    plan, knees = Plan(), radiomics_knees(given.source)
     if given.seeds is not None:
         seeds = tuple(range(given.seeds))
         plan = replace(plan, seeds=seeds, peer_seeds=seeds[: len(plan.peer_seeds)])
     if not given.collect:
         run(plan, knees, given.folder)
     inputs = {"radiomics": digests("radiomics", str(given.source))}
-    print(f"{write_record(plan, knees, given.folder, given.out, inputs)} is made")
+    return write_record(plan, knees, given.folder, given.out, inputs)
 
 
-def record_fixed(given: argparse.Namespace) -> None:
+def record_fixed(given: argparse.Namespace) -> Path:
     """Do what the command says on radiographs or the phantom."""
-    if given.tune:
-        print(pilot(given.source).to_string(index=False))
-        return
     plan = phantom_plan() if given.cohort == "phantom" else radiographs_plan()
     read: Reader = radiographs_cohort
     places: tuple[Path, ...] = (given.source,)
@@ -357,7 +299,16 @@ def record_fixed(given: argparse.Namespace) -> None:
     if not given.collect:
         run_split(plan, read, places, given.folder, given.workers)
     fixed = Fixed(given.cohort, plan, cohort_of(read, places))
-    print(f"{write_fixed_record(fixed, given.folder, given.out)} is made")
+    return write_fixed_record(fixed, given.folder, given.out)
+
+
+def settings_compared(given: argparse.Namespace) -> str:
+    """How settings compare, as a table to print."""
+    if given.cohort == "radiographs":
+        found = pilot(given.source)
+    else:
+        found = tune(radiomics_knees(given.source), GRID, primary_mean, seed=TUNING_SEED)
+    return found.to_string(index=False)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -378,12 +329,10 @@ def main(words: list[str] | None = None) -> int:
         parser.error("radiomics trains many networks at once, in one process")
     given.out = given.out or record.RECORDS / CHAPTERS[given.cohort]
     torch.set_num_threads(1)  # what is batched is so small that threads wait for each other
-    try:
-        (record_radiomics if given.cohort == "radiomics" else record_fixed)(given)
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    return 0
+    if given.tune:
+        return in_words(lambda: settings_compared(given))
+    make = record_radiomics if given.cohort == "radiomics" else record_fixed
+    return in_words(lambda: f"{make(given)} is made")
 
 
 if __name__ == "__main__":

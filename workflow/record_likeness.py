@@ -17,14 +17,13 @@ from typing import Any
 
 from oacore import record
 from oacore.errors import InputError
-from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.cases import Radiographs, read_radiographs
 from oacore.instruments.radiographs.drawn import draw_radiographs
 from oacore.instruments.radiographs.likeness import RESAMPLES, joint_gaps, likeness
 from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, put
+from workflow.record import code_of, in_words, put
 
 CHAPTER = "16-picture-of-a-joint"
 COMMAND = "python -m workflow.record_likeness SOURCE"
@@ -38,14 +37,12 @@ DRAWN: dict[str, Any] = {
 #: Of crops, folds and resamples.
 SEED = 0
 #: What the recorded table follows from.
-ENTRIES = ("likeness", "drawn")
+ENTRIES = ("instruments/radiographs/likeness", "instruments/radiographs/drawn")
 
 
 def code() -> dict[str, str]:
     """Digests of the code behind the table, by file."""
-    entries = [f"oacore/instruments/radiographs/{name}.py" for name in ENTRIES]
-    files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]
-    return {file: code_digest(ROOT / file) for file in files}
+    return code_of(*ENTRIES)
 
 
 def digests(real: Radiographs) -> dict[str, str]:
@@ -107,12 +104,8 @@ def main(words: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", help="real radiographs with landmarks, see `oacore check`")
-    try:
-        print(f"{make(parser.parse_args(words).source)} is made")
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    return 0
+    given = parser.parse_args(words)
+    return in_words(lambda: f"{make(given.source)} is made")
 
 
 if __name__ == "__main__":

@@ -16,26 +16,22 @@ from typing import Any
 import torch
 
 from oacore import record
-from oacore.errors import InputError
-from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.hierarchy.analysis import MARGINS
 from oacore.instruments.hierarchy.noise import ERROR, LEVELS, STEPS, NoisePlan, run_noise
 from oacore.instruments.hierarchy.noise_scores import noise_adds, noise_tables
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, put
+from workflow.record import code_of, in_words, put
 
 CHAPTER = "23-when-would-it-help"
 #: Of the resamples of test knees, drawn with seed 0.
 RESAMPLES = 200
 #: What the recorded tables follow from.
-ENTRIES = ("noise", "noise_scores")
+ENTRIES = ("instruments/hierarchy/noise", "instruments/hierarchy/noise_scores")
 
 
 def code() -> dict[str, str]:
     """Digests of the code behind the tables, by file."""
-    entries = [f"oacore/instruments/hierarchy/{name}.py" for name in ENTRIES]
-    files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]
-    return {file: code_digest(ROOT / file) for file in files}
+    return code_of(*ENTRIES)
 
 
 def write_record(plan: NoisePlan, folder: Path, there: Path) -> Path:
@@ -72,15 +68,14 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     torch.set_num_threads(1)  # networks are so small that threads wait for each other
     plan = NoisePlan()
-    try:
+
+    def make() -> str:
         if not given.collect:
             run_noise(plan, given.folder)
         there = given.out or record.RECORDS / CHAPTER
-        print(f"{write_record(plan, given.folder, there)} is made")
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    return 0
+        return f"{write_record(plan, given.folder, there)} is made"
+
+    return in_words(make)
 
 
 if __name__ == "__main__":

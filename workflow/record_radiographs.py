@@ -19,21 +19,19 @@ from typing import Any
 import pandas as pd
 
 from oacore import record
-from oacore.errors import InputError
-from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.coherence.patterns import GRADES
 from oacore.instruments.radiographs.arms import ERRORS, Study, load_study
 from oacore.instruments.radiographs.collect import COMPLETE, collect
 from oacore.instruments.radiographs.study import read_study, run_study
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, put
+from workflow.record import code_of, in_words, put
 
 CHAPTER = "17-keypoints"
 STUDY = "real"
 #: Of the resamples of people.
 SEED, RESAMPLES = 0, 1000
 #: What the recorded tables follow from.
-ENTRIES = ("study", "collect", "beside")
+ENTRIES = tuple(f"instruments/radiographs/{name}" for name in ("study", "collect", "beside"))
 #: Heads whose scores and differences are recorded; and those of which both kinds are, where all
 #: seven grades were read.
 _HEADS, _KINDS = ("kl", "oarsi"), ("osteophytes", "narrowings")
@@ -70,9 +68,7 @@ def counted(cases: pd.DataFrame) -> pd.DataFrame:
 
 def code() -> dict[str, str]:
     """Digests of the code behind the tables, by file."""
-    entries = [f"oacore/instruments/radiographs/{name}.py" for name in ENTRIES]
-    files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]
-    return {file: code_digest(ROOT / file) for file in files}
+    return code_of(*ENTRIES)
 
 
 def write_record(study: Study, cases: pd.DataFrame, folder: Path) -> Path:
@@ -111,14 +107,14 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--collect", action="store_true", help="train nothing")
     given = parser.parse_args(words)
     study = load_study(STUDY)
-    try:
+
+    def make() -> str:
         if not given.collect:
             run_study(STUDY, given.source, given.folder, given.workers)
-        print(f"{write_record(study, read_study(study, given.source).cases, given.folder)} is made")
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    return 0
+        cases = read_study(study, given.source).cases
+        return f"{write_record(study, cases, given.folder)} is made"
+
+    return in_words(make)
 
 
 if __name__ == "__main__":

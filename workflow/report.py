@@ -54,7 +54,7 @@ from workflow.claims_by_source import (
 )
 from workflow.reporting import facts
 
-_CONTROL_LABEL = KEPT[CONTROLS[0]][CONTROLS[1]][1]
+_OF_CONTROLS = [its["hierarchy"][1] for its in KEPT.values() if "hierarchy" in its]
 CHECKLIST = Path(__file__).with_name("checklist.yml")
 
 SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", OPEN: "?", ABSENT: "–"}
@@ -82,7 +82,7 @@ PAGE = """\
 # Reproducibility report
 
 This page is written anew with each build, for whoever wants one page to read, to print or to
-cite. It takes the claims of Zhang {{cite}}`zhang2026` one by one and says what each of four kinds
+cite. It takes the claims of Zhang {{cite}}`zhang2026` one by one and says what each of five kinds
 of evidence shows; then {{ref}}`those of a second paper <sec-second-claims>`, on radiographs. {kind}
 
 {source}
@@ -259,13 +259,14 @@ def recorded_in_words(
     """Which columns were computed in this build, and which come from the project's record."""
     said = []
     spoke = found[found["label"] != ""]
-    controls = (spoke["source"] == CONTROLS[0]) & (spoke["label"] == _CONTROL_LABEL)
+    controls = spoke["label"].str.removesuffix("-record").isin(_OF_CONTROLS)
     for source, chapter in chapters.items():
         own = spoke.loc[(spoke["source"] == source) & ~controls, "recorded"]
         said.append(f"*{sources[source]}*: {_how(own, chapter)}.")
-    if controls.any():
-        how = _how(spoke.loc[controls, "recorded"], CONTROLS[2])
-        said.append(f"*{sources[CONTROLS[0]]}, with controls*: {how}.")
+    for source, chapter in CONTROLS.items():
+        own = spoke.loc[(spoke["source"] == source) & controls, "recorded"]
+        if len(own):
+            said.append(f"*{sources[source]}, with controls*: {_how(own, chapter)}.")
     return "\n".join(said)
 
 

@@ -245,9 +245,9 @@ def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, mo
     code = {
         "17-keypoints": record_radiographs.code(),
         "16-picture-of-a-joint": record_likeness.code(),
-        "20-is-it-the-hierarchy": record_hierarchy.code("radiomics"),
-        "20-is-it-the-hierarchy-radiographs": record_hierarchy.code("radiographs"),
-        "20-is-it-the-hierarchy-phantom": record_hierarchy.code("phantom"),
+        "20-is-it-the-hierarchy/radiomics": record_hierarchy.code("radiomics"),
+        "20-is-it-the-hierarchy/radiographs": record_hierarchy.code("radiographs"),
+        "20-is-it-the-hierarchy/phantom": record_hierarchy.code("phantom"),
         "23-when-would-it-help": record_noise.code(),
     }
     assert {chapter: give() for chapter, give in made.others().items()} == code

@@ -91,7 +91,7 @@ def test_the_command_trains_first_unless_told_not_to(knees, tmp_path, monkeypatc
     monkeypatch.setattr(made, "write_record", lambda *words: words[3])
     words = ["radiomics", "files", str(tmp_path)]
     assert made.main([*words, "--collect"]) == 0 and not done
-    assert "20-is-it-the-hierarchy is made" in capsys.readouterr().out
+    assert "20-is-it-the-hierarchy/radiomics is made" in capsys.readouterr().out
     assert made.main([*words, "--seeds", "2", "--out", str(tmp_path / "there")]) == 0
     assert done == [(0, 1)] and "there is made" in capsys.readouterr().out
 
@@ -126,7 +126,7 @@ def test_a_fixed_split_has_the_same_tables_and_its_record_lies_beside(name, tmp_
     words = [name, "there", str(tmp_path / "runs")]
     assert made.main([*words, "--collect"]) == 1  # nothing is finished
     assert made.main(words) == 0
-    there = tmp_path / f"record/20-is-it-the-hierarchy-{name}"
+    there = tmp_path / f"record/20-is-it-the-hierarchy/{name}"
     said = json.loads((there / "record.json").read_text())
     names = {"scores", "contrasts", "verdicts", "power", "by_seed", "labels", "knees"}
     assert set(said["tables"]) == names == {path.stem for path in there.glob("*.csv")}

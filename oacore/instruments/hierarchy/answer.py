@@ -154,6 +154,29 @@ def by_network(contrasts: pd.DataFrame, measure: str) -> pd.DataFrame:
     return wide[list(REFERENCES)].rename(columns=heads)
 
 
+def by_backbone(contrasts: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Each arm minus Single-KL under each backbone, written, and what was found.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+        Rows of :func:`.trained.trained_contrasts`.
+    measure : str
+
+    Returns
+    -------
+    DataFrame
+        Indexed by arm, two columns a backbone: the difference with its 95% interval, and `found`.
+    """
+    rows = contrasts[(contrasts["measure"] == measure) & (contrasts["reference"] == REFERENCES[0])]
+    parts = {}
+    for backbone, own in rows.groupby("backbone", sort=False):
+        name, by_arm = BACKBONE_NAMES[str(backbone)], own.set_index("arm")
+        parts[f"{name}, {own['over'].iloc[0]}"] = written(by_arm, "+.3f")
+        parts[f"{name}: found"] = by_arm["found"]
+    return pd.DataFrame(parts).rename(index=arm_name).rename_axis("arm minus Single-KL")
+
+
 def null_arms(contrasts: pd.DataFrame, cell: str) -> pd.DataFrame:
     """Arms that must not differ from Single-KL: their p-values, and how many are below .05.
 
@@ -260,7 +283,9 @@ def _knees(knees: float) -> str:
 def across(
     published: pd.DataFrame,
     features: pd.DataFrame,
+    pictures: pd.DataFrame,
     volumes: pd.DataFrame,
+    arms: pd.DataFrame,
     drawn: pd.DataFrame,
     tested: Mapping[str, int],
 ) -> pd.DataFrame:
@@ -270,15 +295,15 @@ def across(
     ----------
     published : DataFrame
         Rows of :func:`.protocol.released_protocol`, on the paper's own predictions.
-    features : DataFrame
-        Rows of :func:`.analysis.contrasts`, on the radiomics.
+    features, pictures, arms : DataFrame
+        Rows of :func:`.analysis.contrasts`, on the radiomics, the radiographs and drawn volumes.
     volumes : DataFrame
         Rows of :func:`.compare.compare_supervisions`, on drawn volumes.
     drawn : DataFrame
         Rows of :func:`.noise_scores.noise_tables`, the contrasts; those with noise as measured,
         against readings, count, with the fewest and with the most training knees.
     tested : mapping of str to int
-        Test knees of "features" and "drawn", which have no column of them.
+        Test knees of "features", "pictures", "arms" and "drawn", which have no column of them.
 
     Returns
     -------
@@ -298,14 +323,20 @@ def across(
     for _, row in published[published["metric"] == "kl_auc"].iterrows():
         kind = "published predictions, real knees"
         add(kind, BACKBONE_NAMES[row["backbone"]], row["knees"], row)
-    main = features[features["primary"] & (features["measure"] == "kl_auc")]
-    ours = main[main["reference"] == "single_kl"].iloc[0]
-    add("radiomics, real knees", "one hidden layer", tested["features"], ours)
+    add("radiomics, real knees", "one hidden layer", tested["features"], _gain(features))
+    add("radiographs, real knees", "small ResNet", tested["pictures"], _gain(pictures))
     for _, row in volumes[volumes["metric"] == "kl_auc"].iterrows():
         add("drawn volumes", BACKBONE_NAMES[row["backbone"]], row["knees"], row)
+    add("drawn volumes", "ResNet3D, with controls", tested["arms"], _gain(arms))
     own = drawn[(drawn["measure"] == "kl_auc") & (drawn["reference"] == "single_kl")]
     own = own[(own["level"] == "as measured") & (own["against"] == "reading")]
     for _, row in own[own["size"].isin([own["size"].min(), own["size"].max()])].iterrows():
         network = f"one hidden layer, {row['size']:,} training knees"
         add("drawn measurements", network, tested["drawn"], row)
     return pd.DataFrame(rows).set_index(["kind", "network"])
+
+
+def _gain(contrasts: pd.DataFrame) -> pd.Series:
+    """Dual minus Single-KL in macro-AUC, the primary contrast."""
+    main = contrasts[contrasts["primary"] & (contrasts["measure"] == "kl_auc")]
+    return main[main["reference"] == "single_kl"].iloc[0]

@@ -16,10 +16,11 @@ import pandas as pd
 
 from oacore.errors import InputError
 from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES, oa_from_kl
-from oacore.instruments.hierarchy.losses import outputs
 
 #: Dual's loss beside Single-KL's where neither knows anything: ln 2 + ln 5 over ln 5.
 DUAL_SCALE = (log(2) + log(N_GRADES)) / log(N_GRADES)
+#: Losses of the grade that ask "above this grade?", once for each but the last.
+THRESHOLDS = ("corn", "coral")
 #: Cuts that a shuffled hierarchy is drawn from: those nearest to OA in their share of knees.
 NEAREST = 4
 #: Streams of random numbers, beside seed and fold: none of them follows from another.
@@ -72,7 +73,9 @@ class TaskArm:
     @property
     def grade_outputs(self) -> int:
         """Numbers that the grade's head answers for a knee; 0 without one."""
-        return outputs(self.grading) if self.grading else 0
+        if not self.grading:
+            return 0
+        return N_GRADES - 1 if self.grading in THRESHOLDS else N_GRADES
 
     @property
     def second_outputs(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from oacore.hierarchy import FIRST_OA_GRADE, N_GRADES
+from oacore.hierarchy import FIRST_OA_GRADE
 
 #: Share of a target that :func:`smoothed` gives to the grades beside the label.
 SMOOTHING = 0.1
@@ -63,7 +63,7 @@ def corn(logits: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
     Shi, Cao and Raschka 2023, doi:10.1007/s10044-023-01181-9, equation (6); as ``corn_loss`` of
     coral-pytorch.
     """
-    tasks = torch.arange(logits.shape[-1])
+    tasks = torch.arange(logits.shape[-1], device=grades.device)
     asked = (grades[..., None] >= tasks).to(logits.dtype)  # (..., n, K - 1)
     return (asked * _above(logits, grades)).sum((-2, -1)) / asked.sum((-2, -1))
 
@@ -123,7 +123,9 @@ def earth_mover(logits: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
     squared earth mover's distance of ordered classes.
     """
     reached = logits.softmax(-1).cumsum(-1)
-    truly = (grades[..., None] <= torch.arange(logits.shape[-1])).to(logits.dtype)
+    truly = (grades[..., None] <= torch.arange(logits.shape[-1], device=grades.device)).to(
+        logits.dtype
+    )
     return ((reached - truly) ** 2).sum(-1).mean(-1)
 
 
@@ -225,24 +227,21 @@ def probabilities(grading: str, logits: torch.Tensor) -> torch.Tensor:
     return reached[..., :-1] - reached[..., 1:]
 
 
-def outputs(grading: str) -> int:
-    """Numbers that a head of some loss answers for a knee."""
-    return N_GRADES - 1 if grading in ("corn", "coral") else N_GRADES
-
-
 def _at(values: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
     return values.gather(-1, grades[..., None]).squeeze(-1)
 
 
 def _above(logits: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of "above k" for every k and knee, (..., n, K - 1)."""
-    truly = (grades[..., None] > torch.arange(logits.shape[-1])).to(logits.dtype)
+    truly = (grades[..., None] > torch.arange(logits.shape[-1], device=grades.device)).to(
+        logits.dtype
+    )
     return F.binary_cross_entropy_with_logits(logits, truly, reduction="none")
 
 
 def _distance(grades: torch.Tensor, classes: int, dtype: torch.dtype) -> torch.Tensor:
     """Distance of every grade from the label, (..., n, K)."""
-    return (grades[..., None] - torch.arange(classes)).abs().to(dtype)
+    return (grades[..., None] - torch.arange(classes, device=grades.device)).abs().to(dtype)
 
 
 def _against(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

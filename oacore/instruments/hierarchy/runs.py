@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from oacore.errors import InputError
 from oacore.files import in_processes
 from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.hierarchy.arms import arm_of
@@ -58,8 +59,9 @@ def run(
     folder: Path | str,
     workers: int = 1,
     device: str = "cpu",
+    threads: int = 1,
 ) -> None:
-    """Train what is missing of a plan, in processes of one thread each.
+    """Train what is missing of a plan.
 
     Parameters
     ----------
@@ -73,6 +75,8 @@ def run(
         Processes.
     device : str
         As PyTorch names it; what is trained elsewhere counts as finished here.
+    threads : int
+        Of each process.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def run(
     folder, known = Path(folder), cohort_of(read, places).digest()
     every = list(plan.runs())
     missing = [one for one in every if _read(plan, one, folder, known) is None]
-    work = partial(_run, plan, read, places, folder, known, device)
+    work = partial(_run, plan, read, places, folder, known, device, threads)
     in_processes(work, missing, workers, "hierarchy", "run", done=len(every) - len(missing))
 
 
@@ -118,6 +122,17 @@ def answers(
             )
 
 
+def forget_stale(plan: SplitPlan, cohort: SplitCohort, folder: Path | str) -> None:
+    """Remove runs of a plan that are of other settings, images, labels or code, or damaged."""
+    folder, known = Path(folder), cohort.digest()
+    for one in plan.runs():
+        try:
+            _read(plan, one, folder, known)
+        except InputError:
+            seed, name = one
+            run_path(folder, plan.network.cell, name, seed).unlink()
+
+
 def draw_people(cases: pd.DataFrame, n_resamples: int, seed: int) -> np.ndarray:
     """How often each case occurs in the sample itself, and in resamples of people, (1 + B, n).
 
@@ -147,10 +162,11 @@ def _run(
     folder: Path,
     known: str,
     device: str,
+    threads: int,
     one: tuple[int, str],
 ) -> None:
     """One run, in a process that has read the cohort once."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     cohort, (seed, name) = cohort_of(read, places), one
     start = time.process_time()
     said = train(plan.network, arm_of(name), cohort, seed, device=device)

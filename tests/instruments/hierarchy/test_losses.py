@@ -9,6 +9,7 @@ from scipy.stats import wasserstein_distance
 
 from oacore.hierarchy import prob_oa_from_kl
 from oacore.instruments.hierarchy import losses
+from oacore.instruments.hierarchy.arms import THRESHOLDS
 
 #: Logits of four knees, and their grades: four cases by hand.
 FOUR = np.array([[2.0, -1.0, 0.5, 0.0, -2.0], [0.1, 0.2, 0.3, 0.4, 0.5], [-3.0, 1.0, 4.0, 1.0, 0.0],
@@ -133,7 +134,7 @@ def test_probabilities():
 @pytest.mark.parametrize("grading", list(losses.GRADINGS))
 def test_gradients_and_leading_dimensions(grading):
     z, y = tensors()
-    z = z[:, : losses.outputs(grading)].clone().requires_grad_()
+    z = z[:, : (4 if grading in THRESHOLDS else 5)].clone().requires_grad_()
     loss = losses.GRADINGS[grading]
     assert torch.autograd.gradcheck(lambda one: loss(one, y), z)
     many = torch.stack([z.detach(), 2 * z.detach(), -z.detach()])  # three networks
@@ -145,10 +146,19 @@ def test_gradients_and_leading_dimensions(grading):
 @pytest.mark.parametrize("grading", ["softmax", "corn", "coral", "soft", "smoothed", "earth mover"])
 def test_each_loss_is_lowered_toward_the_label(grading):
     y = torch.arange(5)
-    z = torch.zeros(5, losses.outputs(grading), dtype=torch.float64, requires_grad=True)
+    z = torch.zeros(5, (4 if grading in THRESHOLDS else 5), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.Adam([z], lr=0.1)
     for _ in range(200):
         optimiser.zero_grad()
         losses.GRADINGS[grading](z, y).backward()
         optimiser.step()
     assert (losses.probabilities(grading, z.detach()).argmax(-1) == y).all()
+
+
+@pytest.mark.parametrize("name", list(losses.GRADINGS))
+def test_a_loss_is_computed_where_its_logits_are(name):
+    """Tensors on "meta" have a device and no numbers: a number made elsewhere ends in an error."""
+    outputs = 4 if name in THRESHOLDS else 5
+    z, y = torch.zeros(3, outputs, device="meta"), torch.zeros(3, dtype=torch.int64, device="meta")
+    assert losses.GRADINGS[name](z, y).device.type == "meta"
+    assert losses.probabilities(name, z).device.type == "meta"
