@@ -8,12 +8,14 @@ tables of aggregates, none of a person. `radiographs SOURCE FOLDER` does the sam
 radiographs, which ``oacore check`` can read, and `phantom COHORT FOLDER` on the knees that ``oacore
 phantom COHORT --profile record`` draws; their records lie beside it. ``--collect`` trains nothing
 and records what is finished. ``--tune`` compares settings, of radiomics on inner folds and of
-radiographs on the split "val", prints them, and records nothing.
+radiographs on the split "val", prints them, and records nothing. ``--same`` keeps the record of
+radiomics where code has changed that trains, if its first seeds come out the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,6 +48,7 @@ from oacore.instruments.hierarchy.fixed import (
 from oacore.instruments.hierarchy.phantom import phantom_cohort, phantom_plan
 from oacore.instruments.hierarchy.radiographs import pilot, radiographs_cohort, radiographs_plan
 from oacore.instruments.hierarchy.repeats import (
+    BLOCK,
     GRID,
     PEER_CELL,
     TUNING_SEED,
@@ -65,7 +68,15 @@ from oacore.instruments.hierarchy.split import SplitCohort
 from oacore.metrics.clinical import KAPPA
 from oacore.metrics.resampling import draw_cases
 from oacore.provenance import of_this_machine
-from workflow.record import code_of, digests, in_words, other_than_released, put
+from workflow.record import (
+    RELATIVE,
+    code_of,
+    digests,
+    in_words,
+    other_than_released,
+    put,
+)
+from workflow.record import replace as put_in_place
 
 #: Where the record of each cohort lies.
 CHAPTER = "20-is-it-the-hierarchy"
@@ -262,6 +273,40 @@ def write_fixed_record(fixed: Fixed, folder: Path, there: Path) -> Path:
     return put(there, fixed_tables(fixed, values), said)
 
 
+def kept_record(plan: Plan, knees: Knees, folder: Path, there: Path) -> Path:
+    """Keep the record of radiomics though what trains has changed, if it trains the same networks.
+
+    Its first block of seeds is trained by today's code, and each value must be the recorded one.
+
+    Raises
+    ------
+    InputError
+        If one is not, or if what measures and compares has changed as well.
+    """
+    said = json.loads((there / record.MADE).read_text(encoding="utf-8"))
+    today = code("radiomics")
+    changed = {file for file in today if said["code"].get(file) != today[file]}
+    judges = set(code_of(*ENTRIES["radiomics"][1:])) - set(code_of(ENTRIES["radiomics"][0]))
+    if others := sorted(changed & judges):
+        raise InputError(
+            f"{there}: {', '.join(others)} changed too; leave out --same and record it anew"
+        )
+    few = replace(plan, seeds=plan.seeds[:BLOCK], peer_seeds=plan.peer_seeds[:BLOCK])
+    run(few, knees, folder)
+    places = ["cell", "arm", "measure", "seed"]
+    now = by_seed(few.seeds, values_of(few, knees, folder)).set_index(places)["value"]
+    was = record.read(there / "by_seed.csv").set_index(places)["value"].reindex(now.index)
+    if apart := list(now.index[~np.isclose(now, was, rtol=RELATIVE, atol=0)]):
+        raise InputError(
+            f"{there}: today's code makes something else of {len(apart)} of {len(now)} values, "
+            f"{', '.join(map(str, apart[0]))} for one; leave out --same and record it anew"
+        )
+    again = {**of_this_machine(), "seeds": list(few.seeds)}
+    said |= {"code": today, "made again with the same results": again}
+    put_in_place(there, sorted(there.glob("*.csv")), said)
+    return there
+
+
 def _said(name: str, plan: Plan | SplitPlan) -> dict[str, Any]:
     """What is said of every record."""
     source = "COHORT" if name == "phantom" else "SOURCE"
@@ -281,8 +326,10 @@ def record_radiomics(given: argparse.Namespace) -> Path:
     if given.seeds is not None:
         seeds = tuple(range(given.seeds))
         plan = replace(plan, seeds=seeds, peer_seeds=seeds[: len(plan.peer_seeds)])
-    if not given.collect:
+    if not (given.collect or given.same):
         run(plan, knees, given.folder)
+    if given.same:
+        return kept_record(plan, knees, given.folder, given.out)
     inputs = {"radiomics": digests("radiomics", str(given.source))}
     return write_record(plan, knees, given.folder, given.out, inputs)
 
@@ -322,9 +369,15 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes; not for radiomics")
     parser.add_argument("--collect", action="store_true", help="train nothing")
     parser.add_argument("--tune", action="store_true", help="compare settings, record nothing")
+    parser.add_argument(
+        "--same", action="store_true",
+        help="of radiomics: keep the record if today's code trains the same first seeds",
+    )  # fmt: skip
     given = parser.parse_args(words)
     if given.cohort == "phantom" and given.tune:
         parser.error("settings of the phantom are those of the profile record")
+    if given.cohort != "radiomics" and given.same:
+        parser.error("--same is of radiomics")
     if given.cohort == "radiomics" and given.workers != 1:
         parser.error("radiomics trains many networks at once, in one process")
     given.out = given.out or record.RECORDS / CHAPTERS[given.cohort]

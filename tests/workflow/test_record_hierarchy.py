@@ -13,7 +13,7 @@ from oacore import record
 from oacore.errors import InputError
 from oacore.instruments.hierarchy.batched import Network
 from oacore.instruments.hierarchy.repeats import Knees, Plan, run
-from oacore.instruments.hierarchy.runs import SplitPlan, cohort_of
+from oacore.instruments.hierarchy.runs import SplitPlan, answers, cohort_of
 from oacore.instruments.hierarchy.split import ImageNetwork, SplitCohort
 from workflow import record_hierarchy as made
 
@@ -96,6 +96,36 @@ def test_the_command_trains_first_unless_told_not_to(knees, tmp_path, monkeypatc
     assert done == [(0, 1)] and "there is made" in capsys.readouterr().out
 
 
+def test_a_record_is_kept_if_changed_code_trains_the_same_networks(knees, tmp_path, monkeypatch):
+    plan = replace(PLAN, arms=("single_kl", "dual"), crossed=(), seeds=(0, 1, 2))
+    there, folder = tmp_path / "there", tmp_path / "answers"
+    run(plan, knees, folder, quiet=True)
+    made.write_record(plan, knees, folder, there, {"radiomics": {}})
+    before = json.loads((there / "record.json").read_text())
+    trains, judges = "oacore/instruments/hierarchy/batched.py", "oacore/metrics/crossed.py"
+    monkeypatch.setattr(made, "BLOCK", 2)
+
+    def other(*files):
+        said = {**before, "code": before["code"] | dict.fromkeys(files, "0")}
+        (there / "record.json").write_text(json.dumps(said))
+
+    other(trains)
+    made.kept_record(plan, knees, tmp_path / "again", there)
+    after = json.loads((there / "record.json").read_text())
+    again = after.pop("made again with the same results")
+    assert again["seeds"] == [0, 1] and after == before
+    other(judges)
+    with pytest.raises(InputError, match="metrics/crossed.py changed too"):
+        made.kept_record(plan, knees, tmp_path / "again", there)
+    other(trains)
+    table = record.read(there / "by_seed.csv")
+    table.loc[0, "value"] += 1e-4
+    table.to_csv(there / "by_seed.csv", index=False)
+    with pytest.raises(InputError, match=r"makes something else of 1 of .* single_kl"):
+        made.kept_record(plan, knees, tmp_path / "again", there)
+    assert json.loads((there / "record.json").read_text())["code"][trains] == "0"
+
+
 # Cohorts with a fixed split
 
 NETWORK = ImageNetwork("resnet2d", {"depth": 10, "width": 2, "stem_kernel": 3}, 1, 8)
@@ -156,7 +186,7 @@ def test_a_fixed_split_has_the_same_tables_and_its_record_lies_beside(name, tmp_
     assert labels.loc["OA", "share"] == 0.6
 
     # The means are those of the answers, one seed after another.
-    dual = dict(((arm, said) for _, arm, said in made.split_answers(
+    dual = dict(((arm, said) for _, arm, said in answers(
         FIXED, pictures(people), tmp_path / "runs")))["dual"]  # fmt: skip
     kl = np.resize(np.arange(5), 90)[50:]
     areas = [roc_auc_score(kl, one.astype(float), multi_class="ovr") for one in
