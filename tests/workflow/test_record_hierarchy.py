@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from oacore import record
 from oacore.errors import InputError
+from oacore.instruments.hierarchy import fixed
 from oacore.instruments.hierarchy.batched import Network
 from oacore.instruments.hierarchy.repeats import Knees, Plan, run
 from oacore.instruments.hierarchy.runs import SplitPlan, answers, cohort_of
@@ -206,12 +207,12 @@ def pictures_alone(source, cache):
 def test_resamples_are_of_people(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        made, "over_seeds", lambda counts, *_: drawn.append(counts) or {"kl_auc": np.ones((1, 31))}
+        fixed, "over_seeds", lambda counts, *_: drawn.append(counts) or {"kl_auc": np.ones((1, 31))}
     )
     said = {"grade": np.zeros((1, 40, 5)), "second": np.zeros((1, 40)), "seconds": np.ones(1)}
-    monkeypatch.setattr(made, "split_answers", lambda *_: [("batch-cosine", "dual", said)])
-    made.fixed_values_of(made.Fixed("radiographs", FIXED, pictures()), tmp_path)
-    made.fixed_values_of(made.Fixed("phantom", FIXED, pictures(False)), tmp_path)
+    monkeypatch.setattr(fixed, "answers", lambda *_: [("batch-cosine", "dual", said)])
+    fixed.fixed_values(FIXED, pictures(), tmp_path, 30, 0)
+    fixed.fixed_values(FIXED, pictures(False), tmp_path, 30, 0)
     assert drawn[0].shape == drawn[1].shape == (31, 40)
     np.testing.assert_array_equal(drawn[0][:, ::2], drawn[0][:, 1::2])
     assert (drawn[1][:, ::2] != drawn[1][:, 1::2]).any()
