@@ -251,7 +251,7 @@ def code_of(*entries: str) -> dict[str, str]:
 
 
 def in_words(work: Callable[[], str]) -> int:
-    """Work for who typed a command: print what came of it, or in one line why nothing did.
+    """Work for whoever typed a command: print what came of it, or in one line why nothing did.
 
     Returns
     -------

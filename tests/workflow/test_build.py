@@ -497,7 +497,27 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
     settings = yaml.safe_load((ROOT / profile / "config.yaml").read_text())
     assert settings["executor"] == "slurm"
     assert settings["set-resources"]["train"]["gpu"] == 1
-    assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {*jobs, "phantom"}
+    assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {*jobs, "phantom", "arms"}
+
+
+def test_arms_are_trained_where_they_are_asked_for(tmp_path):
+    project = copy_project(tmp_path / "project")
+    words = ["-n", "-p", "--config", "profile=smoke"]
+    plain = snakemake(project, *words).stdout
+    assert "arms" not in counted(plain) and "arms=" not in ran(plain)["20-is-it-the-hierarchy"]
+    said = snakemake(project, *words, "arms=main").stdout
+    profile = load_profile("smoke")
+    assert counted(said)["arms"] == len(profile.backbones) == 3
+    assert said.count(" --arms single_kl,dual,shuffled,two_kl,again --profile smoke") == 3
+    assert "Training arms of m3t: single_kl seed 0, dual seed 0, shuffled seed 0" in said
+    chapters = ran(said)
+    assert " arms=single_kl,dual,shuffled,two_kl,again" in chapters["20-is-it-the-hierarchy"]
+    assert [name for name, line in chapters.items() if "arms=" in line] == [
+        "20-is-it-the-hierarchy"
+    ]
+    refused = snakemake(project, *words, "arms=duel")
+    assert refused.returncode == 1 and "snakemake: there is no arm 'duel'" in refused.stdout
+    assert "Traceback" not in refused.stdout
 
 
 def test_a_users_radiographs_get_a_study_of_their_own(tmp_path):

@@ -17,7 +17,7 @@ from oacore.instruments.published.protocol import released_protocol
 from oacore.metrics.references import ALWAYS_OA, REFERENCE
 from oacore.metrics.scores import METRICS
 from oacore.names import METRIC_NAMES
-from oacore.record import content_digest, from_record, made, recorded
+from oacore.record import RECORDS, content_digest, from_record, made, read, recorded
 from oacore.results import keep
 from tests.helpers import GRADES, table, write_tables
 from workflow import about, report
@@ -105,18 +105,39 @@ def test_a_source_that_speaks_from_the_record_says_so(build, monkeypatch):
     assert "not computed in this build, but for what is linked as computed." in said
 
 
-def test_controls_on_radiomics_are_from_a_record_of_their_own(build):
-    for name in ("contrasts", "verdicts"):
-        from_record(build, CONTROLS[2], name)
+def test_each_experiment_with_controls_is_from_a_record_of_its_own(build):
+    for chapter in CONTROLS.values():
+        from_record(build, chapter, "contrasts")
     found = evidence(build, phantom=True)
-    (row,) = found[found["label"] == "cell-hierarchy-recorded"].to_dict("records")
-    assert row["source"] == "radiomics" and row["recorded"] and row["verdict"] != ABSENT
-    assert row["because"].endswith("while it learns to see is not asked")
+    rows = found[found["claim"].str.startswith("What helps is the hierarchy")]
+    rows = rows.set_index("source")
+    spoke = rows.loc[list(CONTROLS)]
+    assert (spoke["verdict"] != ABSENT).all() and spoke["recorded"].all()
+    assert spoke["label"].tolist() == [
+        "cell-hierarchy-recorded", "cell-hierarchy-pictures", "cell-hierarchy-arms-record",
+    ]  # fmt: skip
+    assert spoke.loc["radiomics", "because"].endswith("while it learns to see is not asked")
+    assert spoke.loc["radiographs", "because"].endswith("not the paper's on volumes")
+    assert (rows.loc[["published", "oaizib-cm"], "verdict"] == ABSENT).all()
+    others = found[(found["source"] == "radiographs") & (found["verdict"] == ABSENT)]
+    assert set(others["because"]) == {"Radiographs are no volumes, so there is no such network."}
     assert not found.loc[found["verdict"] == ABSENT, "because"].str.contains("not asked").any()
     lines = report.recorded_in_words(found).splitlines()
     assert lines[1] == "*Public radiomics*: not measured in this build."
-    assert lines[3].startswith("*Public radiomics, with controls*: read from this project's")
-    assert "workflow.record_hierarchy" in lines[3]
+    assert lines[2] == "*Phantom*: not measured in this build."
+    for line, name in zip(lines[3:], ("radiomics", "radiographs"), strict=False):
+        assert line.startswith(f"*Public {name}, with controls*: read from this project's")
+        assert f"workflow.record_hierarchy {name}" in line
+    assert lines[5].startswith("*Phantom, with controls*: read from") and len(lines) == 6
+
+
+def test_arms_that_a_build_trained_speak_for_its_own_knees(build):
+    contrasts = read(RECORDS / CONTROLS["radiomics"] / "contrasts.csv")
+    keep(contrasts, build, "20-is-it-the-hierarchy/arms")
+    for phantom, source in ((True, "phantom"), (False, "oaizib-cm")):
+        found = evidence(build, phantom=phantom).query("label == 'cell-hierarchy-arms'")
+        (row,) = found.to_dict("records")
+        assert row["source"] == source and not row["recorded"]
 
 
 def test_a_source_that_was_computed_says_so(build, shared):
