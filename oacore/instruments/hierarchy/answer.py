@@ -62,8 +62,8 @@ def primary(contrasts: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by outcome and contrast: the difference with its 95% interval; the 90% interval that
-        is held against the margin; Holm's p; what was found.
+        Indexed by outcome and contrast: the difference with its 95% interval and half the width of
+        that; the 90% interval that is held against the margin; Holm's p; what was found.
     """
     rows = _by_measure(contrasts[contrasts["primary"]])
     narrow = rows.assign(low=rows["none_low"], high=rows["none_high"])
@@ -72,6 +72,7 @@ def primary(contrasts: pd.DataFrame) -> pd.DataFrame:
             "outcome": rows["measure"].map(MEASURE_NAMES),
             "Dual minus": rows["reference"].map(arm_name),
             "difference": written(rows, "+.3f"),
+            "half-width": ((rows["high"] - rows["low"]) / 2).map("{:.3f}".format),
             "with its 90% interval": written(narrow, "+.3f"),
             "margin": rows["margin"].map("±{:g}".format),
             "p (Holm)": rows["q_value"].map("{:.2g}".format),

@@ -112,10 +112,14 @@ def test_all_cohorts_stand_beside_each_other_each_with_what_its_interval_is_over
     )}  # fmt: skip
     published, volumes, drawn = tables.values()
     own = table.assign(seeds=30, over="seeds and knees")
-    shown = answer.across(published, own, volumes, drawn, {"features": 7, "drawn": 1234})
+    tested = {"features": 7, "pictures": 8, "arms": 1000, "drawn": 1234}
+    shown = answer.across(published, own, own, volumes, own, drawn, tested)
     over = shown["interval over"].groupby(level=0).unique().map(list).to_dict()
     assert over.pop("published predictions, real knees") == ["knees alone"]
-    assert list(over.values()) == [["seeds and knees"]] * 3
+    assert list(over.values()) == [["seeds and knees"]] * 4
     assert shown.loc["radiomics, real knees", "test knees"].tolist() == ["7"]
+    assert shown.loc["radiographs, real knees", "test knees"].tolist() == ["8"]
+    assert shown.loc[("drawn volumes", "ResNet3D, with controls"), "test knees"] == "1,000"
+    assert len(shown.loc["drawn volumes"]) == 4
     assert shown.loc["drawn measurements", "test knees"].tolist() == ["1,234"] * 2
     assert (shown.loc["published predictions, real knees", "seeds"] == 1).all()
