@@ -23,7 +23,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from oacore.errors import InputError, refusal
+from oacore.errors import InputError
 from oacore.seals import files_below, seal
 from workflow.about import about_this_build
 from workflow.api import write_api
@@ -31,6 +31,7 @@ from workflow.cards import cards
 from workflow.check_build import HTML_SEAL, require_undamaged
 from workflow.excerpts import write_excerpts
 from workflow.graph import ROOT
+from workflow.jobs import in_words
 from workflow.report import report
 from workflow.reporting import reporting
 from workflow.scratch import PREFIX
@@ -263,17 +264,11 @@ def main() -> int:
     parser.add_argument("build", type=Path)
     parser.add_argument("--profile", required=True)
     words = parser.parse_args()
-    try:
+
+    def build() -> None:
         build_book(words.build, words.profile)
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if not (said := refusal(error, str(words.build))):
-            raise
-        print(f"\n{said}\n", file=sys.stderr)
-        return 1
-    return 0
+
+    return in_words(build, str(words.build))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from oacore.__main__ import INTERRUPTED, in_one_line
+from oacore.errors import InputError, refusal
 from oacore.files import write
 from oacore.seals import SEAL
 from oacore.training.progress import JOBS, failure
@@ -40,6 +41,35 @@ def write_mark(file: Path, made: Iterable[Path], build: Path) -> None:
         content = (one / SEAL if one.is_dir() else one).read_bytes()
         digests[str(one.relative_to(build))] = hashlib.sha256(content).hexdigest()
     write(file, json.dumps(digests, indent=1) + "\n")
+
+
+def in_words(work: Callable[[], str | None], place: str = "") -> int:
+    """Work for whoever typed a command: print what came of it, or in one line why nothing did.
+
+    Parameters
+    ----------
+    work : callable
+        Gives what is printed; None for nothing.
+    place : str
+        What it writes to, where a full disk or a missing right is to be said as that.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    try:
+        if said := work():
+            print(said)
+    except InputError as error:
+        print(f"\n{error}\n", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if not (place and (said := refusal(error, place))):
+            raise
+        print(f"\n{said}\n", file=sys.stderr)
+        return 1
+    return 0
 
 
 def do(build: Path, job: str, work: Callable[[], object]) -> int:

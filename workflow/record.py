@@ -33,6 +33,7 @@ from oacore.errors import InputError
 from oacore.fingerprint import ROOT, code_digest, code_files, imported_files
 from oacore.provenance import of_this_machine
 from workflow.graph import code_cells
+from workflow.jobs import in_words
 
 #: What draws tables, judges by them, or carries them to disk, and changes no number in them.
 NO_NUMBERS = (
@@ -248,22 +249,6 @@ def code_of(*entries: str) -> dict[str, str]:
     files = code_files(*(f"oacore/{entry}.py" for entry in entries))
     numbers = [file for file in files if not file.startswith(NO_NUMBERS)]
     return {file: code_digest(ROOT / file) for file in numbers}
-
-
-def in_words(work: Callable[[], str]) -> int:
-    """Work for whoever typed a command: print what came of it, or in one line why nothing did.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
-    try:
-        print(work())
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    return 0
 
 
 def differences(

@@ -68,11 +68,11 @@ from oacore.instruments.hierarchy.split import SplitCohort
 from oacore.metrics.clinical import KAPPA
 from oacore.metrics.resampling import draw_cases
 from oacore.provenance import of_this_machine
+from workflow.jobs import in_words
 from workflow.record import (
     RELATIVE,
     code_of,
     digests,
-    in_words,
     other_than_released,
     put,
 )

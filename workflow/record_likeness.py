@@ -23,7 +23,8 @@ from oacore.instruments.radiographs.drawn import draw_radiographs
 from oacore.instruments.radiographs.likeness import RESAMPLES, joint_gaps, likeness
 from oacore.instruments.radiographs.public_layout import PUBLIC_SIZE
 from oacore.provenance import of_this_machine
-from workflow.record import code_of, in_words, put
+from workflow.jobs import in_words
+from workflow.record import code_of, put
 
 CHAPTER = "16-picture-of-a-joint"
 COMMAND = "python -m workflow.record_likeness SOURCE"

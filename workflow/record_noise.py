@@ -20,7 +20,8 @@ from oacore.instruments.hierarchy.analysis import MARGINS
 from oacore.instruments.hierarchy.noise import ERROR, LEVELS, STEPS, NoisePlan, run_noise
 from oacore.instruments.hierarchy.noise_scores import noise_adds, noise_tables
 from oacore.provenance import of_this_machine
-from workflow.record import code_of, in_words, put
+from workflow.jobs import in_words
+from workflow.record import code_of, put
 
 CHAPTER = "23-when-would-it-help"
 #: Of the resamples of test knees, drawn with seed 0.

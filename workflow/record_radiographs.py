@@ -24,7 +24,8 @@ from oacore.instruments.radiographs.arms import ERRORS, Study, load_study
 from oacore.instruments.radiographs.collect import COMPLETE, collect
 from oacore.instruments.radiographs.study import read_study, run_study
 from oacore.provenance import of_this_machine
-from workflow.record import code_of, in_words, put
+from workflow.jobs import in_words
+from workflow.record import code_of, put
 
 CHAPTER = "17-keypoints"
 STUDY = "real"

@@ -17,9 +17,10 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from oacore.data.disclosure import asked_for
-from oacore.errors import InputError, out_of_memory, refusal
+from oacore.errors import InputError, out_of_memory
 from oacore.results import CHAPTER_OF_BUILD
 from oacore.seals import SEAL, files_below, seal
+from workflow.jobs import in_words
 from workflow.scratch import scratch
 
 CELL_TIMEOUT = 3600  # seconds; no cell of the book comes near it
@@ -252,20 +253,14 @@ def main() -> int:
     words = parser.parse_args()
     parameters = dict(word.split("=", 1) for word in words.parameters)
     cache = words.output.parent.absolute() / "cache"
-    try:
+
+    def run() -> None:
         with scratch() as own:
             os.environ.update(neutral_environment(str(own), str(cache)))
             list_fonts(cache)
             run_notebook(words.source, words.output, parameters, own)
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if not (said := refusal(error, str(words.output))):
-            raise
-        print(f"\n{said}\n", file=sys.stderr)
-        return 1
-    return 0
+
+    return in_words(run, str(words.output))
 
 
 if __name__ == "__main__":
