@@ -497,7 +497,11 @@ def test_a_cluster_takes_the_same_graph(tmp_path):
     settings = yaml.safe_load((ROOT / profile / "config.yaml").read_text())
     assert settings["executor"] == "slurm"
     assert settings["set-resources"]["train"]["gpu"] == 1
-    assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {*jobs, "phantom", "arms"}
+    assert set(settings["set-resources"]) | set(settings["set-threads"]) <= {
+        *jobs,
+        "phantom",
+        "arms",
+    }
 
 
 def test_arms_are_trained_where_they_are_asked_for(tmp_path):
