@@ -34,13 +34,13 @@ The leaves, which need nothing else of the package:
     ``readers``, ``grades``, ``subjects``, ``bones``, ``anatomy``, ``image``, ``knee``, ``cohort``,
     ``pictures``, ``measure``, ``facts``, ``baseline``, ``template``, ``figures``
 ``instruments.coherence``: grades that belong together, and losses that ask for it
-    ``patterns``, ``mixture``, ``joint``, ``trial``, ``figures``
+    ``patterns``, ``mixture``, ``joint``, ``pulled``, ``trial``, ``figures``
 ``instruments.radiographs``: pictures, landmarks and grades, real and drawn
     ``words``, ``source``, ``resampling``, ``public_layout``, ``own_layout``, ``oai``,
     ``pictures``, ``cases``, ``public``, ``landmark_files``, ``shadows``, ``film``, ``drawing``,
     ``drawn``, ``framing``, ``likeness``, ``alike``, ``truth``, ``beam``, ``places``, ``figures``,
     ``viewer``, ``detector``, ``arms``, ``told``, ``detected``, ``study``, ``attribution``,
-    ``collect``, ``beside``, ``study_figures``, ``outcomes``
+    ``collect``, ``beside``, ``printed_shares``, ``study_figures``, ``outcomes``
 ``instruments.axis``: the severity axis in a network's features
     ``ranks``, ``spread``, ``axis``, ``shape``, ``cka``, ``effects``, ``figures``
 ``instruments.saliency``: where a network looks

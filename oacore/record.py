@@ -90,7 +90,9 @@ def from_record(build: str | Path, chapter: str, name: str, shown_in: str = "") 
         As in :func:`recorded`. A chapter with several records has a folder for each,
         ``"20-is-it-the-hierarchy/radiomics"``.
     shown_in : str
-        The chapter that keeps the copy, where it shows the record of another.
+        The chapter that keeps the copy, where it shows the record of another. It lies in the folder
+        of that chapter then, ``results/<shown_in>/recorded/<chapter>/<name>.csv``: each chapter
+        writes to its own alone.
 
     Raises
     ------

@@ -152,3 +152,12 @@ def test_a_chapter_that_has_not_run_is_named(there, tmp_path):
     record.from_record(tmp_path / "build", "09-chapter", "thirds")
     table, was_read = record.need(tmp_path / "build", "09-chapter/thirds")
     assert was_read and table["value"].tolist() == [1]
+
+
+def test_a_chapter_that_shows_the_record_of_another_writes_to_its_own_folder(there, tmp_path):
+    put(thirds(3).to_csv(index=False), there)
+    build = tmp_path / "build"
+    table = record.from_record(build, "09-chapter", "thirds", shown_in="10-other")
+    assert [path.name for path in (build / "results").iterdir()] == ["10-other"]
+    pd.testing.assert_frame_equal(kept(build, "10-other/recorded/09-chapter/thirds"), table)
+    assert record.found(build, "09-chapter/thirds") == (None, False)

@@ -85,12 +85,14 @@ SECOND_SOURCES = {
     "given": "Real radiographs, this build",
     "drawn": "Drawn radiographs, this build",
 }
+#: Where the record lies, and where the chapter that judges by it keeps what it has read.
 SECOND_CHAPTERS = {"recorded": "17-keypoints"}
+_SHOWN = "19-second-papers-tables/recorded/17-keypoints"
 #: As `KEPT`. A build trains one study: on the radiographs that it was given, or on drawn ones.
 SECOND_KEPT = {
     "recorded": {
-        "differences": ("17-keypoints/recorded/differences", "cell-arms-recorded"),
-        "fewer": ("17-keypoints/recorded/fewer", "cell-arms-recorded"),
+        "differences": (f"{_SHOWN}/differences", "cell-arms-recorded"),
+        "fewer": (f"{_SHOWN}/fewer", "cell-arms-recorded"),
     },
     "given": {
         "differences": ("17-keypoints/given-differences", "cell-arms-live"),

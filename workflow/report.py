@@ -128,7 +128,7 @@ comparison calls clear four times out of five (*80% power*, before any correctio
 
 Zheng et al. {{cite}}`zheng2021coherence` grade radiographs by networks that pool features at
 keypoints, and that learn which grades belong together. Each claim is judged by differences between
-arms of a study of small networks ({{ref}}`sec-keypoints-and-coherence`), and q is over all
+arms of a study of small networks ({{ref}}`sec-keypoints`), and q is over all
 differences that these claims name. A gain in RMSE is a smaller one.
 
 {second_glance}

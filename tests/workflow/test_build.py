@@ -805,6 +805,9 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
         assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
     for chapter in ("16-picture-of-a-joint", "17-keypoints"):
         assert f'recorded("{chapter}")' in chapters["NEEDS"][chapter]
+    for chapter in ("18-unlabelled-pictures", "19-second-papers-tables"):
+        assert 'recorded("17-keypoints")' in chapters["NEEDS"][chapter]
+        assert "STUDIED" not in chapters["NEEDS"][chapter]
 
 
 def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
@@ -845,7 +848,7 @@ def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     assert changed["train"] == trained(profile, ["nnmamba"])
     assert edit("oacore/instruments/phantom/cohort.py", '"""', '"""Now: ')["phantom"] == 1
     changed = edit("oacore/instruments/phantom/measure.py", '"""', '"""Now: ')
-    # Chapters 2, 3 and 18 import it, 7 and 8 read what is measured, 20 what 8 keeps.
+    # Chapters 2, 3 and 20 import it, 7 and 8 read what is measured, 24 what 8 keeps.
     assert changed == {"measure": 1, "notebook": 6}
     assert edit("book/glossary.md", "#", "# Now:") == {}
     changed = edit("oacore/instruments/radiographs/film.py", '"""', '"""Now: ')

@@ -349,6 +349,9 @@ def test_links_of_the_report_lead_to_cells_of_the_chapters():
             assert table.removeprefix("given-").removeprefix("drawn-") in text
 
 
+RECORDED, DRAWN = (SECOND_KEPT[source]["differences"][0] for source in ("recorded", "drawn"))
+
+
 def kept_arms(build, name, value, frequency="all grades read"):
     rows = [
         {"reference": "global", "other": "proposed", "head": head, "metric": metric,
@@ -359,12 +362,12 @@ def kept_arms(build, name, value, frequency="all grades read"):
         low=lambda t: t["value"] - 0.01, high=lambda t: t["value"] + 0.01, se=0.004, df=9.0,
         p_value=0.001, over="seeds and knees", seeds=2, cases=40, frequency=frequency,
     )  # fmt: skip
-    keep(table, build, f"17-keypoints/{name}")
+    keep(table, build, name)
 
 
 def test_the_second_paper_s_claims_are_judged_by_studies_that_stay_apart(build):
-    kept_arms(build, "recorded/differences", -0.05)
-    kept_arms(build, "drawn-differences", 0.05)
+    kept_arms(build, RECORDED, -0.05)
+    kept_arms(build, DRAWN, 0.05)
     found = second_evidence(build)
     assert list(found["source"].unique()) == list(SECOND_SOURCES)
     assert len(found) == len(SECOND_SOURCES) * len(coherence_claims.claims())
@@ -389,11 +392,11 @@ def test_the_second_paper_s_claims_are_judged_by_studies_that_stay_apart(build):
 
 
 def test_the_record_of_radiographs_says_where_it_comes_from(build, monkeypatch):
-    kept_arms(build, "drawn-differences", 0.05)
+    kept_arms(build, DRAWN, 0.05)
     found = second_evidence(build)
     said = report.recorded_in_words(found, SECOND_SOURCES, SECOND_CHAPTERS)
     assert said == "*Real radiographs, recorded*: not measured in this build."
-    kept_arms(build, "recorded/differences", 0.05)
+    kept_arms(build, RECORDED, 0.05)
     made_on = {"commit": "0123456789abcdef", "finished": "2026-11-29T08:00:00+00:00"}
     record = {"command": "python -m workflow.record_radiographs", "provenance": made_on}
     monkeypatch.setattr(report, "made", lambda chapter: record)

@@ -9,7 +9,7 @@ import pandas as pd
 from oacore.instruments.radiographs.collect import RULE, YARDSTICKS
 from oacore.instruments.radiographs.study_figures import HEADS, LOSSES, MEASURES
 from oacore.metrics.crossed import KNEES
-from oacore.names import interval_text
+from oacore.names import interval_text, written
 
 
 def outcomes(
@@ -96,3 +96,47 @@ def loss_and_recall(
     table["commonest answer"] = answered.max(axis=1)
     table["which is KL"] = answered.idxmax(axis=1)
     return table
+
+
+def asked_and_paid(
+    recall: pd.DataFrame,
+    coherence: pd.DataFrame,
+    differences: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+) -> pd.DataFrame:
+    """What a loss of coherence was to lower, and what became of the KL grades, for some pairs.
+
+    Parameters
+    ----------
+    recall, coherence : DataFrame
+        Of :func:`.collect.collect`.
+    differences : DataFrame
+        Of :func:`.collect.collect`, of one frequency.
+    pairs : sequence of (without the loss, with it)
+        One that the tables lack is left out.
+
+    Returns
+    -------
+    DataFrame
+        Of text, a row a pair: the two losses of coherence without and with, over all test knees;
+        the differences in accuracy and in mean recall of KL, with their intervals, and whether
+        the last says that KL grades are found ``more`` or ``less``, or leaves it ``open``.
+    """
+    arms = dict.fromkeys(arm for pair in pairs for arm in pair)
+    both = loss_and_recall(recall, coherence, list(arms))
+    kl = differences[differences["head"] == "kl"].assign(cell=lambda table: written(table, "+.3f"))
+    found = {(one["reference"], one["other"], one["metric"]): one for one in kl.to_dict("records")}
+    rows = {}
+    for without, having in pairs:
+        score, recalled = (
+            found.get((without, having, name)) for name in ("accuracy", "mean_recall")
+        )
+        if not {without, having} <= set(both.index) or score is None or recalled is None:
+            continue
+        losses = both.loc[[without, having], [LOSSES["mixture"], LOSSES["given kl"]]]
+        row = {str(name): f"{its.iloc[0]:.2f} to {its.iloc[1]:.2f}" for name, its in losses.items()}
+        row |= {f"KL {MEASURES[one['metric']]}": one["cell"] for one in (score, recalled)}
+        low, high = float(recalled["low"]), float(recalled["high"])
+        row["KL grades are found"] = "more" if low > 0 else "less" if high < 0 else "open"
+        rows[f"{having} minus {without}"] = row
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from oacore.errors import InputError
+from oacore.instruments.coherence.figures import incoherence_curves
 from oacore.instruments.radiographs.collect import OF_THE_LOSS, READERS, RULE
 from oacore.plots.intervals import for_phones, interval_panels
 from oacore.plots.style import COLOURS, SYMBOLS, require_columns, style_figure
@@ -36,6 +37,8 @@ LOSSES = {
     "given kl": "loss given KL",
     RULE: "share with KL by the rule",
 }
+#: What the log-densities of readings are called, by the columns of :func:`.trial.g_by_sigma`.
+READINGS = {"shuffled": "shuffled", "p5": "readings, 5%", "median": "readings, median"}
 _PANEL, _BETWEEN = 190, 56  # px: height of a panel of curves, and below it
 _DODGE = 0.07  # of the least step between two places: from one mark at a place to the next
 
@@ -183,6 +186,38 @@ def tau_sweep(
         if panel in levels:
             fig.add_hline(levels[panel], line_dash="dot", line_color="#555555", row=row, col=1)
     return fig.update_xaxes(tickvals=list(arms))
+
+
+def loss_where_readings_lie(curves: pd.DataFrame, noise: pd.DataFrame, sigma: float) -> go.Figure:
+    """The paper's loss and its gradient against g, with lines where readers' own grades lie.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Of :func:`.mixture.loss_curves`.
+    noise : DataFrame
+        Of :func:`.trial.g_by_sigma`: log-densities of true and of shuffled grades.
+    sigma : float
+        Which row of `noise`.
+
+    Raises
+    ------
+    InputError
+        If there is no such row.
+    """
+    require_columns(noise, "sigma", *READINGS)
+    rows = noise[np.isclose(noise["sigma"], sigma)]
+    if rows.empty:
+        known = ", ".join(f"{one:g}" for one in noise["sigma"])
+        raise InputError(f"figure: no log-densities of sigma {sigma:g}; choose one of {known}")
+    fig = incoherence_curves(curves)
+    for row in (1, 2):
+        for column, words in READINGS.items():
+            fig.add_vline(
+                rows[column].iloc[0], line_dash="dot", line_color="#555555", row=row, col=1,
+                annotation={"text": words if row == 1 else "", "textangle": -90, "y": 0.98},
+            )  # fmt: skip
+    return fig
 
 
 def beside_panels(gains: pd.DataFrame, metrics: Sequence[str] = ("accuracy", "rmse")) -> go.Figure:

@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from oacore.instruments.radiographs.collect import RULE
-from oacore.instruments.radiographs.outcomes import as_list, loss_and_recall, outcomes
+from oacore.instruments.radiographs.outcomes import (
+    as_list,
+    asked_and_paid,
+    loss_and_recall,
+    outcomes,
+)
 from oacore.metrics.crossed import BOTH, KNEES
 
 
@@ -65,3 +70,28 @@ def test_a_low_loss_stands_beside_the_grade_that_is_lost():
     assert table.loc["collapsed", ["commonest answer", "which is KL"]].tolist() == [1, 0]
     assert table.loc["sound", "commonest answer"] == 0.3
     assert table.loc["sound", ["least recall", "of KL"]].tolist() == [0.4, 1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.01, 0.2, "more"), (-0.2, -0.01, "less"), (-0.1, 0.1, "open")]
+)
+def test_what_a_loss_lowered_stands_beside_what_became_of_kl(low, high, said):
+    recall = pd.DataFrame(
+        {"arm": ["global"] * 5 + ["keypoints"] * 5, "head": "kl", "grade": [*range(5)] * 2,
+         "value": 0.5, "answered": 0.2}
+    )  # fmt: skip
+    coherence = pd.DataFrame(
+        [(arm, measure, "all", value) for arm, value in (("global", 2.0), ("keypoints", 0.5))
+         for measure in ("mixture", "joint", "given kl", RULE)],
+        columns=["arm", "measure", "kl", "value"],
+    )  # fmt: skip
+    rows = [difference(0.03, -0.01, 0.07), difference(0.1, low, high, "mean_recall")]
+    both = pd.concat([*rows, rows[1].assign(head="oarsi", low=-9, high=-8)], ignore_index=True)
+    pairs = [("global", "keypoints"), ("global", "absent")]
+    table = asked_and_paid(recall, coherence, both, pairs)
+    assert list(table.index) == ["keypoints minus global"]
+    row = table.loc["keypoints minus global"]
+    assert row["paper's loss"] == row["loss given KL"] == "2.00 to 0.50"
+    assert row["KL accuracy"] == "+0.030 [-0.010, +0.070]"
+    assert row["KL mean recall"].startswith("+0.100 [") and row["KL grades are found"] == said
+    assert asked_and_paid(recall, coherence, both.iloc[:1], pairs).empty

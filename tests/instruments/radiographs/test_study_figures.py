@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from oacore.errors import InputError
+from oacore.instruments.coherence.mixture import loss_curves
 from oacore.instruments.radiographs.arms import arm_table, load_study
 from oacore.instruments.radiographs.beside import beside_printed
 from oacore.instruments.radiographs.collect import READERS
@@ -13,6 +14,7 @@ from oacore.instruments.radiographs.study_figures import (
     by_grade,
     difference_panels,
     label_shares,
+    loss_where_readings_lie,
     score_panels,
     shares_of,
     tau_sweep,
@@ -136,3 +138,17 @@ def test_gains_stand_beside_each_other_in_two_lines():
         at["Prop. minus R-50", "oarsi", "accuracy"], at["A minus B", "oarsi", "accuracy"]
     ]  # fmt: skip
     assert fig.layout.margin.l < 20 + 7 * len("Prop.<br>− R-50")  # of a line, not of both
+
+
+def test_readings_are_marked_on_both_curves():
+    noise = pd.DataFrame(
+        {"sigma": [0.1, 0.2], "p5": [4.0, -4.0], "median": [20.0, 9.0], "shuffled": [-20.0, -9.0]}
+    )
+    fig = loss_where_readings_lie(loss_curves([0.5, 1], [-10, 0, 10]), noise, 0.2)
+    lines = [(one.x0, one.yref) for one in fig.layout.shapes]
+    assert {x for x, _ in lines} == {-4, 9, -9} and len(lines) == 6
+    assert {place for _, place in lines} == {"y domain", "y2 domain"}
+    words = [one.text for one in fig.layout.annotations if one.text]
+    assert words == ["shuffled", "readings, 5%", "readings, median"]
+    with pytest.raises(InputError, match="sigma 0.3; choose one of 0.1, 0.2"):
+        loss_where_readings_lie(loss_curves([0.5], [0, 1]), noise, 0.3)
