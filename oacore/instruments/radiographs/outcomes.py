@@ -120,11 +120,11 @@ def asked_and_paid(
     DataFrame
         Of text, a row a pair: the two losses of coherence without and with, over all test knees;
         the differences in accuracy and in mean recall of KL, with their intervals, and whether
-        the last says that KL grades are found ``more`` or ``less``, or leaves it ``open``.
+        by the last KL grades are ``found`` "more" or "less", or that is "open".
     """
     arms = dict.fromkeys(arm for pair in pairs for arm in pair)
     both = loss_and_recall(recall, coherence, list(arms))
-    kl = differences[differences["head"] == "kl"].assign(cell=lambda table: written(table, "+.3f"))
+    kl = differences[differences["head"] == "kl"].assign(cell=lambda table: written(table, "+.2f"))
     found = {(one["reference"], one["other"], one["metric"]): one for one in kl.to_dict("records")}
     rows = {}
     for without, having in pairs:
@@ -137,6 +137,6 @@ def asked_and_paid(
         row = {str(name): f"{its.iloc[0]:.2f} to {its.iloc[1]:.2f}" for name, its in losses.items()}
         row |= {f"KL {MEASURES[one['metric']]}": one["cell"] for one in (score, recalled)}
         low, high = float(recalled["low"]), float(recalled["high"])
-        row["KL grades are found"] = "more" if low > 0 else "less" if high < 0 else "open"
+        row["found"] = "more" if low > 0 else "less" if high < 0 else "open"
         rows[f"{having} minus {without}"] = row
     return pd.DataFrame.from_dict(rows, orient="index")

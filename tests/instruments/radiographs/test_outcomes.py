@@ -92,6 +92,6 @@ def test_what_a_loss_lowered_stands_beside_what_became_of_kl(low, high, said):
     assert list(table.index) == ["keypoints minus global"]
     row = table.loc["keypoints minus global"]
     assert row["paper's loss"] == row["loss given KL"] == "2.00 to 0.50"
-    assert row["KL accuracy"] == "+0.030 [-0.010, +0.070]"
-    assert row["KL mean recall"].startswith("+0.100 [") and row["KL grades are found"] == said
+    assert row["KL accuracy"] == "+0.03 [-0.01, +0.07]"
+    assert row["KL mean recall"].startswith("+0.10 [") and row["found"] == said
     assert asked_and_paid(recall, coherence, both.iloc[:1], pairs).empty
