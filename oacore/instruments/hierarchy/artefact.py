@@ -58,9 +58,9 @@ PILOT_SEEDS = (1000, 1001)
 CANDIDATES = tuple((lr, epochs) for lr in (1e-4, 3e-4, 1e-3, 3e-3) for epochs in (8, 16))
 #: Share of its own training knees that a network must answer as told.
 LEARNED = 0.6
-# What was found, on a phantom of cohort seed 1021 with the training knees of the profile `record`, in
-# the paper's cell: shares of their own training knees that networks answer as told, statistics
-# estimated anew, means over both seeds; seconds of one busy core for a run.
+# What was found, on a phantom of cohort seed 1021 with as many training knees as the profile
+# `record` has, in the paper's cell: shares of their own training knees that networks answer as
+# told, statistics estimated anew, means over both seeds; seconds of one busy core for a run.
 #
 #   rate   epochs  Single-KL  Dual  seconds
 #   .0001   8      .611       .563  10
