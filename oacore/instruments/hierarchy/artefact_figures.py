@@ -80,7 +80,7 @@ def course(table: pd.DataFrame) -> go.Figure:
     style_figure(fig, height=380)
     fig.update_xaxes(title="epoch", rangemode="tozero")
     return for_phones(
-        fig.update_yaxes(title="training knees answered as told", range=[0, 1], tickformat=".0%")
+        fig.update_yaxes(title="training knees answered as told", range=[0, 1.03], tickformat=".0%")
     )
 
 
@@ -121,9 +121,12 @@ def told_twice(runs: pd.DataFrame) -> go.Figure:
             )  # fmt: skip
     height = 160 + 300 * len(cells)
     style_figure(fig, height=height, legend_y=1 + 36 / height)
-    fig.update_yaxes(title=RUNNING, range=[0, 1], tickformat=".0%")
-    fig.update_xaxes(range=[0, 1], tickformat=".0%", showticklabels=True)
-    fig.update_xaxes(title=ANEW, row=len(cells), col=1)
+    fig.update_yaxes(title=STATISTICS_NAMES[RUNNING])
+    fig.update_xaxes(showticklabels=True).update_xaxes(
+        title=STATISTICS_NAMES[ANEW], row=len(cells), col=1
+    )
+    for update in (fig.update_xaxes, fig.update_yaxes):
+        update(range=[0, 1.03], dtick=0.25, tickformat=".0%")
     return for_phones(fig)
 
 
