@@ -58,8 +58,8 @@ The leaves, which need nothing else of the package:
 ``instruments.hierarchy``: is it the hierarchy? arms, controls and remedies of one experiment
     ``losses``, ``arms``, ``heads``, ``schedule``, ``batched``, ``peers``, ``repeats``, ``trial``,
     ``split``, ``runs``, ``finished``, ``fixed``, ``radiographs``, ``phantom``, ``grid``,
-    ``volumes``, ``trained``, ``noise``, ``noise_scores``, ``noise_map``, ``analysis``, ``answer``,
-    ``figures``
+    ``volumes``, ``trained``, ``noise``, ``noise_scores``, ``noise_map``, ``artefact``,
+    ``artefact_scores``, ``artefact_figures``, ``lag``, ``analysis``, ``answer``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
     ``claims``, ``coherence_claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn

@@ -308,13 +308,14 @@ def _apart(recorded: pd.DataFrame, computed: pd.DataFrame, absolute: float) -> l
 def others() -> dict[str, Callable[[], dict[str, str]]]:
     """Records that commands of their own make, by chapter: what says which code is behind them."""
     from workflow import (  # which import this module
+        record_artefact,
         record_hierarchy,
         record_likeness,
         record_noise,
         record_radiographs,
     )
 
-    alone = (record_likeness, record_radiographs, record_noise)
+    alone = (record_likeness, record_radiographs, record_noise, record_artefact)
     return {one.CHAPTER: one.code for one in alone} | {
         chapter: partial(record_hierarchy.code, name)
         for name, chapter in record_hierarchy.CHAPTERS.items()

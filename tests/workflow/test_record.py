@@ -16,7 +16,13 @@ from oacore.errors import InputError
 from oacore.instruments.phantom import template
 from tests.helpers import ROOT
 from workflow import record as made
-from workflow import record_hierarchy, record_likeness, record_noise, record_radiographs
+from workflow import (
+    record_artefact,
+    record_hierarchy,
+    record_likeness,
+    record_noise,
+    record_radiographs,
+)
 
 RECORDS = {chapter: record.RECORDS / chapter for chapter in made.CHAPTERS.values()}
 TABLES = [path for folder in RECORDS.values() for path in sorted(folder.glob("*.csv"))]
@@ -249,6 +255,7 @@ def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, mo
         "20-is-it-the-hierarchy/radiographs": record_hierarchy.code("radiographs"),
         "20-is-it-the-hierarchy/phantom": record_hierarchy.code("phantom"),
         "23-when-would-it-help": record_noise.code(),
+        "21-could-it-be-the-artefact": record_artefact.code(),
     }
     assert {chapter: give() for chapter, give in made.others().items()} == code
     monkeypatch.setattr(record, "RECORDS", tmp_path)
