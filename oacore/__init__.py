@@ -58,7 +58,8 @@ The leaves, which need nothing else of the package:
 ``instruments.hierarchy``: is it the hierarchy? arms, controls and remedies of one experiment
     ``losses``, ``arms``, ``heads``, ``schedule``, ``batched``, ``peers``, ``repeats``, ``trial``,
     ``split``, ``runs``, ``finished``, ``radiographs``, ``phantom``, ``noise``, ``noise_scores``,
-    ``noise_map``, ``analysis``, ``answer``, ``figures``
+    ``noise_map``, ``courses``, ``visits``, ``visit_axes``, ``visit_scores``, ``visit_shown``,
+    ``analysis``, ``answer``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
     ``claims``, ``coherence_claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn

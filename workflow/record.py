@@ -298,9 +298,10 @@ def others() -> dict[str, Callable[[], dict[str, str]]]:
         record_likeness,
         record_noise,
         record_radiographs,
+        record_visits,
     )
 
-    alone = (record_likeness, record_radiographs, record_noise)
+    alone = (record_likeness, record_radiographs, record_visits, record_noise)
     return {one.CHAPTER: one.code for one in alone} | {
         chapter: partial(record_hierarchy.code, name)
         for name, chapter in record_hierarchy.CHAPTERS.items()

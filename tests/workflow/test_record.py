@@ -16,7 +16,13 @@ from oacore.errors import InputError
 from oacore.instruments.phantom import template
 from tests.helpers import ROOT
 from workflow import record as made
-from workflow import record_hierarchy, record_likeness, record_noise, record_radiographs
+from workflow import (
+    record_hierarchy,
+    record_likeness,
+    record_noise,
+    record_radiographs,
+    record_visits,
+)
 
 RECORDS = {chapter: record.RECORDS / chapter for chapter in made.CHAPTERS.values()}
 TABLES = [path for folder in RECORDS.values() for path in sorted(folder.glob("*.csv"))]
@@ -248,6 +254,7 @@ def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, mo
         "20-is-it-the-hierarchy": record_hierarchy.code("radiomics"),
         "20-is-it-the-hierarchy-radiographs": record_hierarchy.code("radiographs"),
         "20-is-it-the-hierarchy-phantom": record_hierarchy.code("phantom"),
+        "22-a-knee-over-time": record_visits.code(),
         "23-when-would-it-help": record_noise.code(),
     }
     assert {chapter: give() for chapter, give in made.others().items()} == code
