@@ -17,6 +17,7 @@ from oacore.instruments.hierarchy.visit_scores import (
     Courses,
     faithful,
 )
+from oacore.instruments.hierarchy.visits import COURSES
 from oacore.names import SUPERVISION_NAMES, interval_text, written
 from oacore.plots.intervals import for_phones
 from oacore.plots.sheets import grey_levels
@@ -92,23 +93,24 @@ def visit_pictures(
     """
     require_columns(table, "visit", "severity", "kl_true")
     titles = [
-        f"visit {row.visit}<br>KL {row.kl_true}, {row.severity:.1f}" for row in table.itertuples()
+        f"visit {row.visit}, KL {row.kl_true}<br>severity {row.severity:.1f}"
+        for row in table.itertuples()
     ]
     fig = make_subplots(cols=len(titles), subplot_titles=titles, horizontal_spacing=0.02)
-    middle = images.shape[2] * 46 // 100  # where the weight bears, a little behind the middle
-    low, high = int(images.shape[3] * 0.2), int(images.shape[3] * 0.72)
-    across, up = (size * mm for size, mm in zip(
-        (images.shape[1], high - low), voxel, strict=True))  # fmt: skip
+    n_across, n_back, n_up = images.shape[1:]
+    # Through the middle of the plateaus, and about the joint line.
+    middle, sides, ends = n_back * 43 // 100, n_across // 10, (n_up // 4, n_up * 5 // 8)
     for col, image in enumerate(images, start=1):
-        grey = grey_levels(image, (1, 99.5))[:, middle, low:high]
+        grey = grey_levels(image, (1, 99.5))[sides:-sides, middle, slice(*ends)]
         fig.add_heatmap(
-            z=grey.T, x=np.linspace(0, across, len(grey)), y=np.linspace(0, up, high - low),
+            z=grey.T, x=voxel[0] * np.arange(grey.shape[0]), y=voxel[1] * np.arange(grey.shape[1]),
             colorscale="Greys_r", showscale=False, hoverinfo="skip", row=1, col=col,
         )  # fmt: skip
         fig.update_yaxes(scaleanchor=f"x{col if col > 1 else ''}", row=1, col=col)
-    style_figure(fig, height=300, margin_l=12, margin_b=16, margin_t=64)
+    style_figure(fig, height=220, margin_l=12, margin_b=16, margin_t=64)
     fig.update_annotations(font_size=12)
-    return fig.update_xaxes(visible=False).update_yaxes(visible=False)
+    fig.update_xaxes(visible=False).update_yaxes(visible=False)
+    return for_phones(fig)
 
 
 def course_figure(table: pd.DataFrame, knees: Sequence[int]) -> go.Figure:
@@ -123,7 +125,7 @@ def course_figure(table: pd.DataFrame, knees: Sequence[int]) -> go.Figure:
     """
     require_columns(table, "knee", "visit", "course", "severity")
     fig = go.Figure()
-    kinds = list(dict.fromkeys(table["course"]))
+    kinds = list(COURSES)
     shown = set()
     for knee in knees:
         own = table[table["knee"] == knee]
@@ -172,7 +174,7 @@ def curves_figure(curves: pd.DataFrame, axis: str) -> go.Figure:
     style_figure(fig, height=640, margin_t=96, legend_y=1.07)
     fig.update_yaxes(title=f"{AXES[axis]}, SD between knees")
     for row, said in enumerate(_CURVES.values(), start=1):
-        fig.update_xaxes(title=f"{said} (grades)", row=row)
+        fig.update_xaxes(title=f"{said} (grades)", dtick=1, row=row)
     return for_phones(fig)
 
 
@@ -192,7 +194,7 @@ def knee_lines(table: pd.DataFrame, read: Mapping[str, Read], axis: str) -> go.F
     networks = [name for name in NETWORK_NAMES if axis in read.get(name, {})]
     severity = by_knee(table, table["severity"])
     course = by_knee(table, table["course"])[:, 0]
-    kinds = list(dict.fromkeys(table["course"]))
+    kinds = list(COURSES)
     fig = make_subplots(
         rows=len(networks), shared_xaxes=True, vertical_spacing=0.12,
         subplot_titles=[NETWORK_NAMES[name] for name in networks],
@@ -213,7 +215,9 @@ def knee_lines(table: pd.DataFrame, read: Mapping[str, Read], axis: str) -> go.F
     height = 150 + 240 * len(networks)
     style_figure(fig, height=height, margin_t=96, legend_y=1 + 40 / height)
     fig.update_yaxes(title=f"{AXES[axis]}, SD")
-    return for_phones(fig.update_xaxes(title="true severity", row=len(networks)))
+    return for_phones(
+        fig.update_xaxes(dtick=1).update_xaxes(title="true severity", row=len(networks))
+    )
 
 
 def measures_table(scores: pd.DataFrame, axis: str) -> pd.DataFrame:
@@ -231,6 +235,29 @@ def measures_table(scores: pd.DataFrame, axis: str) -> pd.DataFrame:
     wide = said.pivot(index="measure", columns="network", values="said")
     columns = [name for name in NETWORK_NAMES.values() if name in wide]
     return wide.loc[list(VISIT_MEASURES), columns].rename(index=VISIT_MEASURES)
+
+
+def least_change(scores: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """How far a single knee must rise before its axis is surely above its own wobble.
+
+    Parameters
+    ----------
+    scores, axis
+        See :func:`measures_table`.
+
+    Returns
+    -------
+    DataFrame
+        By network: wobble, rise per grade, and the rise of true severity, in grades, whose mean
+        effect on the axis is as large as what two scans of a knee that has not changed differ by
+        in 1 of 20 cases (1.96 times the root of 2 times wobble, over the rise).
+    """
+    rows = scores[scores["axis"] == axis]
+    wide = rows.pivot(index="network", columns="measure", values="value")
+    wide = wide.loc[[name for name in NETWORK_NAMES if name in wide.index], ["wobble", "slope"]]
+    least = 1.96 * np.sqrt(2) * wide["wobble"] / wide["slope"].where(wide["slope"] > 0)
+    wide = wide.rename(columns=VISIT_MEASURES, index=NETWORK_NAMES).rename_axis(columns=None)
+    return wide.assign(**{"least rise to be seen, grades": least.to_numpy()})
 
 
 def differences_table(contrasts: pd.DataFrame) -> pd.DataFrame:
