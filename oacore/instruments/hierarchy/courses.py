@@ -190,8 +190,8 @@ def rows(grades: np.ndarray, traits: Traits, side: np.ndarray | None = None) -> 
         See :func:`continuous`.
     traits : Traits
     side : (n,) int array, optional
-        Index into :data:`.grades.DOMINANCE` by which a marrow lesion finds its place; that of the
-        grades themselves if it is not given.
+        Index into ``DOMINANCE`` of :mod:`.phantom.grades` by which a marrow lesion finds its place;
+        that of the grades themselves if it is not given.
 
     Returns
     -------
@@ -241,7 +241,7 @@ def severity_of(kl: np.ndarray, grade: np.ndarray, place: np.ndarray) -> np.ndar
 
 @cache
 def _moments() -> np.ndarray:
-    """Moments of the phantom's signs, (5, 5), by KL and :data:`.grades.MOMENTS`."""
+    """Moments of the phantom's signs, (5, 5), by KL and `MOMENTS`."""
     with (files("oacore.instruments.phantom") / "oarsi_model.csv").open() as file:
         table = pd.read_csv(file, comment="#", dtype={"first": str})
     own = table[table["kind"] == "moment"].pivot(index="kl", columns="first", values="value")

@@ -34,6 +34,7 @@ from oacore.training.loop import train
 from oacore.training.records import run_features, run_folder
 from oacore.training.runs import Experiment, load_trained
 
+#: Of all networks.
 BACKBONE = "resnet3d"
 #: Networks with their initial weights, beside the supervisions.
 UNTRAINED = "untrained"
@@ -68,7 +69,11 @@ class VisitPlan:
 
     def table(self) -> pd.DataFrame:
         """Knees and visits, as :func:`.visits.sample_visits` gives them."""
-        return sample_visits(self.knees, self.visits, self.visit_seed)
+        return _sampled(self.knees, self.visits, self.visit_seed).copy()
+
+
+#: Once in a process: every knee that is drawn asks for it.
+_sampled = lru_cache(maxsize=1)(sample_visits)
 
 
 def run_visits(plan: VisitPlan, cohort: Path, folder: Path, workers: int = 1) -> None:

@@ -125,7 +125,7 @@ class Courses:
         }
 
     def over_seeds(self, scores: np.ndarray) -> dict[str, np.ndarray]:
-        """As :meth:`measured`, of S networks (S, n, visits): (S, 1 + B) each."""
+        """As :meth:`Courses.measured`, of S networks (S, n, visits): (S, 1 + B) each."""
         each = [self.measured(one) for one in scores]
         return {name: np.stack([one[name] for one in each]) for name in VISIT_MEASURES}
 

@@ -31,8 +31,10 @@ from oacore.instruments.phantom.subjects import PLATES, sample_subjects
 COURSES = {"stable": (0.0, 0.0), "slow": (0.5, 1.0), "fast": (1.5, 2.5)}
 #: Share of the knees that have each.
 SHARES = {"stable": 0.25, "slow": 0.375, "fast": 0.375}
-#: First and last stage that a visit can find a knee at.
-FIRST, LAST = -0.5, N_GRADES - 0.5
+#: First stage that a visit can find a knee at.
+FIRST = -0.5
+#: Last stage that a visit can find a knee at.
+LAST = N_GRADES - 0.5
 #: Who a knee is: the same at every visit.
 IDENTITY = ["sex", "bmi", "side", "size"]
 #: How even the pace is: parameter of the Dirichlet distribution of the rises between visits.
