@@ -59,7 +59,8 @@ The leaves, which need nothing else of the package:
     ``losses``, ``arms``, ``heads``, ``schedule``, ``batched``, ``peers``, ``repeats``, ``trial``,
     ``split``, ``runs``, ``finished``, ``fixed``, ``radiographs``, ``phantom``, ``grid``,
     ``volumes``, ``trained``, ``noise``, ``noise_scores``, ``noise_map``, ``artefact``,
-    ``artefact_scores``, ``artefact_figures``, ``lag``, ``analysis``, ``answer``, ``figures``
+    ``artefact_scores``, ``artefact_figures``, ``lag``, ``courses``, ``visits``, ``visit_axes``,
+    ``visit_scores``, ``visit_shown``, ``analysis``, ``answer``, ``figures``
 ``instruments.evidence``: claims, deviations and recorded speed
     ``claims``, ``coherence_claims``, ``judges``, ``verdicts``, ``deviations``, ``performance``
 ``instruments.paper``: the paper's tables and figures, redrawn

@@ -22,6 +22,7 @@ CORE = {
 BETWEEN_INSTRUMENTS = {
     ("coherence", "phantom"),  # the phantom's grades and KL rule, and the real readings behind them
     ("evidence", "hierarchy"),  # the verdict on the hierarchy
+    ("hierarchy", "axis"),  # the severity axis, read at several visits of a knee
     ("hierarchy", "phantom"),  # drawn knees, their readers and measurements
     ("hierarchy", "radiographs"),  # real radiographs
     ("hierarchy", "radiomics"),  # the features of 481 knees

@@ -313,9 +313,13 @@ def others() -> dict[str, Callable[[], dict[str, str]]]:
         record_likeness,
         record_noise,
         record_radiographs,
+        record_visits,
     )
 
-    alone = (record_likeness, record_radiographs, record_noise, record_artefact)
+    alone = (
+        *(record_likeness, record_radiographs, record_noise, record_artefact),
+        record_visits,
+    )
     return {one.CHAPTER: one.code for one in alone} | {
         chapter: partial(record_hierarchy.code, name)
         for name, chapter in record_hierarchy.CHAPTERS.items()
