@@ -11,8 +11,12 @@ interval held the truth), its exact 95% interval `low`, `high`, `width`, the med
 how, and of which code, in a list: rows that were made in one go name each other's intervals.
 
 Here are networks of several seeds. Two networks to be compared are drawn alike, so that the true
-difference over knees and seeds is zero. :mod:`workflow.coverage_single` has what is made of one
-network, or of a cohort, :mod:`workflow.coverage_clinical` chapter 9's clinical measures.
+difference over knees and seeds is zero. :mod:`workflow.coverage_means` has scores by themselves,
+:mod:`workflow.coverage_single` what is made of one network, or of a cohort,
+:mod:`workflow.coverage_clinical` chapter 9's clinical measures,
+:mod:`workflow.coverage_hierarchy` the intervals of chapters 20 and 23, and
+:mod:`workflow.coverage_people` those over people with two knees. ``workflow/intervals.csv`` lists
+what gives the intervals of every chapter, and which rows hold it to its word.
 
 What the book prints besides is made by the same functions: chapter 7's variants and chapter 11's
 radiomics are compared as scores are, chapter 14's maps with their controls as overlaps are, and
@@ -40,7 +44,6 @@ from oacore.fingerprint import fingerprint
 from oacore.instruments.axis.axis import geometry_values
 from oacore.instruments.axis.effects import compare_axes
 from oacore.instruments.axis.shape import structure
-from oacore.instruments.radiomics.models import score_intervals
 from oacore.instruments.saliency.means import dual_minus_single, overlap_means
 from oacore.metrics.compare import compare_effects
 from oacore.metrics.resampling import draw_cases, estimates
@@ -50,7 +53,10 @@ from oacore.metrics.significance import delong
 from oacore.provenance import of_this_machine
 from oacore.results import made_once
 from workflow.coverage_clinical import simulate_calibration
+from workflow.coverage_hierarchy import HIERARCHY
+from workflow.coverage_means import MEANS
 from workflow.coverage_models import SPREADS, answers, auc_sd, by_scikit_learn, knees, network
+from workflow.coverage_people import PEOPLE
 from workflow.coverage_record import counted, keep_rows
 from workflow.coverage_single import SINGLE
 
@@ -204,27 +210,6 @@ def of_fixed_features(seeds: int, spread: float, n: int, rng: np.random.Generato
     )
 
 
-@lru_cache
-def _true_means(spread: float) -> dict[str, float]:
-    """Mean of each metric of Table 1 over very many seeds and knees."""
-    rng = np.random.default_rng(round(1000 * spread))
-    found = []
-    for _ in range(100):
-        severity, kl, picture = knees(2000, rng)
-        found.append(by_scikit_learn(answers(network(severity, picture, 1, spread, rng), kl)))
-    return {str(name): float(mean) for name, mean in pd.DataFrame(found).mean().items()}
-
-
-def of_mean_scores(seeds: int, spread: float, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Mean scores of one network, as chapter 11 has them: not differences."""
-    severity, kl, picture = knees(n, rng)
-    table = answers(network(severity, picture, seeds, spread, rng), kl)
-    table = score_intervals(table, n_resamples=N_RESAMPLES, seed=int(rng.integers(2**31)))
-    table = table[table["metric"] != "oa_macro_f1"]
-    truth = table["metric"].map(_true_means(spread))
-    return table.assign(interval="mean score", measure=table["metric"], truth=truth)
-
-
 #: What is simulated, for which numbers of seeds and which spreads of them.
 SIMULATIONS = {
     "scores": (of_scores, SEEDS, SPREADS),
@@ -233,14 +218,19 @@ SIMULATIONS = {
     "overlaps": (of_overlaps, SEEDS, SPREADS),
     "networks": (of_fixed_networks, (1,), SPREADS[2:3]),
     "features": (of_fixed_features, (1,), SPREADS[2:3]),
-    "means": (of_mean_scores, (1, 3, 5), SPREADS[::2]),
+    # Where a simulation stands in this order seeds its draws.
+    "means": MEANS["means"],
     **SINGLE,
+    **MEANS,
+    **HIERARCHY,
+    **PEOPLE,
 }
 CLINICAL = "clinical"
 NAMES = (*SIMULATIONS, CLINICAL)
 #: All whose code a row can follow from.
 MODULES = (
-    "workflow.coverage", "workflow.coverage_clinical", "workflow.coverage_models",
+    "workflow.coverage", "workflow.coverage_clinical", "workflow.coverage_hierarchy",
+    "workflow.coverage_means", "workflow.coverage_models", "workflow.coverage_people",
     "workflow.coverage_record", "workflow.coverage_single",
 )  # fmt: skip
 
