@@ -266,7 +266,7 @@ def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, mo
     monkeypatch.setattr(made, "others", lambda: {c: partial(dict, its) for c, its in few.items()})
 
     def say(chapter, of_code):
-        (tmp_path / chapter).mkdir(exist_ok=True)
+        (tmp_path / chapter).mkdir(parents=True, exist_ok=True)
         said = {"command": f"make {chapter}", "code": of_code}
         (tmp_path / chapter / "record.json").write_text(json.dumps(said))
 
