@@ -28,6 +28,7 @@ from workflow.claims_by_source import (
     SECOND_CHAPTERS,
     SECOND_KEPT,
     SECOND_SOURCES,
+    SOURCES,
     evidence,
     second_evidence,
 )
