@@ -250,14 +250,22 @@ def least_change(scores: pd.DataFrame, axis: str) -> pd.DataFrame:
     DataFrame
         By network: wobble, rise per grade, and the rise of true severity, in grades, whose mean
         effect on the axis is as large as what two scans of a knee that has not changed differ by
-        in 1 of 20 cases (1.96 times the root of 2 times wobble, over the rise).
+        in 1 of 20 cases (1.96 times the root of 2 times wobble, over the rise). NaN where the
+        interval of the rise does not lie above 0.
     """
     rows = scores[scores["axis"] == axis]
-    wide = rows.pivot(index="network", columns="measure", values="value")
-    wide = wide.loc[[name for name in NETWORK_NAMES if name in wide.index], ["wobble", "slope"]]
-    least = 1.96 * np.sqrt(2) * wide["wobble"] / wide["slope"].where(wide["slope"] > 0)
-    wide = wide.rename(columns=VISIT_MEASURES, index=NETWORK_NAMES).rename_axis(columns=None)
-    return wide.assign(**{"least rise to be seen, grades": least.to_numpy()})
+    value, low = (
+        rows.pivot(index="network", columns="measure", values=column) for column in ("value", "low")
+    )
+    least = 1.96 * np.sqrt(2) * value["wobble"] / value["slope"].where(low["slope"] > 0)
+    found = pd.DataFrame(
+        {
+            VISIT_MEASURES["wobble"]: value["wobble"], VISIT_MEASURES["slope"]: value["slope"],
+            "least rise to be seen, grades": least,
+        }
+    )  # fmt: skip
+    there = [name for name in NETWORK_NAMES if name in found.index]
+    return found.loc[there].rename(index=NETWORK_NAMES).rename_axis(index=None)
 
 
 def differences_table(contrasts: pd.DataFrame) -> pd.DataFrame:
