@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from oacore.instruments.hierarchy.analysis import MEASURE_NAMES
+from oacore.instruments.hierarchy.analysis import MEASURE_NAMES, UNDECIDED
 from oacore.instruments.hierarchy.artefact import CELLS, NO_STATISTICS, PAIR
 from oacore.instruments.hierarchy.artefact_scores import (
     ADDED,
@@ -19,6 +19,7 @@ from oacore.instruments.hierarchy.artefact_scores import (
     PAPERS_CELL,
     RUNNING,
     bias_verdict,
+    collapse_table,
     differences,
     luck_verdict,
     reached,
@@ -61,27 +62,33 @@ _COURSE = {
 
 
 def course(table: pd.DataFrame) -> go.Figure:
-    """One network's accuracy on its own training knees, epoch by epoch, asked in three ways.
+    """A network's accuracy on its own training knees, epoch by epoch, asked in three ways.
 
     Parameters
     ----------
     table : DataFrame
-        See :func:`.lag.lagging`.
+        Of :func:`.lag.lagging`, one below the other; a panel for each rate.
     """
-    require_columns(table, "epoch", "asked", "accuracy")
-    fig = go.Figure()
-    for place, (name, (dash, colour)) in enumerate(_COURSE.items()):
-        own = table[table["asked"] == name]
-        fig.add_scatter(
-            x=own["epoch"], y=own["accuracy"], name=name, mode="lines+markers",
-            line={"color": colour, "dash": dash}, marker={"symbol": SYMBOLS[place], "size": 7},
-            hovertemplate="epoch %{x}: %{y:.0%}",
-        )  # fmt: skip
-    style_figure(fig, height=380)
-    fig.update_xaxes(title="epoch", rangemode="tozero")
-    return for_phones(
-        fig.update_yaxes(title="training knees answered as told", range=[0, 1.03], tickformat=".0%")
-    )
+    require_columns(table, "rate", "epoch", "asked", "accuracy")
+    rates = list(dict.fromkeys(table["rate"]))
+    fig = make_subplots(
+        rows=len(rates), cols=1, shared_xaxes=True, vertical_spacing=0.12,
+        subplot_titles=[f"rate {rate:g}" for rate in rates],
+    )  # fmt: skip
+    for row, rate in enumerate(rates, start=1):
+        for place, (name, (dash, colour)) in enumerate(_COURSE.items()):
+            own = table[(table["rate"] == rate) & (table["asked"] == name)]
+            fig.add_scatter(
+                x=own["epoch"], y=own["accuracy"], name=name, mode="lines+markers",
+                legendgroup=name, showlegend=row == 1, line={"color": colour, "dash": dash},
+                marker={"symbol": SYMBOLS[place], "size": 7},
+                hovertemplate="epoch %{x}: %{y:.0%}", row=row, col=1,
+            )  # fmt: skip
+    height = 150 + 230 * len(rates)
+    style_figure(fig, height=height, legend_y=1 + 36 / height)
+    fig.update_yaxes(title="told right", range=[0, 1.03], dtick=0.25, tickformat=".0%")
+    fig.update_xaxes(showticklabels=True).update_xaxes(title="epoch", row=len(rates), col=1)
+    return for_phones(fig)
 
 
 def told_twice(runs: pd.DataFrame) -> go.Figure:
@@ -288,7 +295,7 @@ def pairs_that_reach(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_sentences(contrasts: pd.DataFrame, runs: pd.DataFrame, effect: float) -> str:
-    """The two verdicts in Markdown, by the design's rules.
+    """How many runs collapse, and the two verdicts by the design's rules, in Markdown.
 
     Parameters
     ----------
@@ -310,30 +317,35 @@ def in_sentences(contrasts: pd.DataFrame, runs: pd.DataFrame, effect: float) -> 
 
     def counted(statistics: str) -> str:
         row = pairs.loc[statistics]
-        return (
-            f"{row['dual_ahead']} with Dual ahead and {row['single_kl_ahead']} with Single-KL ahead"
-        )
+        return f"{row['dual_ahead']} (Dual ahead) and {row['single_kl_ahead']} (Single-KL ahead)"
 
+    fell = collapse_table(runs)
+    each = fell[fell["cell"] == PAPERS_CELL].to_dict("records")
+    collapsed = " and ".join(
+        f"{row['collapsed']} of {row['runs']} of {NAMES[row['arm']]}" for row in each
+    )
+    most = max(row["high"] for row in each)
     return "\n".join(
         [
+            f"- **Collapsed in the paper's cell: {collapsed}.** The exact intervals reach up to "
+            f"{most:.0%} of runs.",
             f"- **{_BIAS[bias_verdict(contrasts)]}** Dual minus Single-KL is {said[RUNNING]} with "
             f"running statistics, {said[ANEW]} with re-estimated ones; the first minus the second "
             f"is {said[ADDED]}.",
-            f"- **{_LUCK[luck_verdict(table)]}** Of {n} pairs there are, apart by {effect:.3f} or "
-            f"more with running statistics, {counted(RUNNING)}; with re-estimated ones "
-            f"{counted(ANEW)}.",
+            f"- **{_LUCK[luck_verdict(table)]}** Apart by {effect:.3f} or more are, of {n} pairs, "
+            f"with running statistics {counted(RUNNING)}; with re-estimated ones {counted(ANEW)}.",
         ]
     )
 
 
 _BIAS = {
-    ENOUGH: "Running statistics are enough for an effect on average.",
-    NOT_ENOUGH: "Running statistics are not enough for an effect on average.",
-    "undecided": "Whether running statistics make an effect on average is undecided.",
+    ENOUGH: "In these runs running statistics are enough for an effect on average.",
+    NOT_ENOUGH: "In these runs running statistics are not enough for an effect on average.",
+    UNDECIDED: "Whether running statistics make an effect on average is undecided.",
 }
 _LUCK = {
     ENOUGH: "In a single pair of runs they are enough for an effect of the published size.",
     NOT_ENOUGH: "In no pair of runs do they make an effect of the published size.",
-    "undecided": "Single pairs of runs differ by the published size, but not by running statistics "
+    UNDECIDED: "Single pairs of runs differ by the published size, but not by running statistics "
     "alone.",
 }

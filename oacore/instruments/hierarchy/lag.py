@@ -76,10 +76,10 @@ def lagging(
     Returns
     -------
     DataFrame
-        `epoch`, from 1; `asked`; `accuracy`, the share answered as told. A network is asked "in
-        training": each pair of knees is normalised by its own statistics; "running": in evaluation
-        mode, by those that the layers remember; and "re-estimated": by the mean statistics of all
-        pairs under the weights as they are.
+        `rate`; `epoch`, from 1; `asked`; `accuracy`, the share answered as told. A network is asked
+        "in training": each pair of knees is normalised by its own statistics; "running": in
+        evaluation mode, by those that the layers remember; and "re-estimated": by the mean
+        statistics of all pairs under the weights as they are.
 
     Raises
     ------
@@ -109,5 +109,6 @@ def lagging(
         for name, one in asked.items():
             with torch.no_grad():
                 hits = [(one(x[b])["kl"].argmax(dim=1) == kl[b]).sum().item() for b in pairs]
-            rows.append({"epoch": epoch + 1, "asked": name, "accuracy": sum(hits) / len(x)})
+            share = sum(hits) / len(x)
+            rows.append({"rate": rate, "epoch": epoch + 1, "asked": name, "accuracy": share})
     return pd.DataFrame(rows)

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from oacore.errors import InputError
 from oacore.instruments.hierarchy import artefact_figures as figures
@@ -118,22 +119,30 @@ def test_tables_of_the_page_say_what_was_counted(runs, contrasts):
 def test_the_sentences_are_the_verdicts(runs, contrasts, running, anew, added, words):
     found = {"running": running, "re-estimated": anew, ADDED: added}
     table = contrasts.assign(found=contrasts["statistics"].map(found))
-    first, second = figures.in_sentences(table, runs, EFFECT).splitlines()
+    fell, first, second = figures.in_sentences(table, runs, EFFECT).splitlines()
+    assert "1 of 3 of Single-KL and 0 of 3 of Dual" in fell
+    most = binomtest(1, 3).proportion_ci(method="exact").high
+    assert f"reach up to {most:.0%} of runs" in fell
     assert words in first and f"+0.093 [+0.083, +0.103] ({running})" in first
     assert "In a single pair of runs they are enough" in second
-    assert re.search(r"Of 3 pairs .* 1 with Dual ahead and 0 with Single-KL ahead", second)
-    few = figures.in_sentences(table, runs, 0.5).splitlines()[1]
-    assert "In no pair of runs" in few and "0 with Dual ahead" in few
+    pattern = r"of 3 pairs, .* 1 \(Dual ahead\) and 0 \(Single-KL ahead\); .* 0 \(Dual ahead\)"
+    assert re.search(pattern, second)
+    few = figures.in_sentences(table, runs, 0.5).splitlines()[2]
+    assert "In no pair of runs" in few and "statistics 0 (Dual ahead)" in few
 
 
 def test_the_course_of_a_run_has_a_line_for_each_way_of_asking():
     asked = ("in training", "running", "re-estimated")
     table = pd.DataFrame(
-        [{"epoch": e, "asked": name, "accuracy": e / 10 + i / 100}
-         for e in (1, 2) for i, name in enumerate(asked)]
+        [{"rate": rate, "epoch": e, "asked": name, "accuracy": rate + e / 10 + i / 100}
+         for rate in (0.1, 0.3) for e in (1, 2) for i, name in enumerate(asked)]
     )  # fmt: skip
     fig = figures.course(table)
-    assert [trace.name for trace in fig.data] == list(asked)
+    assert [trace.name for trace in fig.data] == [*asked, *asked]
+    assert [one.text for one in fig.layout.annotations] == ["rate 0.1", "rate 0.3"]
     assert len({trace.line.dash for trace in fig.data}) == 3
-    for i, trace in enumerate(fig.data):
-        np.testing.assert_allclose(trace.y, [0.1 + i / 100, 0.2 + i / 100])
+    assert [trace.showlegend for trace in fig.data] == [True] * 3 + [False] * 3
+    for place, trace in enumerate(fig.data):
+        row, i = divmod(place, 3)
+        np.testing.assert_allclose(trace.y, [(0.2, 0.4)[row] + i / 100, (0.3, 0.5)[row] + i / 100])
+        assert trace.yaxis == ("y", "y2")[row]
