@@ -138,7 +138,7 @@ def read_build(own: Experiment, table: pd.DataFrame, images: np.ndarray) -> dict
         Its runs are finished.
     table : DataFrame
         Rows of :func:`.visits.sample_visits`.
-    images : (rows, *grid) array
+    images : (rows, D, H, W) array
         Of these, see :func:`.visits.shown_visits`.
     """
     found = {}
