@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -157,8 +157,9 @@ def room_page(room: str, modules: list[str], used: dict[str, dict[str, int]]) ->
         lines += [title, "-" * len(title), "", f".. py:module:: {name}", ""]
         lines += [*_docstring(tree), "", *_chapters(used.get(name, {})), ""]
         for kind, signature, words, member in members(tree, module):
-            lines += ["", f".. py:{kind}:: {signature}", ""]
+            lines += ["", f".. py:{kind}:: {told_apart(signature, tree)}", ""]
             chapters = _chapters(used.get(f"{name}.{member}", {}))
+            words = [told_apart(line, tree) if ":type" in line else line for line in words]
             lines += [f"   {line}".rstrip() for line in [*words, "", *chapters]]
     return "\n".join(lines) + "\n"
 
@@ -184,6 +185,30 @@ def members(tree: ast.Module, module: str) -> Iterator[tuple[str, str, list[str]
                     words += ["", f".. py:{'property' if is_property else 'method'}:: {signature}"]
                     words += ["", *(f"   {line}".rstrip() for line in _docstring(method))]
             yield "class", f"{node.name}{_fields(node)}", words, node.name
+
+
+def told_apart(text: str, tree: ast.Module) -> str:
+    """Types, of which a class that a module imports and whose name another has gets its module."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for one in node.names:
+                if one.name in doubles():
+                    place = f"{node.module.rpartition('.')[2]}.{one.name}"
+                    text = re.sub(rf"(?<![\w.]){one.name}\b", place, text)
+    return text
+
+
+@cache
+def doubles() -> frozenset[str]:
+    """Names that two classes of the package have."""
+    files = sorted((ROOT / "oacore").rglob("*.py"))
+    classes = [
+        node.name
+        for path in files
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    return frozenset(name for name, count in Counter(classes).items() if count > 1)
 
 
 def _comment(lines: list[str], number: int) -> str:

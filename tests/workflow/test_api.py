@@ -210,3 +210,13 @@ def test_every_reference_in_a_docstring_leads_to_one_place():
             if not here and len({one for one in known if f".{one}".endswith(f".{name}")}) != 1:
                 wrong.append(f"{module}: {role} {name}")
     assert wrong == []
+
+
+def test_a_class_whose_name_another_has_is_named_with_its_module():
+    assert api.doubles() == {"Knee"}
+    imports = "from oacore.instruments.phantom.anatomy import Knee, describe\n"
+    tree = ast.parse(imports + "def scan(knee: Knee, of: describe) -> Knee: ...\n")
+    said = api.told_apart("scan(knee: Knee, knees: KneeSide) -> Knee", tree)
+    assert said == "scan(knee: anatomy.Knee, knees: KneeSide) -> anatomy.Knee"
+    own = "scan(knee: Knee)"  # defined where it stands: Sphinx looks there first
+    assert api.told_apart(own, ast.parse("class Knee: ...")) == own

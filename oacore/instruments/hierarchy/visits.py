@@ -235,7 +235,7 @@ def shown_visits(
 
     Returns
     -------
-    (n, *grid) array of float16
+    (n, D, H, W) array of float16
     """
     images = np.empty((len(table), *grid), dtype=np.float16)
     rows: list[dict[Any, Any]] = table.to_dict("records")

@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class SlicedKnee:
+class Knee:
     """One case as seen: uint8 (X, Y, Z), canonical axes; masks are bits, in their order."""
 
     grey: np.ndarray
@@ -82,7 +82,7 @@ def finished_runs(runs: str | Path, profile: str, seed: int) -> list[Run]:
     return found
 
 
-def read_knee(case: pd.Series, phantom: bool) -> SlicedKnee:
+def read_knee(case: pd.Series, phantom: bool) -> Knee:
     """A case as stored, in 8 bits, with cartilage, bones and, on the phantom, its lesions.
 
     Parameters
@@ -109,7 +109,7 @@ def read_knee(case: pd.Series, phantom: bool) -> SlicedKnee:
     if phantom:
         drawn = read_lesions(case["image"], array.shape)
         masks |= {name: np.isin(drawn, labels) for name, labels in LESIONS.items()}
-    return SlicedKnee(
+    return Knee(
         grey=grey_levels(array, (1.0, 99.7)),
         bits=mask_bits(masks, array.shape),
         masks=list(masks),

@@ -27,7 +27,7 @@ from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.phantom.cohort import read_truth
 from oacore.instruments.saliency.methods import METHODS
 from oacore.instruments.saliency.nifti import write_map
-from oacore.instruments.slicer.kernel import SlicedKnee, Run, compute_map, finished_runs, read_knee
+from oacore.instruments.slicer.kernel import Knee, Run, compute_map, finished_runs, read_knee
 from oacore.instruments.slicer.parts import TOPS, map_codes
 from oacore.instruments.slicer.slicer import (
     MAP_FIELDS,
@@ -146,7 +146,7 @@ class LabSlicer(anywidget.AnyWidget):
         self._runs, self._tested = runs, tested
         self._answers = [_answers(run, [case["case_id"] for case in cases]) for run in runs]
         self._maps: OrderedDict[tuple[int, str], np.ndarray] = OrderedDict()
-        self._knee: Callable[[int], SlicedKnee] = lru_cache(2)(
+        self._knee: Callable[[int], Knee] = lru_cache(2)(
             lambda place: read_knee(pd.Series(cases[place]), truth is not None)
         )
         self._wanted: set[str] = set()  # ids of the requests that somebody waits for
