@@ -228,5 +228,5 @@ HIERARCHY = {
     "arms": (of_arms, SEEDS, SPREADS[:3:2]),
     "repeats-won": (of_repeats_won, SEEDS, SPREADS[:3:2]),
     "added": (of_added, SEEDS, SPREADS[1:2]),
-    "folds": (of_folds, (5, 30), (0.0,)),
+    "folds": (of_folds, SEEDS, (0.0,)),
 }

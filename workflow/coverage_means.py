@@ -102,5 +102,5 @@ def of_macro_f1(seeds: int, spread: float, n: int, rng: np.random.Generator) -> 
 MEANS = {
     "means": (of_mean_scores, (1, 3, 5), SPREADS[::2]),
     "macro-f1": (of_macro_f1, (1,), (0.0,)),
-    "truth-over-seeds": (of_truth_minus_label, (3,), SPREADS[1:2]),
+    "truth-over-seeds": (of_truth_minus_label, (2, 3, 5), SPREADS[1:2]),
 }

@@ -187,7 +187,7 @@ def of_likeness(_: int, __: float, n: int, rng: np.random.Generator) -> pd.DataF
 
 #: What is simulated, as in :data:`workflow.coverage.SIMULATIONS`.
 PEOPLE = {
-    "arms-over-people": (of_arms_over_people, SEEDS, SPREADS[1:2]),
-    "grading": (of_grading, SEEDS[:3], SPREADS[1:2]),
+    "arms-over-people": (of_arms_over_people, SEEDS, SPREADS[:3]),
+    "grading": (of_grading, SEEDS[:3], SPREADS[1:3]),
     "likeness": (of_likeness, (1,), (0.0,)),
 }
