@@ -192,16 +192,16 @@ def told_apart(text: str, tree: ast.Module) -> str:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             for one in node.names:
-                if one.name in doubles():
+                if one.name in doubles(ROOT):
                     place = f"{node.module.rpartition('.')[2]}.{one.name}"
                     text = re.sub(rf"(?<![\w.]){one.name}\b", place, text)
     return text
 
 
 @cache
-def doubles() -> frozenset[str]:
+def doubles(root: Path) -> frozenset[str]:
     """Names that two classes of the package have."""
-    files = sorted((ROOT / "oacore").rglob("*.py"))
+    files = sorted((root / "oacore").rglob("*.py"))
     classes = [
         node.name
         for path in files

@@ -53,15 +53,23 @@ def test_simulated_answers_are_whole_predictions():
     )
 
 
+#: Intervals whose nominal coverage is 90%.
+NARROW = ["90% interval of arms", "90% interval of arms over people"]
+
+
 def test_the_record_holds_what_is_promised_from_three_seeds_on():
     record = pd.read_csv(ROOT / "book/record/coverage.csv")
     both = record[(record["over"] == "seeds and knees") & (record["seeds"] >= 3)]
+    # What the page says of networks that are trained on the knees that judge them.
+    both = both[~both["interval"].str.contains("by cross-validation")]
     assert len(both) > 150 and record["repeats"].min() >= 100
     held = both.groupby("interval")["covered"].mean()
     assert set(held.index) >= {"difference of scores", "difference of axes", "mean overlap"}
-    assert held.between(0.93, 0.97).all(), held.to_dict()
+    assert held.drop(NARROW).between(0.93, 0.97).all(), held.to_dict()
+    assert held[NARROW].between(0.88, 0.92).all(), held[NARROW].to_dict()
     # Of 120 repeats a share of .95 has a standard deviation of .02.
-    assert both.groupby(["interval", "seeds"])["covered"].mean().between(0.92, 0.98).all()
+    wide = both[~both["interval"].isin(NARROW)]
+    assert wide.groupby(["interval", "seeds"])["covered"].mean().between(0.92, 0.98).all()
     alone = record[(record["interval"] == "difference of scores") & (record["seeds"] == 1)]
     assert alone.groupby("spread")["covered"].mean().is_monotonic_decreasing
 

@@ -66,14 +66,14 @@ def primary(contrasts: pd.DataFrame) -> pd.DataFrame:
         that; the 90% interval that is held against the margin; Holm's p; what was found.
     """
     rows = _by_measure(contrasts[contrasts["primary"]])
-    narrow = rows.assign(low=rows["none_low"], high=rows["none_high"])
+    narrow = rows[["none_low", "none_high"]]
     said = pd.DataFrame(
         {
             "outcome": rows["measure"].map(MEASURE_NAMES),
             "Dual minus": rows["reference"].map(arm_name),
             "difference": written(rows, "+.3f"),
             "half-width": ((rows["high"] - rows["low"]) / 2).map("{:.3f}".format),
-            "with its 90% interval": written(narrow, "+.3f"),
+            "90% interval": [f"[{low:+.3f}, {high:+.3f}]" for low, high in narrow.to_numpy()],
             "margin": rows["margin"].map("±{:g}".format),
             "p (Holm)": rows["q_value"].map("{:.2g}".format),
             "found": rows["found"],

@@ -52,7 +52,7 @@ def test_the_answer_has_a_line_for_each_outcome(table):
     assert shown.index.get_level_values(0).tolist() == [*["KL macro-AUC"] * 3,
                                                         *["KL quadratic kappa"] * 3]  # fmt: skip
     assert len(shown) == 6 and set(shown["found"]) == {"none"}
-    assert shown["with its 90% interval"].iloc[0] == "+0.001 [-0.002, +0.004]"
+    assert shown["90% interval"].iloc[0] == "[-0.002, +0.004]"
 
 
 def test_arms_stand_where_they_were_found(table):
