@@ -36,6 +36,12 @@ _FOUND = {
     LOSS: "Worse",
     UNDECIDED: "Undecided",
 }
+#: Intervals of this experiment whose coverage was simulated.
+SIMULATED = (
+    *("score of an arm", "difference of arms", "90% interval of arms", "share of repeats won"),
+    *("score of an arm over people", "difference of arms over people"),
+    *("difference by cross-validation, labels anew", "difference by cross-validation"),
+)
 #: The fewest knees that :func:`.analysis.knees_needed` tries.
 _FEWEST = 10
 _NORMS = {"none": "none", "layer": "by layer", "group": "by group of units", "batch": "by batch"}
@@ -201,6 +207,29 @@ def null_arms(contrasts: pd.DataFrame, cell: str) -> pd.DataFrame:
     )
     found = found.loc[names].rename(index=arm_name)
     return found.rename(columns={"p": "p below .05", "q": "q below .05", "least": "least p"})
+
+
+def covered(simulated: pd.DataFrame) -> pd.DataFrame:
+    """How often simulated intervals held the truth, by their number of seeds.
+
+    Parameters
+    ----------
+    simulated : DataFrame
+        Rows of ``book/record/coverage.csv``.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by interval, of :data:`SIMULATED`: what it promises, and a column for each number
+        of seeds, means over measures and settings.
+    """
+    rows = simulated[simulated["interval"].isin(SIMULATED)]
+    wide = rows.pivot_table(index="interval", columns="seeds", values="covered", sort=False)
+    promised = rows.groupby("interval")["nominal"].first()
+    known = [name for name in SIMULATED if name in wide.index]
+    said = wide.loc[known].sort_index(axis=1).rename(columns="{} seeds".format)
+    said.insert(0, "promised", promised)
+    return said.rename_axis(columns=None)
 
 
 def beside_peers(scores: pd.DataFrame, cell: str, measures: Sequence[str]) -> pd.DataFrame:

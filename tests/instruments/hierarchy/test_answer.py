@@ -105,6 +105,16 @@ def test_no_number_of_knees_is_tried_below_the_fewest():
     assert knees_needed(parts, 1.0, 5) == answer._FEWEST
 
 
+def test_coverage_is_a_mean_over_measures_and_settings():
+    simulated = read(RECORDS / "coverage.csv")
+    shown = answer.covered(simulated)
+    assert list(shown.index) == list(answer.SIMULATED)
+    own = simulated[(simulated["interval"] == "difference of arms") & (simulated["seeds"] == 3)]
+    assert shown.loc["difference of arms", "3 seeds"] == pytest.approx(np.mean(own["covered"]))
+    assert shown["promised"].value_counts().to_dict() == {0.95: 7, 0.9: 1}
+    assert shown.filter(like="seeds").columns.tolist()[:2] == ["2 seeds", "3 seeds"]
+
+
 def test_all_cohorts_stand_beside_each_other_each_with_what_its_interval_is_over(table):
     tables = {name: read(RECORDS / name) for name in (
         "09-published-record/stats.csv", "08-comparison/effects.csv",
