@@ -18,8 +18,6 @@ from typing import Any
 import torch
 
 from oacore import record
-from oacore.errors import InputError
-from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.hierarchy.artefact import (
     BACKBONE,
     BATCH,
@@ -37,7 +35,8 @@ from oacore.instruments.hierarchy.artefact_scores import (
     artefact_tables,
 )
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, put
+from workflow.jobs import in_words
+from workflow.record import code_of, put
 
 CHAPTER = "21-could-it-be-the-artefact"
 #: Of the resamples of test knees, drawn with seed 0.
@@ -52,9 +51,7 @@ ENTRIES = (
 
 def code() -> dict[str, str]:
     """Digests of the code behind the tables, by file."""
-    entries = [f"oacore/{name}.py" for name in ENTRIES]
-    files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]
-    return {file: code_digest(ROOT / file) for file in files}
+    return code_of(*ENTRIES)
 
 
 def write_record(plan: ArtefactPlan, knees: SeenKnees, folder: Path, there: Path) -> Path:
@@ -101,19 +98,17 @@ def main(words: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # networks are so small that threads wait for each other
     plan = ArtefactPlan()
     places = given.cohort, given.folder / "cache"
-    try:
+
+    def work() -> str:
         if given.tune:
-            print(pilot(*places, given.folder, given.workers).to_string(index=False))
-            return 0
+            return pilot(*places, given.folder, given.workers).to_string(index=False)
         if not given.collect:
             run_artefact(plan, *places, given.folder, given.workers)
         there = given.out or record.RECORDS / CHAPTER
         knees = knees_at(*places, plan.grid)
-        print(f"{write_record(plan, knees, given.folder, there)} is made")
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    return 0
+        return f"{write_record(plan, knees, given.folder, there)} is made"
+
+    return in_words(work)
 
 
 if __name__ == "__main__":

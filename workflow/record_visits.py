@@ -18,8 +18,6 @@ from typing import Any
 import torch
 
 from oacore import record
-from oacore.errors import InputError
-from oacore.fingerprint import ROOT, code_digest, code_files
 from oacore.instruments.hierarchy.visit_axes import (
     BACKBONE,
     UNTRAINED,
@@ -32,23 +30,23 @@ from oacore.instruments.hierarchy.visit_scores import VISIT_MARGINS, visit_table
 from oacore.instruments.hierarchy.visits import COURSES, SHARES
 from oacore.profile import load_profile
 from oacore.provenance import of_this_machine
-from workflow.record import NO_NUMBERS, put
+from workflow.jobs import in_words
+from workflow.record import code_of, put
 
 CHAPTER = "22-a-knee-over-time"
 #: Of the resamples of knees.
 SEED, RESAMPLES = 0, 1000
 #: What the recorded tables follow from.
 ENTRIES = (
-    "oacore/instruments/hierarchy/visit_scores.py",
-    "oacore/instruments/phantom/cohort.py",
-    f"oacore/models/{BACKBONE}.py",
+    "instruments/hierarchy/visit_scores",
+    "instruments/phantom/cohort",
+    f"models/{BACKBONE}",
 )
 
 
 def code() -> dict[str, str]:
     """Digests of the code behind the tables, by file."""
-    files = [file for file in code_files(*ENTRIES) if not file.startswith(NO_NUMBERS)]
-    return {file: code_digest(ROOT / file) for file in files}
+    return code_of(*ENTRIES)
 
 
 def write_record(plan: VisitPlan, cohort: Path, folder: Path, there: Path) -> Path:
@@ -87,15 +85,14 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     torch.set_num_threads(1)
     plan = VisitPlan()
-    try:
+
+    def work() -> str:
         if not given.collect:
             run_visits(plan, given.cohort, given.folder, given.workers)
         there = given.out or record.RECORDS / CHAPTER
-        print(f"{write_record(plan, given.cohort, given.folder, there)} is made")
-    except InputError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
-    return 0
+        return f"{write_record(plan, given.cohort, given.folder, there)} is made"
+
+    return in_words(work)
 
 
 if __name__ == "__main__":
