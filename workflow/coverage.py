@@ -14,9 +14,11 @@ Here are networks of several seeds. Two networks to be compared are drawn alike,
 difference over knees and seeds is zero. :mod:`workflow.coverage_means` has scores by themselves,
 :mod:`workflow.coverage_single` what is made of one network, or of a cohort,
 :mod:`workflow.coverage_clinical` chapter 9's clinical measures,
-:mod:`workflow.coverage_hierarchy` the intervals of chapters 20 and 23, and
-:mod:`workflow.coverage_people` those over people with two knees. ``workflow/intervals.csv`` lists
-what gives the intervals of every chapter, and which rows hold it to its word.
+:mod:`workflow.coverage_hierarchy` the intervals of chapters 20 and 23,
+:mod:`workflow.coverage_artefact` those of chapter 21 and :mod:`workflow.coverage_visits` those of
+chapter 22, :mod:`workflow.coverage_people` those over people with two knees, and
+:mod:`workflow.coverage_pictures` those over pictures. ``workflow/intervals.csv`` lists what gives the
+intervals of every chapter, and which rows hold it to its word.
 
 What the book prints besides is made by the same functions: chapter 7's variants and chapter 11's
 radiomics are compared as scores are, chapter 14's maps with their controls as overlaps are, and
@@ -52,13 +54,16 @@ from oacore.metrics.seeds import seed_and_knee_interval
 from oacore.metrics.significance import delong
 from oacore.provenance import of_this_machine
 from oacore.results import made_once
+from workflow.coverage_artefact import ARTEFACT
 from workflow.coverage_clinical import simulate_calibration
 from workflow.coverage_hierarchy import HIERARCHY
 from workflow.coverage_means import MEANS
 from workflow.coverage_models import SPREADS, answers, auc_sd, by_scikit_learn, knees, network
 from workflow.coverage_people import PEOPLE
+from workflow.coverage_pictures import PICTURES
 from workflow.coverage_record import counted, keep_rows
 from workflow.coverage_single import SINGLE
+from workflow.coverage_visits import VISITS
 
 SEEDS = (1, 2, 3, 5, 10)
 N_RESAMPLES = 200
@@ -224,14 +229,18 @@ SIMULATIONS = {
     **MEANS,
     **HIERARCHY,
     **PEOPLE,
+    **VISITS,
+    **ARTEFACT,
+    **PICTURES,
 }
 CLINICAL = "clinical"
 NAMES = (*SIMULATIONS, CLINICAL)
 #: All whose code a row can follow from.
 MODULES = (
-    "workflow.coverage", "workflow.coverage_clinical", "workflow.coverage_hierarchy",
-    "workflow.coverage_means", "workflow.coverage_models", "workflow.coverage_people",
-    "workflow.coverage_record", "workflow.coverage_single",
+    "workflow.coverage", "workflow.coverage_artefact", "workflow.coverage_clinical",
+    "workflow.coverage_hierarchy", "workflow.coverage_means", "workflow.coverage_models",
+    "workflow.coverage_people", "workflow.coverage_pictures", "workflow.coverage_record",
+    "workflow.coverage_single", "workflow.coverage_visits",
 )  # fmt: skip
 
 
