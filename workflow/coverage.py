@@ -17,8 +17,8 @@ difference over knees and seeds is zero. :mod:`workflow.coverage_means` has scor
 :mod:`workflow.coverage_hierarchy` the intervals of chapters 20 and 23,
 :mod:`workflow.coverage_artefact` those of chapter 21 and :mod:`workflow.coverage_visits` those of
 chapter 22, :mod:`workflow.coverage_people` those over people with two knees, and
-:mod:`workflow.coverage_pictures` those over pictures. ``workflow/intervals.csv`` lists what gives the
-intervals of every chapter, and which rows hold it to its word.
+:mod:`workflow.coverage_pictures` those over pictures. ``workflow/intervals.csv`` lists what gives
+the intervals of every chapter, and which rows hold it to its word.
 
 What the book prints besides is made by the same functions: chapter 7's variants and chapter 11's
 radiomics are compared as scores are, chapter 14's maps with their controls as overlaps are, and

@@ -1,8 +1,8 @@
 """How often chapter 21's intervals hold the truth where runs collapse (`workflow.coverage`).
 
-The same networks answer twice: with statistics estimated anew, and with running ones, under which a
-run may collapse and answer by chance. Arms are alike, so they collapse as often, and all
-differences between them are zero in truth. Where no run collapses, these are chapter 20's intervals.
+The same networks answer twice: with statistics estimated anew, and with running ones, under which
+a run may collapse and answer by chance. Arms are alike, so they collapse as often, and all
+differences between them are zero in truth.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ def of_artefact(seeds: int, spread: float, n: int, rng: np.random.Generator) -> 
             part.assign(measure=part["measure"] + f", {world}")
             for part in (
                 _scored(said[1], true_with(RUNNING, share, spread)),
-                _apart(*said, "difference with running statistics"),
-                _apart(_gain(anew), _gain(said), "what running statistics add"),
+                _apart("difference with running statistics", *said),
+                _apart("what running statistics add", _gain(anew), _gain(said)),
             )
         ]
-    parts.append(_apart(*anew, f"difference with {ANEW} statistics"))
+    parts.append(_apart(f"difference with {ANEW} statistics", *anew))
     return pd.concat(parts, ignore_index=True).assign(knees=size)
 
 
@@ -98,7 +98,7 @@ def _scored(own: dict[str, np.ndarray], truth: dict[str, float]) -> pd.DataFrame
 
 
 def _apart(
-    reference: dict[str, np.ndarray], other: dict[str, np.ndarray], interval: str
+    interval: str, reference: dict[str, np.ndarray], other: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     return contrast(reference, other).assign(interval=interval, truth=0.0)
 

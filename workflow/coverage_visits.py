@@ -1,9 +1,9 @@
 """How often chapter 22's intervals hold the truth (`workflow.coverage`).
 
-Drawn knees come at several visits, as the chapter has them; a simulated network reads each with what
-all networks see of the person and of the scan, with what is its own, and with what a seed does. Two
-networks are drawn alike, so that all differences between them are zero in truth; a true score is
-that of very many knees and seeds.
+Drawn knees come at several visits, as the chapter has them; a simulated network reads each with
+what all networks see of the person and of the scan, with what is its own, and with what a seed
+does. Two networks are drawn alike, so that all differences between them are zero in truth; a true
+score is that of very many knees and seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from scipy.stats import norm
 from oacore.instruments.hierarchy.visit_axes import by_knee
 from oacore.instruments.hierarchy.visit_scores import (
     ACROSS_EDGES,
-    VISIT_MEASURES,
     WITHIN_EDGES,
     Courses,
     visit_tables,
@@ -41,14 +40,19 @@ Truth = dict[tuple[str, str], float]
 
 @cache
 def population(visits: int) -> pd.DataFrame:
-    """Very many knees at their visits, by course."""
+    """Very many knees at their visits."""
     return sample_visits(MANY, visits, seed=0)
+
+
+@cache
+def _courses(visits: int) -> pd.Series:
+    """The course of each of these knees."""
+    return population(visits).groupby("knee")["course"].first()
 
 
 def some_knees(n: int, visits: int, rng: np.random.Generator) -> pd.DataFrame:
     """Visits of n knees, of which as many have each course as the chapter's study draws."""
-    everyone = population(visits)
-    course = everyone.groupby("knee")["course"].first()
+    everyone, course = population(visits), _courses(visits)
     own = [
         rng.choice(course.index[course == name], size=round(SHARES[name] * n), replace=False)
         for name in COURSES
@@ -100,9 +104,9 @@ def true_at_visits(spread: float, visits: int) -> Truth:
         row = {("score at visits", name): own[0] for name, own in found.items()}
         row["rise within less across", "slope"] = found["slope"][0] - found["slope_across"][0]
         curves = courses.curves(axis)
-        names = map(of_bin, curves["curve"], curves["x"])
-        rows.append(row | {("point of a curve", name): value
-                           for name, value in zip(names, curves["value"], strict=True)})  # fmt: skip
+        for curve, x, value in curves[["curve", "x", "value"]].itertuples(index=False):
+            row["point of a curve", of_bin(curve, x)] = value
+        rows.append(row)
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
@@ -116,7 +120,8 @@ def of_visits(seeds: int, spread: float, _: int, rng: np.random.Generator) -> pd
         axes = readings(severity, sharpness, rng, len(NETWORKS))
         read = {name: {"pc1": own} for name, own in zip(NETWORKS, axes, strict=True)}
         found = visit_tables(table, read, N_RESAMPLES, int(rng.integers(2**31)))
-        parts.append(_named(found).assign(knees=n, truth=lambda t, v=visits: _truth(t, spread, v)))
+        named = _named(found)
+        parts.append(named.assign(knees=n, truth=_truth(named, true_at_visits(spread, visits))))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -140,15 +145,11 @@ def _named(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[columns]
 
 
-def _truth(table: pd.DataFrame, spread: float, visits: int) -> list[float]:
+def _truth(table: pd.DataFrame, known: Truth) -> list[float]:
     """Of two networks that are alike the difference is zero."""
-    known = true_at_visits(spread, visits)
-    alike = dict.fromkeys(
-        [(name, measure) for name in ("difference at visits", "90% interval at visits")
-         for measure in VISIT_MEASURES], 0.0,
-    )  # fmt: skip
+    alike = ("difference at visits", "90% interval at visits")
     keys = zip(table["interval"], table["measure"], strict=True)
-    return [(known | alike).get(key, np.nan) for key in keys]
+    return [0.0 if key[0] in alike else known[key] for key in keys]
 
 
 #: What is simulated, as in :data:`workflow.coverage.SIMULATIONS`.
