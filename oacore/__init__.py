@@ -23,7 +23,8 @@ The leaves, which need nothing else of the package:
 ``metrics``: predictions, what they score, and how sure that is
     ``predictions``, ``scores``, ``references``, ``significance``, ``resampling``, ``crossed``,
     ``mixed``, ``seeds``, ``compare``, ``power``, ``failures``, ``clinical``, ``recalibration``,
-    ``shares``, ``calibration``, ``decisions``, ``conformal``, ``subgroups``, ``dice``
+    ``shares``, ``calibration``, ``decisions``, ``conformal``, ``subgroups``, ``dice``,
+    ``coverage``
 ``plots``: figures and page elements in one look
     ``style``, ``basic``, ``normalisation``, ``intervals``, ``page``, ``sheets``, ``viewer``,
     ``orthogonal``, ``thumbnails``
