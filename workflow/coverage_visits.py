@@ -25,9 +25,9 @@ from oacore.instruments.hierarchy.visits import COURSES, SHARES, sample_visits
 from workflow.coverage_models import SPREADS
 
 N_RESAMPLES = 200
-SEEDS = (2, 3, 5, 10)
+SEEDS = (3, 10)
 #: Knees to draw from, and seeds by which a true score is known.
-MANY, MANY_SEEDS = 4000, 40
+MANY, MANY_SEEDS = 3000, 20
 #: Knees and visits of the record, and of what the page computes itself.
 DRAWN = ((120, 5), (8, 4))
 NETWORKS = ("single_kl", "dual")
