@@ -18,6 +18,7 @@ from oacore.instruments.hierarchy.analysis import (
 from oacore.instruments.hierarchy.arms import ARMS
 from oacore.instruments.hierarchy.figures import arm_name
 from oacore.instruments.hierarchy.peers import PEERS
+from oacore.metrics.coverage import by_seeds
 from oacore.metrics.crossed import KNEES
 from oacore.names import BACKBONE_NAMES, interval_text, written
 
@@ -40,6 +41,8 @@ _FOUND = {
 SIMULATED = (
     *("score of an arm", "difference of arms", "90% interval of arms", "share of repeats won"),
     *("score of an arm over people", "difference of arms over people"),
+    "90% interval of arms over people",
+    "score by cross-validation",
     *("difference by cross-validation, labels anew", "difference by cross-validation"),
 )
 #: The fewest knees that :func:`.analysis.knees_needed` tries.
@@ -223,13 +226,7 @@ def covered(simulated: pd.DataFrame) -> pd.DataFrame:
         Indexed by interval, of :data:`SIMULATED`: what it promises, and a column for each number
         of seeds, means over measures and settings.
     """
-    rows = simulated[simulated["interval"].isin(SIMULATED)]
-    wide = rows.pivot_table(index="interval", columns="seeds", values="covered", sort=False)
-    promised = rows.groupby("interval")["nominal"].first()
-    known = [name for name in SIMULATED if name in wide.index]
-    said = wide.loc[known].sort_index(axis=1).rename(columns="{} seeds".format)
-    said.insert(0, "promised", promised)
-    return said.rename_axis(columns=None)
+    return by_seeds(simulated, SIMULATED)
 
 
 def beside_peers(scores: pd.DataFrame, cell: str, measures: Sequence[str]) -> pd.DataFrame:

@@ -111,7 +111,7 @@ def test_coverage_is_a_mean_over_measures_and_settings():
     assert list(shown.index) == list(answer.SIMULATED)
     own = simulated[(simulated["interval"] == "difference of arms") & (simulated["seeds"] == 3)]
     assert shown.loc["difference of arms", "3 seeds"] == pytest.approx(np.mean(own["covered"]))
-    assert shown["promised"].value_counts().to_dict() == {0.95: 7, 0.9: 1}
+    assert shown["promised"].value_counts().to_dict() == {0.95: 8, 0.9: 2}
     assert shown.filter(like="seeds").columns.tolist()[:2] == ["2 seeds", "3 seeds"]
 
 
