@@ -16,10 +16,12 @@ from oacore.errors import InputError
 #: An interval falls short where it holds the truth this much less often than it says, and chance
 #: in the simulation does not explain it.
 SHORT = 0.02
+#: Fewest repeats of a row that says something: a rare bin of a curve is in few data sets.
+FEWEST = 100
 
 
 def rows_of(table: pd.DataFrame, intervals: Sequence[str]) -> pd.DataFrame:
-    """The rows of some intervals.
+    """The rows of some intervals, of :data:`FEWEST` repeats or more.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def rows_of(table: pd.DataFrame, intervals: Sequence[str]) -> pd.DataFrame:
     unknown = sorted(set(intervals) - set(table["interval"]))
     if unknown:
         raise InputError(f"nobody simulated {', '.join(unknown)}")
-    return table[table["interval"].isin(list(intervals))]
+    return table[table["interval"].isin(list(intervals)) & (table["repeats"] >= FEWEST)]
 
 
 def by_seeds(table: pd.DataFrame, intervals: Sequence[str]) -> pd.DataFrame:
@@ -103,16 +105,18 @@ def in_words(short: pd.DataFrame, called: Mapping[str, str]) -> str:
     short : DataFrame
         Of :func:`shortfalls`.
     called : mapping of str to str
-        What a page calls measures; others go by their own names.
+        What a page calls measures; others go by their own names. What follows a comma in a
+        measure's name, such as a setting, stays as it is.
     """
     if short.empty:
         return f"None of them falls short of what it promises by more than {SHORT:g}."
     lines = []
     for (interval, promised), own in short.groupby(["interval", "promised"], sort=False):
-        parts = [
-            f"{row['covered']:.0%} ({called.get(row['measure'], row['measure'])}, "
-            f"{row['knees']} knees)"
-            for row in own.to_dict("records")
-        ]
+        parts = []
+        for row in own.to_dict("records"):
+            name, *setting = row["measure"].split(", ", 1)
+            of = ", ".join([called.get(name, name), *setting, f"{row['knees']} knees"])
+            worst = f"; {row['least']:.0%} at the worst" if row["least"] < row["covered"] else ""
+            parts.append(f"{row['covered']:.0%} ({of}{worst})")
         lines.append(f"- *{interval}* promises {promised:.0%} and holds {', '.join(parts)}")
     return "These hold the truth less often than they say:\n\n" + "\n".join(lines)

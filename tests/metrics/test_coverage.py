@@ -20,7 +20,7 @@ TABLE = made(
     ("short", "kappa", 3, 98, 0.95, 300, 0.8),
     ("short", "kappa", 5, 98, 0.95, 100, 0.7),
     ("narrow", "auc", 3, 98, 0.9, 400, 0.9),
-    ("by chance", "auc", 3, 98, 0.95, 40, 0.9),
+    ("by chance", "auc", 3, 98, 0.95, 100, 0.9),
     ("hardly", "auc", 3, 98, 0.95, 100_000, 0.94),
 )
 EVERY = list(dict.fromkeys(TABLE["interval"]))
@@ -48,8 +48,13 @@ def test_a_90_percent_interval_is_held_to_90_percent():
 def test_words_follow_the_table():
     assert in_words(shortfalls(TABLE, ["kept"]), {}).startswith("None of them falls short")
     said = in_words(shortfalls(TABLE, EVERY), {"kappa": "quadratic kappa"})
-    assert "- *short* promises 95% and holds 78% (quadratic kappa, 98 knees)" in said
+    assert (
+        "- *short* promises 95% and holds 78% (quadratic kappa, 98 knees; 70% at the worst)" in said
+    )
     assert "kept" not in said
+    of_fewer = made(("short", "kappa, few labels", 3, 98, 0.95, 300, 0.8))
+    said = in_words(shortfalls(of_fewer, ["short"]), {"kappa": "quadratic kappa"})
+    assert said.endswith("holds 80% (quadratic kappa, few labels, 98 knees)")
 
 
 def test_shares_stand_by_seeds_in_the_order_given():
@@ -62,5 +67,6 @@ def test_shares_stand_by_seeds_in_the_order_given():
 
 def test_an_interval_that_nobody_simulated_is_no_row():
     assert len(rows_of(TABLE, ["kept"])) == 2
+    assert rows_of(TABLE.assign(repeats=99), ["kept"]).empty
     with pytest.raises(InputError, match="nobody simulated kapt"):
         rows_of(TABLE, ["kept", "kapt"])

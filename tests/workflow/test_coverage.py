@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from oacore.metrics.coverage import FEWEST
 from oacore.metrics.predictions import check_one_model
 from tests.helpers import ROOT
 from workflow.coverage import NAMES, SIMULATIONS, simulate
@@ -54,15 +55,20 @@ def test_simulated_answers_are_whole_predictions():
 
 
 #: Intervals whose nominal coverage is 90%.
-NARROW = ["90% interval of arms", "90% interval of arms over people"]
+NARROW = ["90% interval of arms", "90% interval of arms over people", "90% interval at visits"]
+#: Of what pages say what it holds: networks trained on the knees that judge them, runs that
+#: collapse, eight knees at visits.
+SAID = "by cross-validation|score with running statistics"
 
 
 def test_the_record_holds_what_is_promised_from_three_seeds_on():
     record = pd.read_csv(ROOT / "book/record/coverage.csv")
     both = record[(record["over"] == "seeds and knees") & (record["seeds"] >= 3)]
-    # What the page says of networks that are trained on the knees that judge them.
-    both = both[~both["interval"].str.contains("by cross-validation")]
-    assert len(both) > 150 and record["repeats"].min() >= 100
+    both = both[~both["interval"].str.contains(SAID) & (both["knees"] > 8)]
+    # A rare bin of a curve is in few data sets.
+    of_bins = record["interval"] == "point of a curve"
+    both = both[both["repeats"] >= FEWEST]
+    assert len(both) > 150 and record.loc[~of_bins, "repeats"].min() >= FEWEST
     held = both.groupby("interval")["covered"].mean()
     assert set(held.index) >= {"difference of scores", "difference of axes", "mean overlap"}
     assert held.drop(NARROW).between(0.93, 0.97).all(), held.to_dict()
