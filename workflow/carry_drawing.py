@@ -25,6 +25,7 @@ from oacore.instruments.phantom.knee import draw_knee
 from oacore.instruments.phantom.subjects import sample_subjects
 from oacore.instruments.radiographs.drawn import draw_radiographs, write_radiographs
 from oacore.profile import load_profile
+from oacore.seals import SEAL
 
 STEP = 4
 #: Knees of the visits' record that are drawn at all their visits.
@@ -113,6 +114,7 @@ def radiographs(folder: Path) -> None:
     """Drawn radiographs, in memory and as they lie on a disk."""
     counts = (8,) * N_GRADES, (1,) * N_GRADES, (3,) * N_GRADES
     write_radiographs(folder / "radiographs", *counts, seed=5)
+    (folder / "radiographs" / SEAL).unlink()  # which tells times
     made = draw_radiographs(*([(1,) * N_GRADES] * 3), seed=6, size=128, all_read=True)
     put(folder, "radiographs", made.cases)
     put_sums(folder, "radiographs", pictures=made.pictures, landmarks=made.landmarks)
