@@ -48,16 +48,14 @@ def test_same_seed_same_knee_and_another_seed_another(subjects):
     assert 0 < (one.labels != other.labels).mean() < 0.3
 
 
-def test_a_knee_scanned_again_is_the_same_knee_in_another_image(worst):
-    knee = draw_anatomy(worst, np.random.default_rng(2))
+def test_a_knee_scanned_again_is_the_same_knee_in_another_image(subjects):
+    knee = draw_anatomy(subjects.iloc[0].to_dict(), np.random.default_rng(2))
     one, other = (scan(knee, FINE, np.random.default_rng(seed)) for seed in (3, 4))
     assert (one.image != other.image).mean() > 0.5
-    for tissue in (1, 2, 3, 4, 5):  # it lies a little higher or lower in the field of view
-        cartilage = tissue in (2, 4, 5)
-        sizes = [(taken.labels == tissue).sum() for taken in (one, other)]
-        assert sizes[0] == pytest.approx(sizes[1], rel=0.03 if cartilage else 0.15)
-    another = scan(draw_anatomy(worst, np.random.default_rng(5)), FINE, np.random.default_rng(3))
-    assert (another.labels != one.labels).any()
+    assert (one.labels != other.labels).any()  # it lies elsewhere
+    for cartilage in (2, 4, 5):
+        sizes = [(taken.labels == cartilage).sum() for taken in (one, other)]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.05) and sizes[0] > 1000
 
 
 def test_threads_do_not_change_a_knee(subjects):
