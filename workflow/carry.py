@@ -218,7 +218,8 @@ def main(words: list[str] | None = None) -> int:
     """Command line."""
     argparse.ArgumentParser(description=__doc__).parse_args(words)
     machine = of_this_machine()
-    short = {key: machine[key] for key in ("python", "versions", "platform", "device", "finished")}
+    short = {key: machine[key] for key in ("python", "versions", "platform", "device")}
+    short["begun"] = machine["finished"]
     folders = {record.RECORDS / chapter: behind for chapter, behind in closures().items()}
     there = {one: behind for one, behind in folders.items() if (one / record.MADE).is_file()}
 
