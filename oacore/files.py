@@ -141,6 +141,23 @@ def replace(part: Path, path: Path) -> None:
     os.replace(part, path)
 
 
+def require_empty(folder: Path) -> None:
+    """Refuse a place where something is already, before anything is made.
+
+    Parameters
+    ----------
+    folder : Path
+        May be an empty folder, or not be there.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or a folder that holds something.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder}: holds something already; give a new folder or empty this one")
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what killed writers left in and below a folder that nobody writes to now."""
     for part in folder.rglob("part-*"):

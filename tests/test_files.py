@@ -17,7 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from oacore.errors import InputError
-from oacore.files import in_processes, in_threads, remove_parts, saving, whole, write
+from oacore.files import (
+    in_processes,
+    in_threads,
+    remove_parts,
+    require_empty,
+    saving,
+    whole,
+    write,
+)
 
 
 def names(folder):
@@ -31,6 +39,16 @@ def test_a_file_appears_and_nothing_beside_it(tmp_path, content):
     expected = content.encode() if isinstance(content, str) else content
     assert (tmp_path / "one.txt").read_bytes() == expected
     assert names(tmp_path) == ["one.txt"]
+
+
+def test_only_a_place_that_holds_nothing_is_empty(tmp_path):
+    for empty in (tmp_path, tmp_path / "not there"):
+        require_empty(empty)
+    (tmp_path / "mine.txt").write_text("mine")
+    for full in (tmp_path, tmp_path / "mine.txt"):
+        with pytest.raises(InputError, match=f"{full}: holds something already"):
+            require_empty(full)
+    assert names(tmp_path) == ["mine.txt"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, PermissionError])

@@ -6,6 +6,7 @@ mark comes last of all.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
@@ -41,6 +42,15 @@ def write_mark(file: Path, made: Iterable[Path], build: Path) -> None:
         content = (one / SEAL if one.is_dir() else one).read_bytes()
         digests[str(one.relative_to(build))] = hashlib.sha256(content).hexdigest()
     write(file, json.dumps(digests, indent=1) + "\n")
+
+
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """Give a command what says which part of a build's training it does, and on what."""
+    parser.add_argument("part", type=int)
+    parser.add_argument("--profile", required=True)
+    parser.add_argument("--cohort", type=Path, required=True)
+    parser.add_argument("--build", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
 
 
 def in_words(work: Callable[[], str | None], place: str = "") -> int:

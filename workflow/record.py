@@ -326,16 +326,26 @@ def others() -> dict[str, Callable[[], dict[str, str]]]:
     }
 
 
+def closures() -> dict[str, Callable[[], dict[str, str]]]:
+    """All records that there may be, by chapter: what says which code is behind them today."""
+    from workflow import record_phantom  # which imports this module
+
+    return (
+        {chapter: partial(code, chapter) for chapter in CHAPTERS.values()}
+        | {chapter: partial(record_phantom.code_behind, chapter) for chapter in PHANTOM}
+        | others()
+    )
+
+
 def stale() -> list[str]:
     """Which records were made by code that does something else now, and what makes them anew."""
-    said, own = [], others()
-    for chapter in (*CHAPTERS.values(), *PHANTOM, *own):
+    said = []
+    for chapter, behind in closures().items():
         if not (record.RECORDS / chapter / record.MADE).is_file():
             continue
         made = record.made(chapter)
-        files = record.changed(chapter)
-        if chapter in own:  # what is behind it since
-            files = files + sorted(set(own[chapter]()) - set(made["code"]))
+        # What has changed or is gone, and what is behind it since.
+        files = record.changed(chapter) + sorted(set(behind()) - set(made["code"]))
         if files:
             said.append(
                 f"the record {chapter} was made by an earlier version of {', '.join(files)}: "

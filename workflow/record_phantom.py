@@ -77,8 +77,7 @@ def make(cores: int) -> None:
     for chapter, names in PHANTOM.items():
         tables = [results / chapter / f"{name}.csv" for name in names]
         sums = {path.stem: {"sha256": record.content_digest(path)} for path in tables}
-        of_code = {**code(chapter), **digests(training_code(), ROOT)}
-        of_chapter = {**said, "tables": sums, "code": dict(sorted(of_code.items()))}
+        of_chapter = {**said, "tables": sums, "code": code_behind(chapter)}
         replace(record.RECORDS / chapter, tables, of_chapter)
 
 
@@ -170,6 +169,11 @@ def same(build: Path) -> dict[str, Any]:
 def training_code() -> list[str]:
     """Files of the code that draws, trains and explains, but for what changes no number."""
     return [name for name in code_files(*MADE_BY) if not name.startswith(NO_NUMBERS)]
+
+
+def code_behind(chapter: str) -> dict[str, str]:
+    """Digests of the code behind a chapter's tables, by file: of its own, and of what trains."""
+    return dict(sorted({**code(chapter), **digests(training_code(), ROOT)}.items()))
 
 
 def digests(files: Iterable[str], root: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from oacore.instruments.hierarchy.runs import cohort_of, forget_stale, run, run_
 from oacore.instruments.hierarchy.volumes import plan_of, volumes_cohort
 from oacore.profile import Profile, load_profile
 from oacore.training.device import choose_accelerator
-from workflow.jobs import do, mark, write_mark
+from workflow.jobs import add_part, do, mark, write_mark
 
 
 def job(backbone: str, part: int) -> str:
@@ -82,12 +82,8 @@ def main(words: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("backbone")
-    parser.add_argument("part", type=int)
+    add_part(parser)
     parser.add_argument("--arms", required=True)
-    parser.add_argument("--profile", required=True)
-    parser.add_argument("--cohort", type=Path, required=True)
-    parser.add_argument("--build", type=Path, required=True)
-    parser.add_argument("--threads", type=int, required=True)
     given = parser.parse_args(words)
     return do(
         given.build,

@@ -23,7 +23,7 @@ from oacore.training.device import choose_accelerator
 from oacore.training.loop import code_of, settings_of, train
 from oacore.training.records import run_folder
 from oacore.training.resuming import is_of
-from workflow.jobs import do, mark, write_mark
+from workflow.jobs import add_part, do, mark, write_mark
 
 
 def run_all(
@@ -83,11 +83,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=["runs", "variants", "controls", "explained"])
     parser.add_argument("model")
-    parser.add_argument("part", type=int)
-    parser.add_argument("--profile", required=True)
-    parser.add_argument("--cohort", type=Path, required=True)
-    parser.add_argument("--build", type=Path, required=True)
-    parser.add_argument("--threads", type=int, required=True)
+    add_part(parser)
     options = parser.parse_args(words)
     torch.set_num_threads(options.threads)
     return do(

@@ -11,20 +11,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
-from scipy.spatial.transform import Rotation
 
 from oacore.data.volumes import as_shown
 from oacore.errors import InputError
 from oacore.hierarchy import N_GRADES
-from oacore.instruments.hierarchy.courses import at_stages, draw_paths, draw_traits
+from oacore.instruments.hierarchy.courses import at_stages, draw_paths
 from oacore.instruments.hierarchy.courses import rows as rows_of
-from oacore.instruments.phantom.anatomy import Knee, describe, draw_anatomy
+from oacore.instruments.phantom.anatomy import draw_anatomy
 from oacore.instruments.phantom.grades import MARGINS, SIDES, dominant_side
-from oacore.instruments.phantom.image import acquire, compose, draw_scanner
-from oacore.instruments.phantom.knee import CHUNK, FIELD_OF_VIEW, LATTICE, SLAB
-from oacore.instruments.phantom.subjects import PLATES, sample_subjects
+from oacore.instruments.phantom.knee import scan
+from oacore.instruments.phantom.subjects import PLATES, draw_traits, sample_subjects
 
 #: How many stages a knee rises from the first visit to the last, least and most; a stage is about
 #: a grade.
@@ -149,70 +145,7 @@ def draw_visit(row: Mapping[str, Any], shape: tuple[int, int, int], seed: int) -
     """
     of_knee = np.random.default_rng([_KNEE, seed, int(row["knee"])])
     of_visit = np.random.default_rng([_VISIT, seed, int(row["knee"]), int(row["visit"])])
-    image = scan(draw_anatomy(row, of_knee), shape, of_visit)
-    # Drawn as a right knee, then mirrored.
-    return image[::-1].copy() if row["side"] == "left" else image
-
-
-def scan(knee: Knee, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Lay a knee into the scanner and take its image, as :func:`.knee.draw_knee` does.
-
-    That function takes knee and acquisition out of one stream of random numbers, so that no knee
-    can come twice; here they are apart. The images are the same.
-
-    Parameters
-    ----------
-    knee : Knee
-        See :func:`.anatomy.draw_anatomy`.
-    shape : (int, int, int)
-    rng : Generator
-        Of pose, scanner and noise.
-
-    Returns
-    -------
-    ndarray of int16
-    """
-    turn = Rotation.from_euler("xyz", rng.normal(0, [2, 1.5, 2]), degrees=True).as_matrix().tolist()
-    centre = rng.normal([0, -4, -11], [1, 1.5, 1.5]).tolist()
-    scanner = draw_scanner(rng)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    lattice = tuple(min(n, most) for n, most in zip(shape, LATTICE, strict=True))
-    axes = [
-        ((torch.arange(n) + 0.5) * (length / n) - length / 2).float()
-        for n, length in zip(lattice, FIELD_OF_VIEW, strict=True)
-    ]
-    parts: dict[str, list[torch.Tensor]] = {}
-    for some in axes[0].split(max(1, CHUNK // (lattice[1] * lattice[2]))):
-        wx, wy, wz = torch.meshgrid(some, axes[1], axes[2], indexing="ij")
-        at = describe(
-            knee,
-            *(r[0] * wx + r[1] * wy + r[2] * wz - c for r, c in zip(turn, centre, strict=True)),
-        )
-        u, v, w = wx / 56, wy / 70, wz / 70
-        a = scanner.field
-        bend = a[3] * u * u + a[4] * v * v + a[5] * w * w
-        at["bias"] = torch.exp(a[0] * u + a[1] * v + a[2] * w + bend)
-        level, strength, *corner = scanner.fat
-        along = corner[0] * u + corner[1] * v + corner[2] * w
-        at["fat"] = level * (1 + strength * torch.sigmoid((along - 0.9) * 8))
-        for name, value in at.items():
-            parts.setdefault(name, []).append(value)
-    fields = torch.stack([torch.cat(values) for values in parts.values()])  # (fields, *lattice)
-    if lattice[0] != shape[0]:
-        between = (shape[0], *lattice[1:])
-        fields = F.interpolate(fields[None], size=between, mode="trilinear")[0]
-    voxel = [length / n for length, n in zip(FIELD_OF_VIEW, shape, strict=True)]
-    edge = float(np.sqrt(np.mean(np.square(voxel))))
-    images = []
-    for slab in fields.split(max(1, SLAB // (shape[1] * shape[2])), dim=1):
-        if lattice[1:] != shape[1:]:
-            slab = F.interpolate(slab, size=shape[1:], mode="bilinear")
-        here = dict(zip(parts, slab, strict=True))
-        bias, fat = here.pop("bias"), here.pop("fat")
-        signal = compose(here, edge, scanner, fat)["signal"]
-        noise = torch.randn((2, *signal.shape), generator=generator)
-        images.append(acquire(signal, scanner, bias, (voxel[1], voxel[2]), noise))
-    return torch.cat(images).numpy()
+    return scan(draw_anatomy(row, of_knee), shape, of_visit).image
 
 
 def shown_visits(

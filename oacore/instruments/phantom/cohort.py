@@ -27,7 +27,7 @@ import torch
 
 from oacore.data.cohort import PAPER_KL, SPLITS, SYNTHETIC
 from oacore.errors import InputError
-from oacore.files import in_processes, remove_parts, whole, write
+from oacore.files import in_processes, remove_parts, require_empty, whole, write
 from oacore.fingerprint import fingerprint
 from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee
 from oacore.instruments.phantom.subjects import READER_NOISE, sample_subjects
@@ -163,8 +163,7 @@ def write_phantom(
         If the folder holds something already, or an argument is out of range.
     """
     folder = Path(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder}: holds something already; give a new folder or empty this one")
+    require_empty(folder)
     grid = tuple(int(n) for n in shape)
     if len(grid) != 3 or min(grid) < 16:
         raise InputError(f"shape is {grid}; give three numbers of voxels, 16 or more each")

@@ -25,6 +25,8 @@ SIDES = ("medial", "lateral")
 DOMINANCE = ("medial", "lateral", "none")  # which side has the larger JSN grade
 OSTEOPHYTES = [f"osteophyte_{name}" for name in MARGINS]
 NARROWINGS = [f"jsn_{side}" for side in SIDES]
+# Places inside the grades, from the mild end to the severe: of the margins, then of the sides.
+POSITIONS = [f"position_{name}" for name in (*MARGINS, *SIDES)]
 COPULA_GRADES = (2, 3, 4)
 # How closely JSN, within its grade, goes with the osteophytes of its side. Grades cannot tell;
 # a moderate value, as between the osteophytes of one side.
@@ -229,6 +231,26 @@ def signs(grades: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.nda
     return continuous[:, :4].sum(1), continuous[:, 4:].max(1)
 
 
+def severity_of(kl: np.ndarray, grades: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Severity behind grades: within a KL grade, how far osteophytes and narrowing have got.
+
+    Parameters
+    ----------
+    kl : ndarray of int, shape (knees,)
+    grades, positions : ndarray, shape (knees, 6)
+        See `draw_grades`.
+
+    Returns
+    -------
+    ndarray, shape (knees,)
+        kl - .5 to kl + .5, both excluded.
+    """
+    osteophytes, narrowing = signs(grades, positions)
+    mean_o, sd_o, mean_n, sd_n, sd_sum = _fitted()[1][kl].T
+    common = ((osteophytes - mean_o) / sd_o + (narrowing - mean_n) / sd_n) / sd_sum
+    return kl - 0.5 + norm.cdf(common).clip(0.001, 0.999)
+
+
 def sample_grades(kl: npt.ArrayLike, rng: np.random.Generator) -> pd.DataFrame:
     """Draw the OARSI grades of knees of given KL, and the severity behind them.
 
@@ -266,13 +288,8 @@ def sample_grades(kl: npt.ArrayLike, rng: np.random.Generator) -> pd.DataFrame:
     if truth.ndim != 1 or not np.isin(truth, np.arange(N_GRADES)).all():
         raise InputError("kl holds something else than grades; give a list of numbers 0 to 4")
     truth = truth.astype(np.int64)
-    model, moments = _fitted()
-    grades, positions = draw_grades(truth, rng, model)
-    osteophytes, narrowing = signs(grades, positions)
-    mean_o, sd_o, mean_n, sd_n, sd_sum = moments[truth].T
-    common = ((osteophytes - mean_o) / sd_o + (narrowing - mean_n) / sd_n) / sd_sum
+    grades, positions = draw_grades(truth, rng, _fitted()[0])
     table = pd.DataFrame(grades, columns=OSTEOPHYTES + NARROWINGS)
-    names = [f"position_{name}" for name in (*MARGINS, *SIDES)]
-    table[names] = positions
-    table["severity"] = truth - 0.5 + norm.cdf(common).clip(0.001, 0.999)
+    table[POSITIONS] = positions
+    table["severity"] = severity_of(truth, grades, positions)
     return table

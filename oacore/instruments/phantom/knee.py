@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from oacore.instruments.phantom.anatomy import describe, draw_anatomy
+from oacore.instruments.phantom.anatomy import Knee, describe, draw_anatomy
 from oacore.instruments.phantom.image import acquire, compose, draw_scanner
 
 FIELD_OF_VIEW = (112.0, 140.0, 140.0)  # mm: 160 x 384 x 384 voxels of 0.7 x 0.3646 x 0.3646
@@ -88,7 +88,33 @@ def draw_knee(
     DrawnKnee
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    knee = draw_anatomy(subject, rng)
+    return scan(draw_anatomy(subject, rng), shape, rng, device)
+
+
+def scan(
+    knee: Knee,
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    device: str | torch.device = "cpu",
+) -> DrawnKnee:
+    """Lay a knee into the scanner, take its image, and paint its label maps.
+
+    Parameters
+    ----------
+    knee : Knee
+        See :func:`.anatomy.draw_anatomy`.
+    shape : (int, int, int)
+        As in `draw_knee`.
+    rng : Generator
+        Of pose, scanner and noise. That which drew the knee goes on to draw them in `draw_knee`;
+        with another, the same knee comes a second time.
+    device : str or torch.device
+        As in `draw_knee`.
+
+    Returns
+    -------
+    DrawnKnee
+    """
     turn = Rotation.from_euler("xyz", rng.normal(0, [2, 1.5, 2]), degrees=True).as_matrix().tolist()
     centre = rng.normal([0, -4, -11], [1, 1.5, 1.5]).tolist()
     scanner = draw_scanner(rng)
@@ -134,7 +160,7 @@ def draw_knee(
         image[start:stop] = acquire(signal, scanner, bias, (voxel[1], voxel[2]), noise).cpu()
         for name, array in painted.items():
             drawn[name][start:stop] = array.cpu()
-    if subject["side"] == "left":  # drawn as a right knee, then mirrored
+    if knee.subject["side"] == "left":  # drawn as a right knee, then mirrored
         image = image[::-1].copy()
         drawn = {name: array[::-1].copy() for name, array in drawn.items()}
     return DrawnKnee(image=image, **drawn)

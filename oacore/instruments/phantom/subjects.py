@@ -1,11 +1,13 @@
 """The subjects of a phantom cohort: who they are, how ill each knee is, what two readers saw.
 
-One row a knee; :func:`.knee.draw_knee` turns a row into an image.
+One row a knee; :func:`.knee.draw_knee` turns a row into an image. What a knee shows follows from
+its grades and from what it is born with, by one law, `disease_of`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -192,9 +194,7 @@ def sample_subjects(
             **{name: grades[name] for name in OSTEOPHYTES + NARROWINGS},
             "diseased": np.array(DOMINANCE)[side],
             "size": size,
-            **_osteophyte_reach(grades),
-            **_cartilage(kl_true, grades, size, of_cartilage),
-            **_other_signs(kl_true, grades, side, of_signs),
+            **disease_of(kl_true, grades, side, draw_traits(size, of_cartilage, of_signs)),
         }
     )
     frame.loc[label < 0, "kl"] = pd.NA
@@ -236,6 +236,82 @@ def _ages(grade: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (mean + sd * score).clip(45, 79).round()
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What n knees are born with, as standard normal or uniform numbers.
+
+    Attributes
+    ----------
+    size : (n,) array
+        1 is the mean knee.
+    cartilage : (14, n) array
+        Normal: build, and what is common to the clearance of both compartments; then of the medial
+        and the lateral one its own thickness, two for each plate (thickness, loss), its clearance.
+    chances : (3, n) array
+        Uniform: whether there is a marrow lesion, on which side, in which bone.
+    signs : (9, n) array
+        Normal: size of the lesions of each plate; sclerosis and extrusion of each side; effusion.
+    shape : (n, 4) array
+        Normal: modes of bone shape, about the mean of the grade.
+    """
+
+    size: np.ndarray
+    cartilage: np.ndarray
+    chances: np.ndarray
+    signs: np.ndarray
+    shape: np.ndarray
+
+
+def draw_traits(
+    size: np.ndarray, of_cartilage: np.random.Generator, of_signs: np.random.Generator
+) -> Traits:
+    """Draw what knees of known size are born with.
+
+    Parameters
+    ----------
+    size : (n,) array
+    of_cartilage, of_signs : Generator
+        Streams of their own, see `sample_subjects`.
+    """
+    n = len(size)
+    return Traits(
+        size=size,
+        cartilage=of_cartilage.standard_normal((14, n)),
+        chances=of_signs.random((3, n)),
+        signs=of_signs.standard_normal((9, n)),
+        shape=of_signs.standard_normal((n, len(SHAPES))),
+    )
+
+
+def disease_of(
+    kl: np.ndarray, grades: pd.DataFrame, side: np.ndarray, traits: Traits
+) -> dict[str, np.ndarray]:
+    """What knees show, from their grades and what they are born with; nothing is drawn here.
+
+    Parameters
+    ----------
+    kl : (n,) int array
+        True grades.
+    grades : DataFrame
+        Of n knees, as :func:`.grades.sample_grades` gives them.
+    side : (n,) int array
+        Index into ``DOMINANCE`` of :mod:`.phantom.grades`, by which a marrow lesion finds its
+        place.
+    traits : Traits
+        Of the same knees.
+
+    Returns
+    -------
+    dict of str to (n,) array
+        Columns of `sample_subjects`: from the reach of the osteophytes on, all of them.
+    """
+    return {
+        **_osteophyte_reach(grades),
+        **_cartilage(kl, grades, traits),
+        **_other_signs(kl, grades, side, traits),
+    }
+
+
 def _osteophyte_reach(grades: pd.DataFrame) -> dict[str, Any]:
     """Reach in mm, 0 at grade 0, continuous inside and across the others."""
     ends = np.array([0.0, *OSTEOPHYTE_MM])
@@ -247,38 +323,35 @@ def _osteophyte_reach(grades: pd.DataFrame) -> dict[str, Any]:
     return reach
 
 
-def _cartilage(
-    kl: np.ndarray, grades: pd.DataFrame, size: np.ndarray, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def _cartilage(kl: np.ndarray, grades: pd.DataFrame, traits: Traits) -> dict[str, np.ndarray]:
     """Joint space, whole and remaining thickness, in mm."""
-
-    def spread(share: float) -> np.ndarray:
-        return 1 + share * rng.standard_normal(len(kl)).clip(-3, 3)
-
-    build = size**THICKNESS_POWER * spread(BUILD)
-    shared = rng.standard_normal(len(kl))
+    of_build, shared, *others = traits.cartilage
+    build = traits.size**THICKNESS_POWER * _spread(BUILD, of_build)
     space, whole, thickness = {}, {}, {}
-    for side in SIDES:
+    for i, side in enumerate(SIDES):
+        of_compartment, *of_plates, clearance = others[6 * i : 6 * i + 6]
         jsn = grades[f"jsn_{side}"].to_numpy()
         place = grades[f"position_{side}"].to_numpy() - 0.5
         column = np.where(kl == 0, 0, jsn + 1)
         worn = jsn >= 2
-        own = build * spread(COMPARTMENT)
+        own = build * _spread(COMPARTMENT, of_compartment)
         both, usual = np.zeros(len(kl)), np.zeros(len(kl))
-        for bone in ("femur", "tibia"):
+        for bone, of_plate, of_loss in zip(
+            ("femur", "tibia"), of_plates[::2], of_plates[1::2], strict=True
+        ):
             plate = f"{bone}_{side}"
             mean = np.array(THICKNESS[plate])
             # Up to JSN 1 the whole plate is thinner; from 2 on, part of it is lost.
             full = np.where(worn, mean[1], mean[column] * (1 - THINNING * place))
-            full = (full * own * spread(PLATE)).round(3)
+            full = (full * own * _spread(PLATE, of_plate)).round(3)
             lost = 1 - mean[column] / mean[1] + LOSS_SPAN * place
-            lost = (lost + LOSS_SPREAD * rng.standard_normal(len(kl))).clip(0.02, 1)
+            lost = (lost + LOSS_SPREAD * of_loss).clip(0.02, 1)
             whole[plate] = full
             thickness[plate] = np.where(worn, full * (1 - lost), full).round(3)
             both += thickness[plate]
             usual += mean[column]
         gap = np.array(JOINT_SPACE[side])[column] - usual
-        gap += np.array(CLEARANCE)[jsn] * (shared + rng.standard_normal(len(kl))) / np.sqrt(2)
+        gap += np.array(CLEARANCE)[jsn] * (shared + clearance) / np.sqrt(2)
         least = np.maximum(LEAST_MM, np.array(LEAST_SHARE)[jsn] * both)
         space[f"joint_space_{side}_mm"] = np.maximum(both + gap, least).round(3)
     return (
@@ -288,39 +361,40 @@ def _cartilage(
     )
 
 
+def _spread(share: float, normal: np.ndarray) -> np.ndarray:
+    return 1 + share * normal.clip(-3, 3)
+
+
 def _other_signs(
-    kl: np.ndarray, grades: pd.DataFrame, side: np.ndarray, rng: np.random.Generator
+    kl: np.ndarray, grades: pd.DataFrame, side: np.ndarray, traits: Traits
 ) -> dict[str, np.ndarray]:
     """Marrow lesions, sclerosis, effusion, extrusion, and bone shape."""
-    n = len(kl)
     severity = grades["severity"].to_numpy()
-    lesion = rng.random(n) < np.interp(severity, range(len(MARROW_LESION)), MARROW_LESION)
-    chance, which = rng.random(n), rng.random(n)
+    there, chance, which = traits.chances
+    of_lesions, of_sides, of_effusion = traits.signs[:4], traits.signs[4:8], traits.signs[8]
+    lesion = there < np.interp(severity, range(len(MARROW_LESION)), MARROW_LESION)
     astray = chance > LESION_DISEASED
     lateral = np.where(side == 2, chance > LESION_MEDIAL, (side == 1) ^ astray)
     found = {}
-    for plate in PLATES:
+    for plate, of_lesion in zip(PLATES, of_lesions, strict=True):
         # A third each in the femur, the tibia, and both.
         bone = which < 2 / 3 if plate.startswith("femur") else which > 1 / 3
         here = lesion & bone & (lateral == plate.endswith("lateral"))
-        radius = ((2 + 1.6 * severity) * np.exp(rng.normal(0, 0.3, n))).clip(2, 14)
+        radius = ((2 + 1.6 * severity) * np.exp(0.3 * of_lesion)).clip(2, 14)
         found[f"marrow_lesion_{plate}_mm"] = np.where(here, radius, 0).round(3)
     out = {}
-    for name in SIDES:
+    for name, (of_bone, of_meniscus) in zip(SIDES, of_sides.reshape(2, 2, -1), strict=True):
         jsn = grades[f"jsn_{name}"].to_numpy()
         place = grades[f"position_{name}"].to_numpy() - 0.5
         hard = np.array(SCLEROSIS)[jsn] + np.where(jsn >= 2, 0.3 * place, 0)
-        found[f"sclerosis_{name}"] = (hard + rng.normal(0, 0.12, n)).clip(0, 1).round(3)
-        pushed = (
-            np.array(EXTRUSION_MM)[jsn]
-            + place
-            + np.where(jsn == 0, 0.2, 0.6) * rng.standard_normal(n)
-        )
+        found[f"sclerosis_{name}"] = (hard + 0.12 * of_bone).clip(0, 1).round(3)
+        pushed = np.array(EXTRUSION_MM)[jsn] + place
+        pushed = pushed + np.where(jsn == 0, 0.2, 0.6) * of_meniscus
         out[f"extrusion_{name}_mm"] = pushed.clip(0, 6).round(3)
     # Some six times as much fluid at KL 3 as at KL 0, in a wide spread: grades overlap.
-    effusion = 0.6 * np.exp(0.6 * severity + rng.normal(0, 0.35, n))
+    effusion = 0.6 * np.exp(0.6 * severity + 0.35 * of_effusion)
     found["effusion_mm"] = effusion.clip(0, 10).round(3)
-    scores = _shape_means()[kl] + rng.standard_normal((n, len(SHAPES)))
+    scores = _shape_means()[kl] + traits.shape
     return found | out | dict(zip(SHAPES, scores.T.round(3), strict=True))
 
 

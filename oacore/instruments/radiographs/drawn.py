@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from oacore.errors import InputError
-from oacore.files import in_processes, remove_parts, whole, write
+from oacore.files import in_processes, remove_parts, require_empty, whole, write
 from oacore.fingerprint import fingerprint
 from oacore.hierarchy import N_GRADES
 from oacore.instruments.coherence.patterns import GRADES
@@ -253,8 +253,7 @@ def write_radiographs(
         If the folder holds something already, or an argument is out of range.
     """
     folder = Path(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError(f"{folder}: holds something already; give a new folder or empty this one")
+    require_empty(folder)
     _require(size, workers)
     truth = sample_cases(train, val, test, seed=seed, reader_noise=reader_noise)
     part = folder.with_name(folder.name + ".part")

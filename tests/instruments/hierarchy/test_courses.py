@@ -12,12 +12,10 @@ from oacore.instruments.hierarchy.courses import (
     at_stages,
     continuous,
     draw_paths,
-    draw_traits,
     rows,
-    severity_of,
 )
 from oacore.instruments.phantom.grades import dominant_side, kl_from_oarsi, sample_grades
-from oacore.instruments.phantom.subjects import sample_subjects
+from oacore.instruments.phantom.subjects import draw_traits, sample_subjects
 
 NOBODY = {"test": (0,) * 5, "ungraded": (0, 0)}
 
@@ -28,8 +26,8 @@ def paths():
 
 
 @pytest.mark.parametrize("seed", [5, 6])
-def test_rows_are_the_phantoms_own_to_the_digit(seed):
-    """From the phantom's own streams come the phantom's own rows: the law is the same."""
+def test_at_the_grades_of_a_drawn_knee_lies_that_knee(seed):
+    """KL, severity, places and all that follows are read off the six continuous grades alone."""
     table = sample_subjects((30, 20, 40, 40, 30), **NOBODY, seed=seed)
     streams = list(map(np.random.default_rng, np.random.SeedSequence([seed, 0]).spawn(7)))
     grades = sample_grades(table["kl_true"].to_numpy(), streams[3])
@@ -37,14 +35,6 @@ def test_rows_are_the_phantoms_own_to_the_digit(seed):
     found = rows(continuous(grades), traits)
     assert len(found.columns) == 36
     pd.testing.assert_frame_equal(found, table[list(found)], check_dtype=False)
-
-
-def test_severity_is_the_phantoms():
-    kl = np.repeat(np.arange(5), 60)
-    table = sample_grades(kl, np.random.default_rng(1))
-    grade = table[SIGNS].to_numpy()
-    found = severity_of(kl, grade, continuous(table) - grade)
-    np.testing.assert_allclose(found, table["severity"], rtol=1e-12)
 
 
 def test_along_a_path_nothing_falls_and_each_stage_has_its_grade(paths):

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from oacore.instruments.phantom.anatomy import _depth_of
+from oacore.instruments.phantom.anatomy import _depth_of, draw_anatomy
 from oacore.instruments.phantom.image import FEMUR, LESIONS, NOISE, Scanner, acquire
-from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee
+from oacore.instruments.phantom.knee import FIELD_OF_VIEW, draw_knee, scan
 from oacore.instruments.phantom.measure import measure_knee
 from oacore.instruments.phantom.subjects import PLATES, sample_subjects
 
@@ -46,6 +46,16 @@ def test_same_seed_same_knee_and_another_seed_another(subjects):
         assert np.array_equal(getattr(one, name), getattr(same, name))
     assert (one.image != other.image).mean() > 0.5
     assert 0 < (one.labels != other.labels).mean() < 0.3
+
+
+def test_a_knee_scanned_again_is_the_same_knee_in_another_image(subjects):
+    knee = draw_anatomy(subjects.iloc[0].to_dict(), np.random.default_rng(2))
+    one, other = (scan(knee, FINE, np.random.default_rng(seed)) for seed in (3, 4))
+    assert (one.image != other.image).mean() > 0.5
+    assert (one.labels != other.labels).any()  # it lies elsewhere
+    for cartilage in (2, 4, 5):
+        sizes = [(taken.labels == cartilage).sum() for taken in (one, other)]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.05) and sizes[0] > 1000
 
 
 def test_threads_do_not_change_a_knee(subjects):

@@ -1,6 +1,8 @@
 """The table of subjects against the facts on OAIZIB-CM, OAI readings and radiographs."""
 
+import hashlib
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,9 +12,15 @@ from sklearn.metrics import cohen_kappa_score
 
 from oacore.errors import InputError
 from oacore.hierarchy import agreement
-from oacore.instruments.phantom.grades import kl_from_oarsi
+from oacore.instruments.phantom.grades import (
+    NARROWINGS,
+    OSTEOPHYTES,
+    POSITIONS,
+    dominant_side,
+    kl_from_oarsi,
+)
 from oacore.instruments.phantom.readers import noisy_readings
-from oacore.instruments.phantom.subjects import PLATES, sample_subjects
+from oacore.instruments.phantom.subjects import PLATES, Traits, disease_of, sample_subjects
 
 MARGINS = ("fl", "fm", "tl", "tm")
 COLUMNS = [
@@ -405,3 +413,104 @@ def test_many_subjects_take_no_time():
 def test_bad_arguments(change, message):
     with pytest.raises(InputError, match=message):
         sample_subjects(**change)
+
+
+# The law, worked by hand
+
+
+def knees(severity, **given):
+    """Grades of knees, zero where not given, at the middle of each; and average traits."""
+    n = len(severity)
+    grades = pd.DataFrame({name: np.zeros(n, int) for name in [*OSTEOPHYTES, *NARROWINGS]})
+    grades = grades.assign(**dict.fromkeys(POSITIONS, 0.5), severity=severity, **given)
+    zero = np.zeros
+    average = Traits(np.ones(n), zero((14, n)), zero((3, n)), zero((9, n)), zero((n, 4)))
+    return np.round(severity).astype(int), grades, dominant_side(grades[NARROWINGS].values), average
+
+
+def test_average_knees_show_what_the_constants_say():
+    kl, grades, side, average = knees(
+        np.array([0.0, 1, 4]), osteophyte_fm=[0, 1, 2], jsn_medial=[0, 0, 3]
+    )
+    found = pd.DataFrame(disease_of(kl, grades, side, average))
+    # The middle of grade 1 lies between 1.5 and 3.0 mm, that of grade 2 between 3.0 and 4.6.
+    assert found["osteophyte_fm_mm"].tolist() == [0, 2.25, 3.8]
+    assert found["osteophyte_fl_mm"].tolist() == [0, 0, 0]
+    assert found["joint_space_medial_mm"].tolist() == [4.68, 5.03, 1.05]
+    assert found["joint_space_lateral_mm"].tolist() == [5.50, 5.56, 5.56]
+    assert found["thickness_femur_medial_mm"].tolist() == [2.22, 2.32, 0.31]
+    assert found["whole_femur_medial_mm"].tolist() == [2.22, 2.32, 2.32]
+    assert found["thickness_tibia_lateral_mm"].tolist() == [2.91, 2.88, 2.88]
+    # A number of 0 is below every chance of a lesion, on the diseased side, in the femur.
+    assert found["marrow_lesion_femur_medial_mm"].tolist() == [2.0, 3.6, 8.4]
+    lesions = found.filter(like="marrow_lesion").drop(columns="marrow_lesion_femur_medial_mm")
+    assert (lesions == 0).all(axis=None)
+    assert found["sclerosis_medial"].tolist() == [0, 0, 0.95]
+    assert found["extrusion_medial_mm"].tolist() == [0.4, 0.4, 4.5]
+    np.testing.assert_allclose(found["effusion_mm"], 0.6 * np.exp([0, 0.6, 2.4]), atol=5e-4)
+
+
+def test_joint_space_is_never_less_than_bone_on_bone():
+    kl, grades, side, average = knees(np.array([4.0]), jsn_medial=[3])
+    shut = replace(average, cartilage=np.full((14, 1), -3.0))
+    found = pd.DataFrame(disease_of(kl, grades, side, shut))
+    # Both thicknesses, 2.32 and 2.32 mm whole, are thin by three standard deviations of each of
+    # three shares, and lost but for .31 and .96 of them, less three of .05.
+    thin = (1 - 3 * 0.09) * (1 - 3 * 0.06) * (1 - 3 * 0.07) * 2.32
+    kept = (0.31 / 2.32 + 0.15, 0.96 / 2.32 + 0.15)
+    bones = ("femur", "tibia")
+    for bone, share in zip(bones, kept, strict=True):
+        assert found[f"thickness_{bone}_medial_mm"].item() == pytest.approx(thin * share, abs=1e-3)
+    least = 0.75 * thin * sum(kept)
+    assert found["joint_space_medial_mm"].item() == pytest.approx(least, abs=1e-3)
+    assert least > 0.3
+
+
+CARTILAGE = [
+    "joint_space|whole|thickness", "joint_space",
+    *[
+        column
+        for side in ("medial", "lateral")
+        for column in (
+            f"(joint_space|whole|thickness)_.*{side}",
+            f"(joint_space|whole_femur|thickness_femur)_{side}",
+            f"(joint_space|thickness_femur)_{side}",
+            f"(joint_space|whole_tibia|thickness_tibia)_{side}",
+            f"(joint_space|thickness_tibia)_{side}",
+            f"joint_space_{side}",
+        )
+    ],
+]  # fmt: skip
+OTHERS = [
+    *[f"marrow_lesion_{plate}" for plate in PLATES],
+    *["sclerosis_medial", "extrusion_medial", "sclerosis_lateral", "extrusion_lateral", "effusion"],
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "moved"),
+    [
+        *[("cartilage", i, moved) for i, moved in enumerate(CARTILAGE)],
+        *[("signs", i, moved) for i, moved in enumerate(OTHERS)],
+    ],
+)
+def test_a_trait_moves_what_it_is_called_after_and_nothing_else(kind, place, moved):
+    """Of knees with JSN 2 on both sides, and lesions in all four plates."""
+    kl, grades, side, average = knees(np.full(4, 3.0), jsn_medial=2, jsn_lateral=2)
+    side = np.array([0, 0, 1, 1])
+    average = replace(average, chances=np.array([[0.0] * 4, [0.0] * 4, [0.0, 0.9] * 2]))
+    own = np.zeros_like(getattr(average, kind))
+    own[place] = 1
+    before, after = (
+        pd.DataFrame(disease_of(kl, grades, side, traits))
+        for traits in (average, replace(average, **{kind: own}))
+    )
+    changed = before.columns[(before != after).any()]
+    assert len(changed) and changed.tolist() == before.filter(regex=moved).columns.tolist()
+
+
+def test_the_streams_are_drawn_from_in_the_order_in_which_the_records_were():
+    """Other bytes would be other knees: records and builds of earlier code would not be theirs."""
+    text = sample_subjects(seed=0, left=0.5).to_csv(index=False)
+    digest = "cf66a70413e31627afeafe9e66e662d2d2701489b79546eda28be2aae8a89158"
+    assert hashlib.sha256(text.encode()).hexdigest() == digest
