@@ -70,9 +70,6 @@ CHECKS = {
             "oacore/instruments/radiographs/drawn.py",
         ),
     ),
-    "joint": Check(
-        Path(__file__).with_name("carry_joint.py"), ("oacore/instruments/coherence/joint.py",)
-    ),
 }
 
 
