@@ -38,6 +38,8 @@ _PLOTLY_CONFIG = {
     "responsive": True,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
 }
+#: Rows beyond which a table scrolls below its head.
+TALL = 40
 _HEIGHT = 440  # px, of a plot that sets none: "100%" of an output cell would be nothing
 _PANEL = 160  # px, the least width of a panel; narrower screens scroll inside the figure
 _shown: Counter[str] = Counter()
@@ -113,6 +115,8 @@ def show(fig: go.Figure, alt: str) -> None:
 def table(frame: pd.DataFrame, decimals: int = 2) -> Html:
     """A table to read: rounded numbers, blanks for what is missing; scrolls on a narrow screen.
 
+    One of more than :data:`TALL` rows scrolls in a frame of its own, below its head.
+
     Parameters
     ----------
     frame : DataFrame
@@ -134,7 +138,10 @@ def table(frame: pd.DataFrame, decimals: int = 2) -> Html:
     shown = frame.astype(object).map(cell).rename(index=words, columns=words)
     shown.index.names = [None] * shown.index.nlevels
     page = shown.to_html(border=0, justify="right").replace("<th></th>", "<td></td>")
-    return Html(f'<div class="oa-table" style="overflow-x:auto">{page}</div>', shown.to_string())
+    kind, style = "oa-table", "overflow-x:auto"
+    if len(frame) > TALL:
+        kind, style = "oa-table oa-tall", "overflow:auto;max-height:34rem"
+    return Html(f'<div class="{kind}" style="{style}">{page}</div>', shown.to_string())
 
 
 def text_table(frame: pd.DataFrame, *, below: str = "", marks: Sequence[str] = ()) -> str:

@@ -13,6 +13,7 @@ from oacore.data.cohort import SYNTHETIC
 from oacore.errors import InputError
 from oacore.plots import page as page_module
 from oacore.plots.page import (
+    TALL,
     cohort_evidence,
     evidence,
     radiographs_evidence,
@@ -158,6 +159,13 @@ def test_a_table_rounds_leaves_blanks_and_escapes():
     assert shown.html.count("<tr") == 3, "the index's name takes no row"
     assert "overflow-x:auto" in shown.html
     assert "femur mm" in shown.alt and "NaN" not in shown.alt
+
+
+def test_only_a_table_that_is_too_long_scrolls_below_its_head():
+    for rows, tall in ((TALL, False), (TALL + 1, True)):
+        shown = table(pd.DataFrame({"n": range(rows)}))
+        assert ("oa-tall" in shown.html) == ("max-height" in shown.html) == tall
+        assert shown.html.count("<tr") == rows + 1
 
 
 def test_the_page_shows_every_word_and_no_markup_of_its_own():
