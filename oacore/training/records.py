@@ -61,12 +61,12 @@ def intact(folder: str | Path, *names: str) -> Path:
     return folder
 
 
-def finished(runs: str | Path) -> list[Path]:
-    """Folders of all finished runs below that of all runs, in order.
+def finished(runs: str | Path, model: str = "*") -> list[Path]:
+    """Folders of all finished runs below that of all runs, or of one model's, in order.
 
     One that has lost its record is among them, so that whoever reads it says so.
     """
-    found = (Path(runs).glob(f"*/*/seed*/{name}") for name in ("done.json", SEAL))
+    found = (Path(runs).glob(f"{model}/*/seed*/{name}") for name in ("done.json", SEAL))
     return sorted({path.parent for paths in found for path in paths})
 
 
@@ -124,7 +124,7 @@ def run_features(
 
 
 def read_runs(
-    runs: str | Path, table: str = "predictions", grades: str = "as read"
+    runs: str | Path, table: str = "predictions", grades: str = "as read", model: str = "*"
 ) -> pd.DataFrame:
     """One tidy table over all finished runs of a folder; `model` is the name of its recipe.
 
@@ -137,6 +137,8 @@ def read_runs(
     grades : {"as read", "permuted"}
         What the runs were trained on. Permuted, `kl` and `oa` of training knees are what the run
         was told, and no two runs were told the same.
+    model : str
+        One model alone: those of others may be of a build that is not up to date yet.
 
     Raises
     ------
@@ -147,11 +149,11 @@ def read_runs(
     """
     tables: list[pd.DataFrame] = []
     firsts: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for folder in finished(runs):
+    for folder in finished(runs, model):
         run = _record(folder, grades)
-        model = folder.parents[1].name
+        own = folder.parents[1].name
         all_share = ALL_SHARE if grades == "as read" else ()
-        for group, shared in (("", all_share), (model, MODEL_SHARES)):
+        for group, shared in (("", all_share), (own, MODEL_SHARES)):
             path, first = firsts.setdefault(group, (folder, run))
             if differ := [key for key in shared if run[key] != first[key]]:
                 raise InputError(
@@ -159,7 +161,7 @@ def read_runs(
                     "compared; remove the folder of the older run"
                 )
         rows = run_table(folder, table)
-        rows.insert(0, "model", model)
+        rows.insert(0, "model", own)
         for column in ("seed", "supervision", "backbone"):
             if column not in rows:
                 rows.insert(0, column, run[column])
@@ -170,22 +172,22 @@ def read_runs(
     return joined.astype({"pred_kl": "Int64"}) if "pred_kl" in joined else joined
 
 
-def read_both(runs: str | Path) -> pd.DataFrame:
-    """Predictions of all finished runs with both statistics of batch normalisation.
+def read_both(runs: str | Path, model: str = "*") -> pd.DataFrame:
+    """Predictions of all finished runs, or of one model's, with both statistics of batch norm.
 
     Returns
     -------
     DataFrame
         As :func:`read_runs`; `statistics` says which rows are which.
     """
-    tables = [read_runs(runs, table) for table in ("predictions", "predictions_other")]
+    tables = [read_runs(runs, table, model=model) for table in ("predictions", "predictions_other")]
     return pd.concat(tables, ignore_index=True)
 
 
-def run_records(runs: str | Path) -> pd.DataFrame:
-    """Settings and provenance of all finished runs of a folder, a row each."""
+def run_records(runs: str | Path, model: str = "*") -> pd.DataFrame:
+    """Settings and provenance of all finished runs of a folder, or of one model's, a row each."""
     rows = []
-    for folder in finished(runs):
+    for folder in finished(runs, model):
         run = _record(folder)
         origin = run.pop("provenance")
         versions = origin.pop("versions")

@@ -162,10 +162,10 @@ def test_a_table_rounds_leaves_blanks_and_escapes():
 
 
 def test_only_a_table_that_is_too_long_scrolls_below_its_head():
-    for rows, tall in ((TALL, False), (TALL + 1, True)):
-        shown = table(pd.DataFrame({"n": range(rows)}))
+    for n, tall in ((TALL, False), (TALL + 1, True)):
+        shown = table(pd.DataFrame({"n": range(n)}))
         assert ("oa-tall" in shown.html) == ("max-height" in shown.html) == tall
-        assert shown.html.count("<tr") == rows + 1
+        assert shown.html.count("<tr") == n + 1
 
 
 def test_the_page_shows_every_word_and_no_markup_of_its_own():

@@ -28,7 +28,7 @@ from oacore.training.checks import evaluated_loss
 from oacore.training.config import run_config
 from oacore.training.loop import evaluated_rows, train
 from oacore.training.normalisation import re_estimate
-from oacore.training.records import read_runs, run_folder, run_records
+from oacore.training.records import read_both, read_runs, run_folder, run_records
 from oacore.training.resuming import called
 from oacore.training.runs import load_trained
 from tests.helpers import CONFIG, ROOT, make_cohort, reseal
@@ -303,6 +303,12 @@ def test_models_may_differ_in_all_but_the_labels(cohort, tmp_path):
     train(config, relabelled, volumes, folder, accelerator="cpu")
     with pytest.raises(InputError, match="differ in labels"):
         read_runs(tmp_path)
+    # A chapter on one model is built before the other's runs are made anew.
+    assert set(read_runs(tmp_path, model="relabelled")["model"]) == {"relabelled"}
+    assert set(read_both(tmp_path, "relabelled")["statistics"]) == {"running", "re-estimated"}
+    assert len(run_records(tmp_path, "relabelled")) == 1 < len(run_records(tmp_path))
+    with pytest.raises(InputError, match="no finished run"):
+        read_runs(tmp_path, model="nnmamba")
 
 
 @pytest.mark.parametrize("backbone", BACKBONE_NAMES)
