@@ -104,6 +104,7 @@ def code_digest(path: Path) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
+@cache
 def _without_words(source: str) -> str:
     """A module without comments, docstrings and empty lines, alike under every Python."""
     lines = source.splitlines()

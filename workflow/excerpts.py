@@ -13,6 +13,8 @@ from pathlib import Path
 
 #: Beside the pages' other scripts.
 WORDS = "_static/search-words.js"
+#: What the search finds nothing in: code has pages of its own, which Sphinx does not index.
+NOT_FOUND = ("_static/", "_sources/", "_modules/")
 _SCRIPTS = '<script src="{}"></script>\n<script src="_static/search-excerpts.js"></script>\n'
 _EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
@@ -28,7 +30,7 @@ def write_excerpts(html: Path) -> None:
     words = {}
     for path in sorted(html.rglob("*.html")):
         name = path.relative_to(html).with_suffix("").as_posix()
-        if not name.startswith(("_static/", "_sources/")):
+        if not name.startswith(NOT_FOUND):
             words[name] = sections(path.read_text(encoding="utf-8"))
     said = json.dumps(words, ensure_ascii=False, separators=(",", ":"))
     (html / WORDS).write_text(f"const PAGES = {said};\n", encoding="utf-8")
