@@ -93,7 +93,10 @@ def names(html: Path) -> set[str]:
 
 
 def used(css: str, words: set[str]) -> str:
-    """A style sheet without the rules for classes and ids that are not among `words`."""
+    """A style sheet without the rules for classes and ids that are not among `words`.
+
+    Comments go too, but for licences (``/*!``).
+    """
     return "".join(_kept(tinycss2.parse_stylesheet(css, skip_whitespace=True), words))
 
 
@@ -110,7 +113,7 @@ def _kept(rules: list, words: set[str]) -> list[str]:
             if inner:
                 head = tinycss2.serialize(rule.prelude).strip()
                 kept.append(f"@{rule.at_keyword} {head}{{\n{''.join(inner)}}}\n")
-        else:
+        elif rule.type != "comment" or rule.value.startswith("!"):
             kept.append(rule.serialize())
     return kept
 

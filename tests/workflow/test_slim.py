@@ -7,7 +7,7 @@ from workflow.slim import mark, names, used
 
 def test_a_rule_stays_if_all_that_it_names_is_there():
     css = """
-        p { margin: 0 } .there .gone { color: red } .there, .gone { color: blue }
+        /* why */ /*! whose */ p { margin: 0 } .there .gone { color: red } .there, .gone { color: blue }
         .there:not(.gone) > a { color: green } #top { top: 0 }
         @media print { .gone { display: none } .there { display: block } }
         @media (min-width: 9px) { .gone { width: 1px } }
@@ -17,7 +17,7 @@ def test_a_rule_stays_if_all_that_it_names_is_there():
     assert kept.count(".there") == 3 and "color:red" not in kept and "#top" not in kept
     assert ".there{color:blue}" in kept and ".there:not(.gone)>a{color:green}" in kept
     assert "@mediaprint{.there{display:block}}" in kept and "min-width" not in kept
-    assert kept.startswith("p{margin:0}") and "@font-face{font-family:x" in kept
+    assert kept.startswith("/*!whose*/p{margin:0}") and "@font-face{font-family:x" in kept
 
 
 def test_names_are_those_of_pages_and_of_scripts_but_not_of_plots(tmp_path):
