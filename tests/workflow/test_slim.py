@@ -7,7 +7,8 @@ from workflow.slim import mark, names, used
 
 def test_a_rule_stays_if_all_that_it_names_is_there():
     css = """
-        /* why */ /*! whose */ p { margin: 0 } .there .gone { color: red } .there, .gone { color: blue }
+        /* why */ /*! whose */
+        p { margin: 0 } .there .gone { color: red } .there, .gone { color: blue }
         .there:not(.gone) > a { color: green } #top { top: 0 }
         @media print { .gone { display: none } .there { display: block } }
         @media (min-width: 9px) { .gone { width: 1px } }
