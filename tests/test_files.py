@@ -192,6 +192,8 @@ def at_work(text, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What a shell runs in the background inherits that Ctrl-C means nothing to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     deadline = time.monotonic() + 60
