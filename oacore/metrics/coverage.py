@@ -37,7 +37,10 @@ def rows_of(table: pd.DataFrame, intervals: Sequence[str]) -> pd.DataFrame:
     """
     unknown = sorted(set(intervals) - set(table["interval"]))
     if unknown:
-        raise InputError(f"nobody simulated {', '.join(unknown)}")
+        raise InputError(
+            f"book/record/coverage.csv has no row of {', '.join(unknown)}; simulate it with "
+            "`python -m workflow.coverage`, or correct the name"
+        )
     return table[table["interval"].isin(list(intervals)) & (table["repeats"] >= FEWEST)]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from workflow.excerpts import WORDS, write_excerpts
 from workflow.slim import mark, names, used
 
 
@@ -54,3 +55,14 @@ def test_a_page_may_hold_a_picture_of_many_letters_and_no_sign(tmp_path):
     page.write_text(f'<img src="{"A" * 1_000_000}"><link href="a.css?v=0123abcd">')
     mark(tmp_path, [tmp_path / "a.css"])
     assert "0123abcd" not in page.read_text()
+
+
+def test_the_search_carries_the_words_of_pages_that_it_finds(tmp_path):
+    for name in ("search", "book/page", "_modules/code"):
+        path = tmp_path / f"{name}.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"<head></head><article>of {name}</article>")
+    (tmp_path / "_static").mkdir()
+    write_excerpts(tmp_path)
+    words = (tmp_path / WORDS).read_text()
+    assert "of book/page" in words and "_modules" not in words
