@@ -57,17 +57,19 @@ help:
 	@echo 'VENV=FOLDER uses an environment that has everything, such as conda'"'"'s, instead.'
 
 # Two stamps, each written last: an interrupted install is done again, and a change to
-# pyproject.toml does not install 200 packages anew.
+# pyproject.toml does not install 200 packages anew. Python compiles the modules that it loads; pip
+# would compile all of them, which is most of its time.
 .venv/packages: requirements.lock
 	@found=; set -- python3 python3.12 python3.11; test -z "$$PYTHON" || set -- "$$PYTHON"; \
 	for python; do "$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && found="$$python" && break; done; \
 	test -n "$$found" || { \
 	  echo "This needs Python 3.11 or 3.12, with venv (Debian: apt-get install python3 python3-venv)." >&2; \
 	  echo "If it lies elsewhere, name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
-	echo "Setting up .venv (about two minutes, once)"; \
+	echo "Setting up .venv (a minute or two, once)"; \
 	rm -f .venv/ready .venv/packages; \
 	"$$found" -m venv --clear .venv
-	@.venv/bin/python -m pip install --disable-pip-version-check --requirement requirements.lock
+	@.venv/bin/python -m pip install --disable-pip-version-check --no-compile \
+	  --requirement requirements.lock
 	@touch $@
 
 .venv/ready: .venv/packages pyproject.toml

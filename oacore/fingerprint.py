@@ -15,6 +15,7 @@ import tokenize
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import oacore
@@ -61,7 +62,8 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
         files in it whose names stand in those modules. A package's ``__init__`` that does nothing
         is none of them: what it says changes with every module that is added.
     """
-    data = _data_files(root)
+    there = _package_files(root)
+    data = _data_files(there)
     found: set[str] = set()
     seen: set[str] = set()
     waiting = list(entries)
@@ -74,7 +76,7 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
         if source.says_only:
             continue
         found.add(entry)
-        needed = {*_files(source.imports, root), *_packages(entry, root)}
+        needed = {*_files(source.imports, there), *_packages(entry, there)}
         found |= {file for word in source.words for file in data.get(word, ())}
         waiting += sorted(needed - seen)
     return sorted(found)
@@ -120,63 +122,86 @@ def _without_words(source: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def imported_files(tree: ast.Module, entry: str, root: Path = ROOT) -> Iterator[str]:
-    """Modules of the package that importing another one runs, as paths below `root`.
+def imported_files(trees: Iterable[ast.Module], entry: str, root: Path = ROOT) -> Iterator[str]:
+    """Modules of the package that running some code imports, as paths below `root`.
 
     Parameters
     ----------
-    tree : ast.Module
+    trees : iterable of ast.Module
     entry : str
-        Where `tree` was read, as a path below `root`.
+        Where `trees` were read, as a path below `root`.
     root : Path
         Folder that holds ``oacore``.
     """
-    yield from _files(_imports(ast.walk(tree), entry), root)
+    nodes = chain.from_iterable(map(ast.walk, trees))
+    yield from _files(_imports(nodes, entry), _package_files(root))
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What the closure needs of one file."""
+class Source:
+    """What the closure needs of one file.
+
+    Attributes
+    ----------
+    says_only : bool
+        Whether it is an ``__init__`` that does nothing.
+    imports, words : frozenset of str
+        Dotted names that it imports, and what may be names of files among its strings.
+    """
 
     says_only: bool
     imports: frozenset[str]
     words: frozenset[str]
 
 
-def _source(entry: str, root: Path) -> _Source:
+#: Files that were read, by path, time of change in ns and size. Parsing two hundred takes longer
+#: than all else that a graph does when nothing has changed, so it keeps this between two calls.
+READ: dict[tuple[str, int, int], Source] = {}
+
+
+def _source(entry: str, root: Path) -> Source:
     """Read a file; a graph asks for the same hundred, once for each of its jobs."""
-    stat = (root / entry).stat()
-    return _parsed(entry, root, stat.st_mtime_ns, stat.st_size)
+    path = root / entry
+    stat = path.stat()
+    key = (str(path), stat.st_mtime_ns, stat.st_size)
+    if key not in READ:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = list(ast.walk(tree))
+        READ[key] = Source(
+            entry.endswith("__init__.py") and _says_only(tree),
+            frozenset(_imports(nodes, entry)),
+            frozenset(_words(nodes)),
+        )
+    return READ[key]
 
 
-@cache
-def _parsed(entry: str, root: Path, changed: int, size: int) -> _Source:
-    tree = ast.parse((root / entry).read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))  # most of the time that it takes to see what a build depends on
-    return _Source(
-        entry.endswith("__init__.py") and _says_only(tree),
-        frozenset(_imports(nodes, entry)),
-        frozenset(_words(nodes)),
-    )
+def _package_files(root: Path) -> set[str]:
+    """All files of the package, as paths below `root`."""
+    there: set[str] = set()
+    for folder, _, names in os.walk(root / "oacore"):
+        below = os.path.relpath(folder, root)
+        there.update(f"{below}/{name}" for name in names)
+    return there
 
 
-def _data_files(root: Path) -> dict[str, set[str]]:
+def _data_files(there: Collection[str]) -> dict[str, set[str]]:
     """Files of the package that are no code, by name."""
     # profiles.yml is left out: jobs depend on the settings they use, one by one.
     data: dict[str, set[str]] = {}
-    for path in (root / "oacore").rglob("*"):
-        if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "profiles.yml":
-            data.setdefault(path.name, set()).add(str(path.relative_to(root)))
+    for file in there:
+        name = os.path.basename(file)
+        if not name.endswith((".py", ".pyc")) and name != "profiles.yml":
+            data.setdefault(name, set()).add(file)
     return data
 
 
-def _files(names: Iterable[str], root: Path) -> Iterator[str]:
+def _files(names: Iterable[str], there: Collection[str]) -> Iterator[str]:
     """Where modules lie that bear one of these dotted names, or hold what does."""
     for name in names:
         if name.split(".")[0] == "oacore":
             stem = name.replace(".", "/")
             for file in (f"{stem}.py", f"{stem.rpartition('/')[0]}.py", f"{stem}/__init__.py"):
-                if (root / file).is_file():
+                if file in there:
                     yield file
 
 
@@ -189,11 +214,10 @@ def _says_only(tree: ast.Module) -> bool:
     )
 
 
-def _packages(entry: str, root: Path) -> Iterator[str]:
+def _packages(entry: str, there: Collection[str]) -> Iterator[str]:
     """What Python runs before a module: the ``__init__`` of each folder above it."""
-    for folder in Path(entry).parents:
-        if (root / folder / "__init__.py").is_file():
-            yield f"{folder}/__init__.py"
+    folders = (f"{folder}/__init__.py" for folder in Path(entry).parents)
+    yield from (file for file in folders if file in there)
 
 
 def _imports(nodes: Iterable[ast.AST], entry: str) -> Iterator[str]:
@@ -210,9 +234,10 @@ def _imports(nodes: Iterable[ast.AST], entry: str) -> Iterator[str]:
 
 
 def _words(nodes: Iterable[ast.AST]) -> Collection[str]:
-    """File names among a module's string constants."""
-    return {
+    """What may be file names among a module's string constants: a word with a dot."""
+    names = {
         os.path.basename(node.value)
         for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
+    return {name for name in names if "." in name and len(name.split()) == 1}

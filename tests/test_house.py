@@ -72,7 +72,7 @@ def imports(root: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for module, tree in modules(root).items():
         entry = f"oacore/{module.replace('.', '/')}.py"
-        files = {file for file in imported_files(tree, entry, root) if "__init__" not in file}
+        files = {file for file in imported_files([tree], entry, root) if "__init__" not in file}
         names = {file.removeprefix("oacore/")[:-3].replace("/", ".") for file in files}
         found[module] = names - {module}
     return found

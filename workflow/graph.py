@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import glob
 import hashlib
 import json
@@ -15,13 +16,17 @@ from typing import Any
 
 from oacore.data.sources import missing_files, source_cache
 from oacore.errors import InputError
-from oacore.fingerprint import ROOT, code_files, imported_files
+from oacore.files import write
+from oacore.fingerprint import READ, ROOT, Source, code_files, imported_files
+from oacore.seals import read_sealed, sealed_text
 
 #: What the one who builds may set, each a text.
 WORDS = (
     *("profile", "cohort", "published", "radiomics", "references", "radiographs", "images"),
     "arms",
 )
+#: Where a build keeps what its graph has read of the package, see :func:`recall`.
+IMPORTS = "imports.json"
 #: Options with which Snakemake only looks, as its parser names them.
 LOOKS = (
     *("dryrun", "lint", "list_target_rules", "list_rules", "print_compilation"),
@@ -254,6 +259,42 @@ def image_listing(cohort: str, files: str = "*/*.nii*") -> str:
     return digest.hexdigest()
 
 
+def recall(memory: Path) -> None:
+    """Know what an earlier call read of the package, and keep for the next what this one reads.
+
+    Parameters
+    ----------
+    memory : Path
+        File of that. Where it is missing or damaged, or of another reader than today's, the
+        package is read as if there were none.
+    """
+    own = Path(sys.modules[Source.__module__].__file__ or "")
+    reader = hashlib.sha256(own.read_bytes()).hexdigest()
+    try:
+        kept = read_sealed(memory)
+    except OSError:  # not ours to read: as if it were not there
+        kept = None
+    if kept is not None and kept["reader"] == reader:
+        for path, changed, size, says_only, imports, words in kept["files"]:
+            READ[path, changed, size] = Source(says_only, frozenset(imports), frozenset(words))
+    before = set(READ)
+
+    def keep() -> None:
+        if READ.keys() == before:
+            return
+        latest = {key[0]: (key, source) for key, source in READ.items()}  # of each file
+        files = [
+            [*key, source.says_only, sorted(source.imports), sorted(source.words)]
+            for key, source in latest.values()
+        ]
+        try:
+            write(memory, sealed_text({"reader": reader, "files": files}))
+        except (OSError, InputError):  # a full disk, a folder that is gone: read again next time
+            return
+
+    atexit.register(keep)
+
+
 def chapter_code(notebook: str, root: Path = ROOT) -> list[str]:
     """Files of the package that a chapter needs: what its cells import, and the closure of that.
 
@@ -275,9 +316,7 @@ def chapter_code(notebook: str, root: Path = ROOT) -> list[str]:
         If the notebook holds a cell that is not Python.
     """
     trees = code_cells(root / notebook)
-    return code_files(
-        *{file for tree in trees for file in imported_files(tree, notebook, root)}, root=root
-    )
+    return code_files(*set(imported_files(trees, notebook, root)), root=root)
 
 
 def code_cells(path: Path) -> list[ast.Module]:

@@ -21,7 +21,6 @@ from oacore.data.sources import TERMS, missing_files
 from oacore.errors import InputError
 from oacore.files import write
 from oacore.instruments.hierarchy.grid import arms_asked
-from oacore.instruments.radiographs.public import require_radiographs
 from oacore.profile import load_profile
 from oacore.training.progress import duration
 from workflow.check_build import make_again
@@ -134,6 +133,8 @@ def _radiographs(text: str) -> str:
     """Where real radiographs lie, as typed, from the root; their names and tables will do."""
     if not text:
         return ""
+    from oacore.instruments.radiographs.public import require_radiographs  # loads SciPy
+
     place = str(Path(text).expanduser().resolve())
     try:
         require_radiographs(place)

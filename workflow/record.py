@@ -230,8 +230,7 @@ def code(chapter: str) -> dict[str, str]:
     notebook = f"notebooks/{chapter}.ipynb"
     entries = {
         file
-        for tree in code_cells(ROOT / notebook)
-        for file in imported_files(tree, notebook, ROOT)
+        for file in imported_files(code_cells(ROOT / notebook), notebook, ROOT)
         if not file.startswith(NO_NUMBERS) and not file.endswith("/figures.py")
     }
     files = [file for file in code_files(*entries) if not file.startswith(NO_NUMBERS)]

@@ -74,6 +74,10 @@ def snakemake(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+#: Chapters whose results others read.
+CHAPTERS_AWAITED = ("08-comparison", "09-published-record", "13-severity-axis", "14-saliency")
+
+
 def counted(output: str) -> dict[str, int]:
     """Jobs by rule, from the first table that Snakemake prints."""
     table = output.split("Job stats:")[1].split("total")[0]
@@ -460,6 +464,33 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
     }
     for chapter in CHAPTERS:
         assert f"Running notebook {Path(chapter).name}\n" in done.stdout
+
+
+def test_what_most_waits_for_begins_first(tmp_path):
+    # Else the last run of all is explained on one processor while the others are idle.
+    project = copy_project(tmp_path / "project")
+    graph = project / "workflow/Snakefile"
+    graph.write_text(
+        re.sub(r" +message:\n.*\n", "", graph.read_text())
+    )  # else details are left out
+    said = snakemake(project, "-n", "--cores", "16", "--config", "profile=laptop").stdout
+    jobs: dict[str, int] = {}
+    threads: dict[str, int] = {}
+    for job in re.split(r"\n(?=rule |localrule )", said.split("total")[1]):
+        words = dict(re.findall(r"^    (\w+): (.*)$", job, re.MULTILINE))
+        rule, _ = job.split(":", 1)
+        kind = re.findall(r"(?:kind|name)=([\w-]+)", words.get("wildcards", ""))
+        one = " ".join([rule.split()[-1], *kind])
+        jobs[one], threads[one] = int(words.get("priority", 0)), int(words.get("threads", 1))
+    first = {"train runs", "train controls", "explain", "faithfulness"}
+    first |= {f"notebook {name}" for name in CHAPTERS_AWAITED}
+    last = {f"notebook {Path(chapter).name}" for chapter in CHAPTERS} - first
+    assert {jobs[one] for one in first} == {2} and {jobs[one] for one in last} == {0}
+    assert jobs["train variants"] == jobs["study"] == 1
+    wide = {one for one in jobs if threads[one] > 1}
+    assert {"phantom", "measure", "cache"} <= wide
+    others = max(value for one, value in jobs.items() if one not in wide)
+    assert all(jobs[one] > threads[one] * others for one in wide)  # Snakemake adds them up
 
 
 def ran(said):
