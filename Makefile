@@ -58,7 +58,8 @@ help:
 
 # Two stamps, each written last: an interrupted install is done again, and a change to
 # pyproject.toml does not install 200 packages anew. Python compiles the modules that it loads; pip
-# would compile all of them, which is most of its time.
+# would compile all of them, which is most of its time. Where Python may not keep what it compiles,
+# pip does it.
 .venv/packages: requirements.lock
 	@found=; set -- python3 python3.12 python3.11; test -z "$$PYTHON" || set -- "$$PYTHON"; \
 	for python; do "$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && found="$$python" && break; done; \
@@ -68,8 +69,8 @@ help:
 	echo "Setting up .venv (a minute or two, once)"; \
 	rm -f .venv/ready .venv/packages; \
 	"$$found" -m venv --clear .venv
-	@.venv/bin/python -m pip install --disable-pip-version-check --no-compile \
-	  --requirement requirements.lock
+	@.venv/bin/python -m pip install --disable-pip-version-check \
+	  $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile) --requirement requirements.lock
 	@touch $@
 
 .venv/ready: .venv/packages pyproject.toml

@@ -59,8 +59,9 @@ def code_files(*entries: str, root: Path = ROOT) -> list[str]:
     -------
     list of str
         Paths below `root`, sorted: modules of ``oacore`` (entries among them), and the data
-        files in it whose names stand in those modules. A package's ``__init__`` that does nothing
-        is none of them: what it says changes with every module that is added.
+        files in it whose names, of one word with a dot, stand in those modules. A package's
+        ``__init__`` that does nothing is none of them: what it says changes with every module
+        that is added.
     """
     there = _package_files(root)
     data = _data_files(there)
@@ -154,8 +155,9 @@ class Source:
     words: frozenset[str]
 
 
-#: Files that were read, by path, time of change in ns and size. Parsing two hundred takes longer
-#: than all else that a graph does when nothing has changed, so it keeps this between two calls.
+#: Files that were read, by path, the system's own time of change in ns, and size. Parsing two
+#: hundred takes longer than all else that a graph does when nothing has changed, so it keeps this
+#: between two calls.
 READ: dict[tuple[str, int, int], Source] = {}
 
 
@@ -163,7 +165,7 @@ def _source(entry: str, root: Path) -> Source:
     """Read a file; a graph asks for the same hundred, once for each of its jobs."""
     path = root / entry
     stat = path.stat()
-    key = (str(path), stat.st_mtime_ns, stat.st_size)
+    key = (str(path), stat.st_ctime_ns, stat.st_size)  # who edits may set the other time
     if key not in READ:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         nodes = list(ast.walk(tree))
@@ -178,9 +180,15 @@ def _source(entry: str, root: Path) -> Source:
 def _package_files(root: Path) -> set[str]:
     """All files of the package, as paths below `root`."""
     there: set[str] = set()
-    for folder, _, names in os.walk(root / "oacore"):
-        below = os.path.relpath(folder, root)
-        there.update(f"{below}/{name}" for name in names)
+    waiting = ["oacore"]
+    while waiting:
+        folder = waiting.pop()
+        for one in os.scandir(root / folder):
+            path = f"{folder}/{one.name}"
+            if one.is_dir():
+                waiting.append(path)
+            elif one.is_file():
+                there.add(path)
     return there
 
 

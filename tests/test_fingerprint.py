@@ -41,6 +41,17 @@ def test_code_files_follow_every_form_of_import(tmp_path):
     ]  # fmt: skip
 
 
+def test_code_files_follow_links_and_pass_over_dangling_ones(tmp_path):
+    package, elsewhere = tmp_path / "oacore", tmp_path / "elsewhere"
+    package.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "b.py").write_text("")
+    (package / "room").symlink_to(elsewhere)
+    (package / "gone.py").symlink_to(tmp_path / "nowhere.py")
+    (package / "a.py").write_text("from oacore import gone\nfrom oacore.room import b")
+    assert code_files("oacore/a.py", root=tmp_path) == ["oacore/a.py", "oacore/room/b.py"]
+
+
 @pytest.mark.parametrize(
     "name", ["training.loop", "instruments.phantom.cohort", "data.cohort", "plots.page"]
 )

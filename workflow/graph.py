@@ -259,40 +259,49 @@ def image_listing(cohort: str, files: str = "*/*.nii*") -> str:
     return digest.hexdigest()
 
 
-def recall(memory: Path) -> None:
+def recall(memory: Path, *, keep: bool = True) -> None:
     """Know what an earlier call read of the package, and keep for the next what this one reads.
 
     Parameters
     ----------
     memory : Path
-        File of that. Where it is missing or damaged, or of another reader than today's, the
-        package is read as if there were none.
+        File of that. Where it is missing or damaged, or was written by other code than today's,
+        the package is read as if there were none.
+    keep : bool
+        Whether to write it when this process ends.
     """
-    own = Path(sys.modules[Source.__module__].__file__ or "")
-    reader = hashlib.sha256(own.read_bytes()).hexdigest()
+    memory = memory.absolute()  # Snakemake changes folders
+    digest = hashlib.sha256()
+    for file in (__file__, sys.modules[Source.__module__].__file__ or ""):
+        digest.update(Path(file).read_bytes())
+    written_by = digest.hexdigest()
     try:
         kept = read_sealed(memory)
     except OSError:  # not ours to read: as if it were not there
         kept = None
-    if kept is not None and kept["reader"] == reader:
-        for path, changed, size, says_only, imports, words in kept["files"]:
-            READ[path, changed, size] = Source(says_only, frozenset(imports), frozenset(words))
+    if kept is not None and kept["by"] == written_by:
+        for file, changed, size, says_only, imports, words in kept["files"]:
+            source = Source(says_only, frozenset(imports), frozenset(words))
+            READ[str(ROOT / file), changed, size] = source
     before = set(READ)
 
-    def keep() -> None:
+    def write_down() -> None:
         if READ.keys() == before:
             return
-        latest = {key[0]: (key, source) for key, source in READ.items()}  # of each file
+        latest = {path: (changed, size, source) for (path, changed, size), source in READ.items()}
         files = [
-            [*key, source.says_only, sorted(source.imports), sorted(source.words)]
-            for key, source in latest.values()
+            [os.path.relpath(path, ROOT), changed, size, source.says_only]
+            + [sorted(source.imports), sorted(source.words)]
+            for path, (changed, size, source) in latest.items()
+            if os.path.exists(path)
         ]
         try:
-            write(memory, sealed_text({"reader": reader, "files": files}))
+            write(memory, sealed_text({"by": written_by, "files": files}))
         except (OSError, InputError):  # a full disk, a folder that is gone: read again next time
             return
 
-    atexit.register(keep)
+    if keep:
+        atexit.register(write_down)
 
 
 def chapter_code(notebook: str, root: Path = ROOT) -> list[str]:

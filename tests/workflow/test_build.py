@@ -466,14 +466,15 @@ def test_the_graph_of_a_fresh_copy_holds_everything(tmp_path):
         assert f"Running notebook {Path(chapter).name}\n" in done.stdout
 
 
-def test_what_most_waits_for_begins_first(tmp_path):
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "study"])
+def test_what_most_waits_for_begins_first(tmp_path, profile):
     # Else the last run of all is explained on one processor while the others are idle.
     project = copy_project(tmp_path / "project")
     graph = project / "workflow/Snakefile"
     graph.write_text(
         re.sub(r" +message:\n.*\n", "", graph.read_text())
     )  # else details are left out
-    said = snakemake(project, "-n", "--cores", "16", "--config", "profile=laptop").stdout
+    said = snakemake(project, "-n", "--cores", "16", "--config", f"profile={profile}").stdout
     jobs: dict[str, int] = {}
     threads: dict[str, int] = {}
     for job in re.split(r"\n(?=rule |localrule )", said.split("total")[1]):
@@ -482,15 +483,18 @@ def test_what_most_waits_for_begins_first(tmp_path):
         kind = re.findall(r"(?:kind|name)=([\w-]+)", words.get("wildcards", ""))
         one = " ".join([rule.split()[-1], *kind])
         jobs[one], threads[one] = int(words.get("priority", 0)), int(words.get("threads", 1))
-    first = {"train runs", "train controls", "explain", "faithfulness"}
-    first |= {f"notebook {name}" for name in CHAPTERS_AWAITED}
-    last = {f"notebook {Path(chapter).name}" for chapter in CHAPTERS} - first
-    assert {jobs[one] for one in first} == {2} and {jobs[one] for one in last} == {0}
-    assert jobs["train variants"] == jobs["study"] == 1
-    wide = {one for one in jobs if threads[one] > 1}
-    assert {"phantom", "measure", "cache"} <= wide
-    others = max(value for one, value in jobs.items() if one not in wide)
-    assert all(jobs[one] > threads[one] * others for one in wide)  # Snakemake adds them up
+    chapters = {f"notebook {Path(chapter).name}" for chapter in CHAPTERS}
+    awaited = {f"notebook {name}" for name in CHAPTERS_AWAITED}
+    assert jobs["train runs"] == jobs["train controls"] == 3
+    assert {jobs[one] for one in awaited | {"explain", "faithfulness"}} == {2}
+    assert jobs["train variants"] == 1
+    assert {jobs[one] for one in chapters - awaited} == {0}
+    # Snakemake adds priorities up: no set of others in its place may outweigh a job for all.
+    whole = {one for one in jobs if threads[one] == 8}
+    assert {"phantom", "measure", "cache"} <= whole
+    for one in set(jobs) - whole:
+        beside = 8 - threads[one]
+        assert all(jobs[other] > jobs[one] + 3 * beside for other in whole), one
 
 
 def ran(said):

@@ -57,6 +57,22 @@ def test_a_second_call_parses_nothing_but_what_has_changed(call):
     assert len(paths) == len(set(paths))  # of a file that was edited, the latest alone
 
 
+def test_an_edit_is_seen_whatever_the_editor_says_of_its_time(call):
+    call()
+    edited = call.project / "oacore/training/losses.py"
+    before, text = edited.stat(), edited.read_text()
+    edited.write_text(text.replace("the", "THE", 1))
+    os.utime(edited, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert edited.stat().st_size == before.st_size
+    assert call()[0] == 1
+
+
+def test_a_memory_names_no_folder_above_the_package(call):
+    call()
+    files = json.loads(call.memory.read_text())["content"]["files"]
+    assert all(path.startswith("oacore/") for path, *_ in files)
+
+
 @pytest.mark.parametrize("spoil", ["cut", "changed", "of another reader"])
 def test_a_memory_that_cannot_be_used_is_made_anew(call, spoil):
     whole = call()
