@@ -92,3 +92,14 @@ def test_nothing_is_lost_where_nothing_can_be_kept(call):
     call.memory.mkdir()
     first = call()
     assert first[0] > 0 and call() == first
+
+
+def test_it_is_kept_where_it_was_read_though_the_process_moves(call, tmp_path):
+    # As Snakemake does with --directory, before what is to be done at the end is done.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(
+        [sys.executable, "-c", f"{CALL}\nimport os\nos.chdir({str(elsewhere)!r})", "memory.json"],
+        cwd=call.project, env={**os.environ, "PYTHONPATH": str(call.project)}, check=True,
+    )  # fmt: skip
+    assert (call.project / "memory.json").is_file() and not list(elsewhere.iterdir())
