@@ -6,6 +6,7 @@ import ast
 import atexit
 import glob
 import hashlib
+import inspect
 import json
 import os
 import sys
@@ -272,7 +273,7 @@ def recall(memory: Path, *, keep: bool = True) -> None:
     """
     memory = memory.absolute()  # Snakemake changes folders
     digest = hashlib.sha256()
-    for file in (__file__, sys.modules[Source.__module__].__file__ or ""):
+    for file in (__file__, inspect.getfile(Source)):
         digest.update(Path(file).read_bytes())
     written_by = digest.hexdigest()
     try:

@@ -598,9 +598,8 @@ def test_no_page_has_a_serious_fault_in_either_theme(browser, book, served):
         watched = Watched(browser, f"{served}/{name}", served)
         for look in ("light", "dark"):
             theme(watched.page, look)
-            found = barriers(
-                watched.page, contrast_alone=look == "dark"
-            )  # all that a theme changes
+            # Colours are all that a theme changes.
+            found = barriers(watched.page, contrast_alone=look == "dark")
             wrong += [f"{name}, {look}: {fault}" for fault in found]
         watched.page.close()
     assert not wrong, f"{len(wrong)} faults\n" + "\n".join(wrong)
