@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from oacore.data.cohort import is_phantom
@@ -24,10 +26,13 @@ from oacore.instruments.hierarchy.grid import arms_asked
 from oacore.profile import load_profile
 from oacore.training.progress import duration
 from workflow.check_build import make_again
+from workflow.forks import PLACES, forks
 from workflow.gpu import gpus
 from workflow.graph import ROOT, build_folder, older_builds
 from workflow.lock import HANDED, take, unusable
+from workflow.neutral import neutral_environment
 from workflow.offer import offer
+from workflow.scratch import scratch
 from workflow.times import by_rule, forget
 
 #: Where a build keeps the words it was made with, for Snakemake to read.
@@ -68,19 +73,39 @@ def snakemake(build: str, cores: int, config: dict[str, str]) -> int:
         if found := gpus():  # one training at a time on each
             words += ["--resources", f"accelerator={len(found)}"]
         command = [sys.executable, "-m", "snakemake", *words]
-        environment = {**os.environ, HANDED: str(locks[-1])}
-        with subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=locks) as process:
-            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-            while True:
-                try:
-                    return process.wait()
-                except KeyboardInterrupt:
-                    continue  # Snakemake got the Ctrl-C too, and is ending its jobs
+        with _forks(build, use=not found) as (places, ends):
+            environment = {**os.environ, **places, HANDED: str(locks[-1])}
+            files = [*locks, *ends]
+            with subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=files) as process:
+                signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+                while True:
+                    try:
+                        return process.wait()
+                    except KeyboardInterrupt:
+                        continue  # Snakemake got the Ctrl-C too, and is ending its jobs
     except OSError as error:
         raise unusable(ROOT / build, error) from error
     finally:
         for lock in locks:
             os.close(lock)
+
+
+@contextmanager
+def _forks(build: str, use: bool) -> Iterator[tuple[dict[str, str], list[int]]]:
+    """Where jobs and notebooks ask for forks, by variable, and the files that end them.
+
+    None outside Linux, where libraries of the system do not bear a fork.
+    """
+    with ExitStack() as stack:
+        places, ends = {}, []
+        if use and sys.platform == "linux":
+            own = stack.enter_context(scratch())
+            neutral = neutral_environment(str(own), str(ROOT / build / "notebooks/cache"))
+            for what, more in {"jobs": {}, "notebooks": neutral}.items():
+                places[PLACES[what]] = str(own / what)
+                environment = {**os.environ, **more}
+                ends.append(stack.enter_context(forks(own / what, what, environment)))
+        yield places, ends
 
 
 def _require_ours(build: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
 from papermill.exceptions import PapermillExecutionError
@@ -20,7 +22,10 @@ from oacore.data.disclosure import asked_for
 from oacore.errors import InputError, out_of_memory
 from oacore.results import CHAPTER_OF_BUILD
 from oacore.seals import SEAL, files_below, seal
+from workflow import ask
+from workflow.forks import PLACES
 from workflow.jobs import in_words
+from workflow.neutral import neutral_environment
 from workflow.scratch import scratch
 
 CELL_TIMEOUT = 3600  # seconds; no cell of the book comes near it
@@ -56,6 +61,7 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str], own: Pa
         If a parameter is unknown to the notebook, or a cell fails: the message names the
         notebook, the cell and the error. What ran stays in ``failed/`` beside `output`.
     """
+    _name_kernel(own)
     known = papermill.inspect_notebook(str(source))
     if unknown := set(parameters) - set(known):
         raise InputError(
@@ -114,6 +120,18 @@ def kernel_config(own: Path) -> Config:
         "transport_encryption": "auto",
     }
     return Config(KernelManager=manager)
+
+
+def _name_kernel(own: Path) -> None:
+    """Have Jupyter start kernels as forks, where a build has a process to be forked."""
+    if not (place := os.environ.get(PLACES["notebooks"])):
+        return
+    spec = KernelSpecManager().get_kernel_spec("python3").to_dict()
+    module = spec["argv"][spec["argv"].index("-m") + 1 :]
+    spec["argv"] = [sys.executable, "-IS", ask.__file__, place, *module]
+    folder = own / "jupyter/kernels/python3"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
 
 
 def leave_out(notebook: nbformat.NotebookNode, parameters: dict[str, str]) -> None:
@@ -197,45 +215,6 @@ def _describe(source: Path, failed: Path, error: Exception) -> str:
     return f"{source}, cell {number + 1} ({first}): {what}"
 
 
-def neutral_environment(own: str, cache: str) -> dict[str, str]:
-    """Environment that keeps a user's own settings, history and packages out of the book.
-
-    It also keeps what libraries want to write out of the home folder, which some machines do not
-    let be written to: their warnings of that would stand in the pages.
-
-    Parameters
-    ----------
-    own : str
-        A folder of this run alone, for what IPython and Jupyter want to write.
-    cache : str
-        A folder that later runs find again, for what libraries compute once.
-    """
-    root = str(Path(__file__).resolve().parent.parent)
-    return {
-        "IPYTHONDIR": f"{own}/ipython",
-        "JUPYTER_CONFIG_DIR": f"{own}/config",
-        "JUPYTER_DATA_DIR": f"{own}/data",
-        "JUPYTER_RUNTIME_DIR": f"{own}/runtime",
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "JUPYTER_PATH": "",
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONPATH": root,
-        CHAPTER_OF_BUILD: "1",
-        # Where SLURM is installed, Fabric remarks on it, and names a path of the machine.
-        "PYTHONWARNINGS": "ignore:The `srun` command is available",
-        "TQDM_DISABLE": "1",  # of the kernel, whose bars would stand in the pages
-        "XDG_CONFIG_HOME": f"{own}/config",
-        "XDG_CACHE_HOME": cache,
-        "MPLCONFIGDIR": f"{cache}/matplotlib",
-        "MATPLOTLIBRC": "",
-        "NUMBA_CACHE_DIR": f"{cache}/numba",
-        "NILEARN_DATA": f"{cache}/nilearn",
-        "TORCH_HOME": f"{cache}/torch",
-        "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor",
-        "TRITON_CACHE_DIR": f"{cache}/triton",
-    }
-
-
 def list_fonts(cache: Path) -> None:
     """Let matplotlib list the machine's fonts, once: in a kernel it might say so on the page."""
     if not list(cache.glob("matplotlib/fontlist*.json")):
@@ -257,6 +236,7 @@ def main() -> int:
     def run() -> None:
         with scratch() as own:
             os.environ.update(neutral_environment(str(own), str(cache)))
+            os.environ[CHAPTER_OF_BUILD] = "1"
             list_fonts(cache)
             run_notebook(words.source, words.output, parameters, own)
 

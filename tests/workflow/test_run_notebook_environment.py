@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from workflow.run_notebook import neutral_environment
+from workflow.neutral import neutral_environment
 
 
 def test_an_installed_slurm_leaves_no_remark(tmp_path):

@@ -1,0 +1,74 @@
+"""Have a module run by a fork of a Python that has loaded what it needs: ask.py SOCKET MODULE ….
+
+This process stands in the job's place, for Snakemake, bash or Jupyter: the job has its folder,
+environment and open files, gets the signals that come here, and this ends as the job does. Where
+there is no socket (a cluster, or Snakemake called by hand), it becomes ``python -m MODULE …``. So
+that it costs no more than it must, it is started as ``python -IS`` and loads next to nothing;
+workflow/forks.py is the other side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+#: Names the file to which a job's processor time is added.
+TIMES = "OACORE_TIMES"
+#: Bytes that say how many follow.
+LENGTH = 8
+HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def ask(place: str, module: str, words: Sequence[str]) -> int:
+    """Have a module run with some words, and wait for its end.
+
+    Returns
+    -------
+    int
+        Its exit status; 128 and the signal's number where a signal ended it.
+    """
+    parent = os.getppid()
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.connect(place)
+        except OSError:
+            os.execv(sys.executable, [sys.executable, "-m", module, *words])
+        came: list[int] = []
+        for handed_on in HANDED_ON:
+            signal.signal(handed_on, lambda number, _: came.append(number))
+        asked = {"module": module, "words": words, "cwd": os.getcwd(), "env": dict(os.environ)}
+        sent = json.dumps(asked).encode()
+        socket.send_fds(server, [len(sent).to_bytes(LENGTH, "big")], [0, 1, 2])
+        server.sendall(sent)
+        answers = server.makefile()
+        try:
+            job = int(answers.readline())
+
+            def hand_on(number: int, _: object) -> None:
+                os.killpg(job, number)
+
+            for handed_on in HANDED_ON:
+                signal.signal(handed_on, hand_on)
+            for number in came:
+                os.killpg(job, number)
+            # As a child would, the job ends where whoever started it was killed.
+            while not select.select([server], [], [], 1)[0]:
+                if os.getppid() != parent:
+                    return 1
+            status, user, system = json.loads(answers.readline())
+        except (ValueError, ConnectionResetError):
+            print(f"{module}: the process that it is a copy of has ended", file=sys.stderr)
+            return 1
+    if TIMES in os.environ:
+        with open(os.environ[TIMES], "a", encoding="ascii") as times:
+            times.write(f"0m{user:.3f}s 0m{system:.3f}s\n")
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(ask(sys.argv[1], sys.argv[2], sys.argv[3:]))

@@ -1,0 +1,198 @@
+"""Jobs as forks of one Python that has loaded what they load.
+
+To load torch, MONAI, Fabric and SciPy takes a process seven seconds, and a build has sixty. So
+`make book` has one that loads them once; a job is a copy of it, which begins in a tenth of a
+second. Whoever needs a job asks for it (workflow/ask.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from workflow.ask import HANDED_ON, LENGTH
+
+#: What jobs load, and what notebooks do. Nothing of this project's: its author may be at it.
+LOADED = {
+    "jobs": (
+        "torch", "lightning_fabric", "monai.metrics.regression", "numba", "scipy.stats", "pandas",
+        "nibabel", "papermill",
+    ),
+    "notebooks": ("ipykernel.kernelapp", "torch", "numba", "scipy.stats", "pandas"),
+}  # fmt: skip
+#: Variables of a build's processes that name the sockets at which to ask for either.
+PLACES = {"jobs": "OACORE_JOBS", "notebooks": "OACORE_NOTEBOOKS"}
+#: So many copies are made before anything is loaded: the first jobs need not wait, and where there
+#: are no more, as after an edit of one chapter, nothing is loaded in vain.
+COLD = 2
+_PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def forks(place: Path, what: str, environment: Mapping[str, str]) -> Iterator[int]:
+    """Have a process ready to be copied, from when a first copy is asked for.
+
+    Parameters
+    ----------
+    place : Path
+        Of the socket to ask at.
+    what : {"jobs", "notebooks"}
+        Whose modules it loads, from :data:`LOADED`.
+    environment : mapping
+        In which they are loaded. A copy gets that of whoever asks.
+
+    Yields
+    ------
+    int
+        A file. The process ends when nobody has it any more, which is after whomever it was handed
+        on to, even if this one was killed.
+    """
+    read, write = os.pipe()
+    over, end = os.pipe()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        listening.listen(128)
+
+        def begin() -> None:
+            if over in select.select([listening.fileno(), over], [], [])[0]:
+                return
+            words = [sys.executable, "-m", "workflow.forks", str(listening.fileno()), *LOADED[what]]
+            files = [listening.fileno()]
+            with subprocess.Popen(words, stdin=read, env=environment, pass_fds=files) as process:
+                listening.close()  # where that process has ended, nobody waits for an answer
+                select.select([over], [], [])
+                process.terminate()
+
+        beginner = threading.Thread(target=begin)
+        beginner.start()
+        try:
+            yield write
+        finally:
+            os.close(end)
+            beginner.join()
+            for file in (read, write, over):
+                os.close(file)
+
+
+def serve(listening: socket.socket, load: Sequence[str]) -> None:
+    """Make copies for whoever asks, until standard input ends; return in the copies, as they end.
+
+    Parameters
+    ----------
+    listening : socket
+    load : sequence of str
+        Modules that all copies but the first find loaded.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a terminal's are for those who ask
+    askers: dict[int, socket.socket] = {}  # by job
+    made = 0
+    events = selectors.DefaultSelector()
+    events.register(0, selectors.EVENT_READ)
+    events.register(listening, selectors.EVENT_READ)
+    while True:
+        for key, _ in events.select():
+            if key.fileobj == 0:
+                sys.exit()
+            elif key.fileobj is listening:
+                asker = listening.accept()[0]
+                if not (asked := _received(asker)):
+                    asker.close()
+                    continue
+                request, files = asked
+                if not (job := _fork()):
+                    events.close()
+                    for other in (listening, asker, *askers.values()):
+                        other.close()
+                    return _become(request, files)
+                for file in files:
+                    os.close(file)
+                _say(asker, job)
+                askers[job] = asker
+                events.register(asker, selectors.EVENT_READ, job)
+                events.register(os.pidfd_open(job), selectors.EVENT_READ, job)
+                made += 1
+                if made == COLD:
+                    _load(load)
+            elif isinstance(key.fileobj, int):  # a job has ended
+                events.unregister(key.fileobj)
+                os.close(key.fileobj)
+                _, status, used = os.wait4(key.data, 0)
+                asker = askers.pop(key.data)
+                with suppress(KeyError):
+                    events.unregister(asker)
+                _say(asker, [os.waitstatus_to_exitcode(status), used.ru_utime, used.ru_stime])
+                asker.close()
+            elif key.data in askers:  # who asked was killed, or has no more use for it
+                events.unregister(key.fileobj)
+                with suppress(ProcessLookupError):
+                    os.killpg(key.data, signal.SIGKILL)
+
+
+def _received(asker: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """What is asked for, with its standard input, output and error."""
+    length, files, _, _ = socket.recv_fds(asker, LENGTH, 3)
+    with asker.makefile("rb") as sent:
+        request = sent.read(int.from_bytes(length, "big"))
+    if len(files) == 3 and request:
+        return json.loads(request), files
+    return None  # it was killed before it had asked
+
+
+def _say(asker: socket.socket, what: Any) -> None:
+    with suppress(BrokenPipeError):  # it was killed, which is an event of its own
+        asker.sendall(json.dumps(what).encode() + b"\n")
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Of threads, says Python 3.12. They are OpenBLAS's alone, which sees to them at a fork.
+        warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+        return os.fork()
+
+
+def _load(modules: Sequence[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # what is never looked through again stays shared memory
+
+
+def _become(request: dict[str, Any], files: list[int]) -> None:
+    """Be what `python -m` would be."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+    for number in HANDED_ON:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for there, file in enumerate(files):
+        os.dup2(file, there)
+        os.close(file)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    if not sys.flags.safe_path:
+        sys.path[0] = request["cwd"]
+    sys.argv = [request["module"], *request["words"]]
+    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as own:
+        serve(own, sys.argv[2:])
