@@ -2,9 +2,9 @@
 
 This process stands in the job's place, for Snakemake, bash or Jupyter: the job has its folder,
 environment and open files, gets the signals that come here, and this ends as the job does. Where
-there is no socket (a cluster, or Snakemake called by hand), it becomes ``python -m MODULE …``. So
-that it costs no more than it must, it is started as ``python -IS`` and loads next to nothing;
-workflow/forks.py is the other side.
+there is no socket (a cluster, or Snakemake called by hand), or the job has more than one thread, it
+becomes ``python -m MODULE …``. It is started as ``python -IS`` and loads next to nothing, so that
+it costs next to nothing. workflow/forks.py is the other side.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
+#: What Snakemake tells a job that has one thread. Libraries read it as they are loaded.
+ONE_THREAD = {
+    f"{library}_NUM_THREADS": "1" for library in ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
+} | {"VECLIB_MAXIMUM_THREADS": "1"}
 #: Names the file to which a job's processor time is added.
 TIMES = "OACORE_TIMES"
 #: Bytes that say how many follow.
@@ -35,6 +40,8 @@ def ask(place: str, module: str, words: Sequence[str]) -> int:
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as server:
         try:
+            if any(os.environ.get(name) != one for name, one in ONE_THREAD.items()):
+                raise ConnectionRefusedError
             server.connect(place)
         except OSError:
             os.execv(sys.executable, [sys.executable, "-m", module, *words])
@@ -50,12 +57,13 @@ def ask(place: str, module: str, words: Sequence[str]) -> int:
             job = int(answers.readline())
 
             def hand_on(number: int, _: object) -> None:
-                os.killpg(job, number)
+                with suppress(ProcessLookupError):  # it has ended
+                    os.killpg(job, number)
 
             for handed_on in HANDED_ON:
                 signal.signal(handed_on, hand_on)
             for number in came:
-                os.killpg(job, number)
+                hand_on(number, None)
             # As a child would, the job ends where whoever started it was killed.
             while not select.select([server], [], [], 1)[0]:
                 if os.getppid() != parent:

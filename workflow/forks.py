@@ -26,15 +26,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from workflow.ask import HANDED_ON, LENGTH
+from workflow.ask import HANDED_ON, LENGTH, ONE_THREAD
 
-#: What jobs load, and what notebooks do. Nothing of this project's: its author may be at it.
+#: What jobs load, and what notebooks do. Nothing of this project's, whose author may be at it; and
+#: for notebooks nothing that looks, while it is loaded, for the notebook it is in: not ipykernel,
+#: ipywidgets, plotly or matplotlib, nor MONAI, which loads two of them.
 LOADED = {
     "jobs": (
         "torch", "lightning_fabric", "monai.metrics.regression", "numba", "scipy.stats", "pandas",
-        "nibabel", "papermill",
+        "sklearn.linear_model", "nibabel", "papermill",
     ),
-    "notebooks": ("ipykernel.kernelapp", "torch", "numba", "scipy.stats", "pandas"),
+    "notebooks": (
+        "IPython", "zmq", "jupyter_client.session", "torch", "lightning_fabric", "numba",
+        "scipy.stats", "pandas", "sklearn.linear_model", "nibabel",
+    ),
 }  # fmt: skip
 #: Variables of a build's processes that name the sockets at which to ask for either.
 PLACES = {"jobs": "OACORE_JOBS", "notebooks": "OACORE_NOTEBOOKS"}
@@ -72,9 +77,10 @@ def forks(place: Path, what: str, environment: Mapping[str, str]) -> Iterator[in
         def begin() -> None:
             if over in select.select([listening.fileno(), over], [], [])[0]:
                 return
+            own = {**environment, **ONE_THREAD}
             words = [sys.executable, "-m", "workflow.forks", str(listening.fileno()), *LOADED[what]]
             files = [listening.fileno()]
-            with subprocess.Popen(words, stdin=read, env=environment, pass_fds=files) as process:
+            with subprocess.Popen(words, stdin=read, env=own, pass_fds=files) as process:
                 listening.close()  # where that process has ended, nobody waits for an answer
                 select.select([over], [], [])
                 process.terminate()
@@ -123,6 +129,8 @@ def serve(listening: socket.socket, load: Sequence[str]) -> None:
                     return _become(request, files)
                 for file in files:
                     os.close(file)
+                with suppress(PermissionError, ProcessLookupError):  # it has done so, or has ended
+                    os.setpgid(job, job)
                 _say(asker, job)
                 askers[job] = asker
                 events.register(asker, selectors.EVENT_READ, job)
@@ -177,7 +185,7 @@ def _load(modules: Sequence[str]) -> None:
 def _become(request: dict[str, Any], files: list[int]) -> None:
     """Be what `python -m` would be."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.setsid()
+    os.setpgid(0, 0)  # what a terminal sends comes through whoever asked
     for number in HANDED_ON:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
