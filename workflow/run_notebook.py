@@ -9,12 +9,14 @@ import subprocess
 import sys
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -38,7 +40,23 @@ NOTES = {
     "radiographs": "*Not shown: this needs real radiographs (`make book RADIOGRAPHS=FOLDER`).*",
     "lab": "*In JupyterLab a viewer stands here that has a kernel behind it; a page has none.*",
 }
+WHOLE = "whole"
 SKIP = "skip-execution"  # nbclient leaves such a cell as it is
+
+
+class _Whole(NBClientEngine):
+    """Papermill's own, which writes all of a notebook as it ends or fails, not twice a cell."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **words: Any) -> None:
+        place, nb_man.output_path = nb_man.output_path, None
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **words)
+        finally:
+            nb_man.output_path = place
+
+
+papermill_engines.register(WHOLE, _Whole)
 
 
 def run_notebook(source: Path, output: Path, parameters: dict[str, str], own: Path) -> None:
@@ -85,6 +103,7 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, str], own: Pa
             progress_bar={"desc": source.stem, "disable": False},
             execution_timeout=CELL_TIMEOUT,
             start_timeout=120,
+            engine_name=WHOLE,
             config=kernel_config(own),
         )
     except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:

@@ -17,7 +17,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.helpers import ROOT
 from workflow import ask
-from workflow import forks as module
 from workflow.ask import ONE_THREAD
 from workflow.forks import COLD, LOADED, PLACES, forks
 
@@ -272,10 +271,10 @@ def test_a_notebook_in_a_fork_is_the_notebook(tmp_path, environment, monkeypatch
     monkeypatch.setitem(LOADED, "notebooks", (MARK,))
 
     def run(to, **places):
+        words = ["workflow.run_notebook", "notebooks/one.ipynb", f"{to}/one.ipynb", "word=2"]
         done = subprocess.run(
-            [sys.executable, "-m", "workflow.run_notebook", "notebooks/one.ipynb", f"{to}/one.ipynb",
-             "word=2"],
-            cwd=tmp_path, env={**environment, **places}, capture_output=True, text=True, check=False,
+            [sys.executable, "-m", *words],
+            cwd=tmp_path, env=environment | places, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         made = nbformat.read(tmp_path / to / "one.ipynb", as_version=4)
@@ -284,10 +283,12 @@ def test_a_notebook_in_a_fork_is_the_notebook(tmp_path, environment, monkeypatch
 
     plain, text = run("plain")
     monkeypatch.chdir(ROOT)
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        with forks(Path(name, "notebooks"), "notebooks", environment):
-            for _ in range(COLD + 1):
-                made, same = run("forked", **{PLACES["notebooks"]: f"{name}/notebooks"})
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as name,
+        forks(place := Path(name, "notebooks"), "notebooks", environment),
+    ):
+        for _ in range(COLD + 1):
+            made, same = run("forked", **{PLACES["notebooks"]: str(place)})
     assert made.cells[-1].outputs[0].text == "True\n"  # loaded before it began
     assert plain.cells[-1].outputs[0].text == "False\n"
     assert "image/png" in text and "2 __main__" in text
