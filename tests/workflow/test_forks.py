@@ -16,7 +16,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.helpers import ROOT
-from workflow import ask
+from workflow import ask, make_book
 from workflow.ask import ONE_THREAD
 from workflow.forks import COLD, LOADED, PLACES, forks
 
@@ -203,6 +203,18 @@ def test_processor_time_of_a_copy_is_told(place, asks, tmp_path):
         r"0m([\d.]+)s 0m([\d.]+)s\n", (tmp_path / "times").read_text()
     ).groups()
     assert 0.4 < float(user) + float(system) < 2
+
+
+@pytest.mark.parametrize(("system", "gpus"), [("linux", False), ("linux", True), ("darwin", False)])
+def test_a_build_has_both_on_linux_and_without_gpus(monkeypatch, system, gpus):
+    monkeypatch.setattr(sys, "platform", system)
+    with make_book._forks("build/none", use=not gpus) as (places, ends):
+        wanted = system == "linux" and not gpus
+        assert set(places) == (set(PLACES.values()) if wanted else set())
+        assert len(ends) == len(places)
+        for place in places.values():
+            assert Path(place).is_socket()
+    assert not any(Path(place).exists() for place in places.values())
 
 
 def test_nothing_is_started_where_nobody_asks(place):
