@@ -546,13 +546,15 @@ def test_the_report_leads_to_the_cells_and_prints(browser, book, served):
 # The default rules, and one that axe-core still tries out: what is read aloud has the words seen.
 # The lines and marks within a plot's drawing are thousands, and no rule is about them. Contrast,
 # the slowest of all, is asked of three of the texts that have one look: colour, size and what shows
-# through from behind; a page of code has thousands of texts and a few dozen looks.
-AXE = """async contrastAlone => {
+# through from behind. A page of code has thousands of texts and a few dozen looks, most of which
+# were seen on the page before.
+AXE = """async ({ seen, contrastAlone }) => {
   const looks = new Map();
   const behind = e => {
     const { backgroundColor, backgroundImage, opacity } = getComputedStyle(e);
     return [backgroundColor, backgroundImage, opacity].join();
   };
+  const known = new Set(seen);
   for (const e of document.querySelectorAll("body *")) {
     const says = [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
     if (!says && !e.matches("input, select, textarea")) continue;
@@ -563,25 +565,35 @@ AXE = """async contrastAlone => {
       if (behind(up) !== "rgba(0, 0, 0, 0),none,1") look.push(behind(up));
     }
     const key = look.join("|");
-    looks.set(key, [...(looks.get(key) ?? []), e].slice(0, 3));
+    if (!known.has(key)) looks.set(key, [...(looks.get(key) ?? []), e].slice(0, 3));
   }
   const contrast = { runOnly: ["color-contrast"], resultTypes: ["violations"] };
   const rules = {
     "color-contrast": { enabled: false }, "label-content-name-mismatch": { enabled: true } };
   const drawings = { exclude: [[".main-svg"]] };
-  const asked = [await axe.run({ include: [...looks.values()].flat(), ...drawings }, contrast)];
+  const asked = [];
+  if (looks.size) {
+    asked.push(await axe.run({ include: [...looks.values()].flat(), ...drawings }, contrast));
+  }
   if (!contrastAlone) asked.push(await axe.run(drawings, { rules, resultTypes: ["violations"] }));
-  return asked.flatMap(({ violations }) => violations)
+  const faults = asked.flatMap(({ violations }) => violations)
     .filter(({ impact }) => ["critical", "serious"].includes(impact)).flatMap(
     ({ id, nodes }) => nodes.map(({ target, html }) => `${id}: ${target.join(" ")}: ${html}`));
+  return [faults, [...looks.keys()]];
 }"""
 
 
-def barriers(page: "sync_api.Page", contrast_alone: bool = False) -> list[str]:
-    """Serious faults for which axe-core blames a page: rule, selector, and the HTML."""
+def barriers(page: "sync_api.Page", seen: set[str], contrast_alone: bool = False) -> list[str]:
+    """Serious faults for which axe-core blames a page: rule, selector, and the HTML.
+
+    Looks whose contrast was `seen` are not looked at again; those of this page are added to them.
+    """
     if not page.evaluate("() => 'axe' in window"):
         page.add_script_tag(path=str(axe.AXE_FILE_PATH))
-    return [fault[:300] for fault in page.evaluate(AXE, contrast_alone)]
+    words = {"seen": sorted(seen), "contrastAlone": contrast_alone}
+    faults, looks = page.evaluate(AXE, words)
+    seen.update(looks)
+    return [fault[:300] for fault in faults]
 
 
 def theme(page: "sync_api.Page", name: str) -> None:
@@ -603,13 +615,13 @@ def theme(page: "sync_api.Page", name: str) -> None:
 def test_no_page_has_a_serious_fault_in_either_theme(browser, book, served):
     names = [*pages(book), "search.html?q=knee"]
     assert len(names) > 30 and SALIENCY in names
-    wrong = []
+    wrong, seen = [], set()
     for name in names:
         watched = Watched(browser, f"{served}/{name}", served)
         for look in ("light", "dark"):
             theme(watched.page, look)
             # Colours are all that a theme changes.
-            found = barriers(watched.page, contrast_alone=look == "dark")
+            found = barriers(watched.page, seen, contrast_alone=look == "dark")
             wrong += [f"{name}, {look}: {fault}" for fault in found]
         watched.page.close()
     assert not wrong, f"{len(wrong)} faults\n" + "\n".join(wrong)
@@ -624,10 +636,17 @@ def test_serious_faults_would_be_found(browser, served):
         '<p>among many <em style="opacity:.3">one that is faint</em></p>' +
         '<button aria-label="one">two</button>')"""
     )
-    found = [fault.split(":")[0] for fault in barriers(watched.page)]
+    seen = set()
+    first = barriers(watched.page, seen)
+    found = [fault.split(":")[0] for fault in first]
     assert set(found) == {"image-alt", "color-contrast", "label-content-name-mismatch"}
     assert found.count("color-contrast") == 3
-    assert barriers(watched.page, contrast_alone=True) == barriers(watched.page)[:3]
+    assert barriers(watched.page, set(), contrast_alone=True) == first[:3]
+    assert barriers(watched.page, seen, contrast_alone=True) == []  # looks that were seen
+    assert barriers(watched.page, seen) == first[3:]
+    new = "() => document.querySelector('article p').style.cssText = 'color: #bbb; font-size: 7px'"
+    watched.page.evaluate(new)
+    assert len(barriers(watched.page, seen, contrast_alone=True)) == 1
     watched.page.close()
 
 
