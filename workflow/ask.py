@@ -38,32 +38,48 @@ def ask(place: str, module: str, words: Sequence[str]) -> int:
         Its exit status; 128 and the signal's number where a signal ended it.
     """
     parent = os.getppid()
+    # What is ignored here is by the job too, as SIGHUP is under nohup.
+    handled = [int(one) for one in HANDED_ON if signal.getsignal(one) != signal.SIG_IGN]
+    came: list[int] = []
     with socket.socket(socket.AF_UNIX) as server:
         try:
             if any(os.environ.get(name) != one for name, one in ONE_THREAD.items()):
                 raise ConnectionRefusedError
+            if None in (sys.stdin, sys.stdout, sys.stderr):  # closed, and cannot be handed on
+                raise ConnectionRefusedError
             server.connect(place)
-        except OSError:
-            os.execv(sys.executable, [sys.executable, "-m", module, *words])
-        came: list[int] = []
-        for handed_on in HANDED_ON:
-            signal.signal(handed_on, lambda number, _: came.append(number))
-        asked = {"module": module, "words": words, "cwd": os.getcwd(), "env": dict(os.environ)}
-        sent = json.dumps(asked).encode()
-        socket.send_fds(server, [len(sent).to_bytes(LENGTH, "big")], [0, 1, 2])
-        server.sendall(sent)
-        answers = server.makefile()
-        try:
+            for one in handled:
+                signal.signal(one, lambda number, _: came.append(number))
+            ignored = sorted(set(HANDED_ON).difference(handled))
+            asked = {"module": module, "words": words, "cwd": os.getcwd(), "env": dict(os.environ)}
+            sent = json.dumps({**asked, "ignored": ignored}).encode()
+            socket.send_fds(server, [len(sent).to_bytes(LENGTH, "big")], [0, 1, 2])
+            server.sendall(sent)
+            answers = server.makefile()
             job = int(answers.readline())
+        except (OSError, ValueError):  # nobody is there, or has ended before the job began
+            for one in handled:
+                signal.signal(one, signal.SIG_DFL)
+            for one in came:
+                os.kill(os.getpid(), one)
+            os.execv(sys.executable, [sys.executable, "-m", module, *words])
 
-            def hand_on(number: int, _: object) -> None:
-                with suppress(ProcessLookupError):  # it has ended
-                    os.killpg(job, number)
+        def hand_on(number: int, _: object) -> None:
+            with suppress(ProcessLookupError):  # it has ended
+                os.killpg(job, number)
 
-            for handed_on in HANDED_ON:
-                signal.signal(handed_on, hand_on)
-            for number in came:
-                hand_on(number, None)
+        def pause(*_: object) -> None:
+            hand_on(signal.SIGSTOP, None)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            hand_on(signal.SIGCONT, None)
+
+        for one in handled:
+            signal.signal(one, hand_on)
+        if signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN:
+            signal.signal(signal.SIGTSTP, pause)
+        for one in came:
+            hand_on(one, None)
+        try:
             # As a child would, the job ends where whoever started it was killed.
             while not select.select([server], [], [], 1)[0]:
                 if os.getppid() != parent:

@@ -80,8 +80,9 @@ def forks(place: Path, what: str, environment: Mapping[str, str]) -> Iterator[in
             own = {**environment, **ONE_THREAD}
             words = [sys.executable, "-m", "workflow.forks", str(listening.fileno()), *LOADED[what]]
             files = [listening.fileno()]
-            with subprocess.Popen(words, stdin=read, env=own, pass_fds=files) as process:
-                listening.close()  # where that process has ended, nobody waits for an answer
+            with listening:  # closed here: where that process has ended, nobody waits for an answer
+                process = subprocess.Popen(words, stdin=read, env=own, pass_fds=files)
+            with process:
                 select.select([over], [], [])
                 process.terminate()
 
@@ -105,12 +106,22 @@ def serve(listening: socket.socket, load: Sequence[str]) -> None:
     load : sequence of str
         Modules that all copies but the first find loaded.
     """
-    for number in (signal.SIGINT, signal.SIGHUP):
+    own = (signal.SIGINT, signal.SIGHUP)
+    for number in own:
         signal.signal(number, signal.SIG_IGN)  # a terminal's are for those who ask
+    # Blocked too: what is sent to a copy before it has handlers waits for them.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, own)
+    server = os.getpid()
+    ended, told = os.pipe()  # a byte for each job that has; conda's Python has no pidfd_open
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     askers: dict[int, socket.socket] = {}  # by job
     made = 0
+    set_by_modules: dict[str, str] = {}
     events = selectors.DefaultSelector()
     events.register(0, selectors.EVENT_READ)
+    events.register(ended, selectors.EVENT_READ)
     events.register(listening, selectors.EVENT_READ)
     while True:
         for key, _ in events.select():
@@ -123,10 +134,15 @@ def serve(listening: socket.socket, load: Sequence[str]) -> None:
                     continue
                 request, files = asked
                 if not (job := _fork()):
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     events.close()
                     for other in (listening, asker, *askers.values()):
                         other.close()
-                    return _become(request, files)
+                    for file in (ended, told):
+                        os.close(file)
+                    request["env"] = set_by_modules | request["env"]
+                    return _become(request, files, server, mask)
                 for file in files:
                     os.close(file)
                 with suppress(PermissionError, ProcessLookupError):  # it has done so, or has ended
@@ -134,20 +150,21 @@ def serve(listening: socket.socket, load: Sequence[str]) -> None:
                 _say(asker, job)
                 askers[job] = asker
                 events.register(asker, selectors.EVENT_READ, job)
-                events.register(os.pidfd_open(job), selectors.EVENT_READ, job)
                 made += 1
                 if made == COLD:
-                    _load(load)
-            elif isinstance(key.fileobj, int):  # a job has ended
-                events.unregister(key.fileobj)
-                os.close(key.fileobj)
-                _, status, used = os.wait4(key.data, 0)
-                asker = askers.pop(key.data)
-                with suppress(KeyError):
-                    events.unregister(asker)
-                _say(asker, [os.waitstatus_to_exitcode(status), used.ru_utime, used.ru_stime])
-                asker.close()
-            elif key.data in askers:  # who asked was killed, or has no more use for it
+                    set_by_modules = _load(load)
+            elif key.fileobj == ended:
+                os.read(ended, 4096)
+                for job, asker in list(askers.items()):
+                    of, status, used = os.wait4(job, os.WNOHANG)
+                    if of:
+                        del askers[job]
+                        with suppress(KeyError):
+                            events.unregister(asker)
+                        times = used.ru_utime, used.ru_stime
+                        _say(asker, [os.waitstatus_to_exitcode(status), *times])
+                        asker.close()
+            elif askers.get(key.data) is key.fileobj:  # it was killed, or has no more use for it
                 events.unregister(key.fileobj)
                 with suppress(ProcessLookupError):
                     os.killpg(key.data, signal.SIGKILL)
@@ -156,10 +173,13 @@ def serve(listening: socket.socket, load: Sequence[str]) -> None:
 def _received(asker: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """What is asked for, with its standard input, output and error."""
     length, files, _, _ = socket.recv_fds(asker, LENGTH, 3)
+    size = int.from_bytes(length, "big")
     with asker.makefile("rb") as sent:
-        request = sent.read(int.from_bytes(length, "big"))
-    if len(files) == 3 and request:
+        request = sent.read(size)
+    if len(files) == 3 and 0 < size == len(request):
         return json.loads(request), files
+    for file in files:
+        os.close(file)
     return None  # it was killed before it had asked
 
 
@@ -175,20 +195,28 @@ def _fork() -> int:
         return os.fork()
 
 
-def _load(modules: Sequence[str]) -> None:
+def _load(modules: Sequence[str]) -> dict[str, str]:
+    """Load modules; give the variables that they have set, which belong to them."""
+    before = dict(os.environ)
     for module in modules:
-        importlib.import_module(module)
+        with suppress(Exception):  # whichever job needs it says so itself
+            importlib.import_module(module)
     gc.collect()
     gc.freeze()  # what is never looked through again stays shared memory
+    return {name: to for name, to in os.environ.items() if before.get(name) != to}
 
 
-def _become(request: dict[str, Any], files: list[int]) -> None:
+def _become(request: dict[str, Any], files: list[int], server: int, mask: set[int]) -> None:
     """Be what `python -m` would be."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:  # it has ended before that
+        os._exit(1)
     os.setpgid(0, 0)  # what a terminal sends comes through whoever asked
     for number in HANDED_ON:
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in request["ignored"] else usual)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it writes to the terminal from the background
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for there, file in enumerate(files):
         os.dup2(file, there)
         os.close(file)

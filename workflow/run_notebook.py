@@ -26,7 +26,7 @@ from oacore.data.disclosure import asked_for
 from oacore.errors import InputError, out_of_memory
 from oacore.files import write
 from oacore.results import CHAPTER_OF_BUILD
-from oacore.seals import SEAL, files_below, seal
+from oacore.seals import SEAL, files_below, read_sealed, seal
 from workflow import ask
 from workflow.forks import PLACES
 from workflow.jobs import in_words
@@ -254,6 +254,8 @@ def lend_probes(cache: Path) -> None:
     with suppress(OSError):  # not ours to read: it is found anew
         for found in Path(pooch.os_cache("oacore")).glob("convolutions-*.json"):
             place = cache / "oacore" / found.name
+            if read_sealed(found) is None:  # damaged
+                continue
             if not place.exists() or place.stat().st_mtime < found.stat().st_mtime:
                 content = found.read_text(encoding="utf-8")
                 place.parent.mkdir(parents=True, exist_ok=True)

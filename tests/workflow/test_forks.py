@@ -4,10 +4,12 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.helpers import ROOT
 from workflow import ask, make_book
+from workflow import forks as module
 from workflow.ask import ONE_THREAD
 from workflow.forks import COLD, LOADED, PLACES, forks
 
@@ -171,13 +174,107 @@ def test_a_job_of_more_threads_begins_anew(place, asks):
 
 
 def test_who_asks_and_is_killed_at_once_does_no_harm(place, asks):
-    import socket
-
-    for said in (b"", b"\0\0\0\0\0\0\0\x09{"):
-        with socket.socket(socket.AF_UNIX) as one:
-            one.connect(str(place))
-            one.sendall(said)
+    one = asks(place, WAITS)
+    one.stdout.readline()
+    for said in (b"", b"\0\0\0\0\0\0\0\x09{", b"\0\0\0\0\0\0\0\x09"):
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(str(place))
+            socket.send_fds(other, [said], [0, 1, 2])
     assert asks(place, "print(1)").communicate()[0] == "1\n"
+    assert one.poll() is None
+    one.kill()
+    one.wait()
+
+
+def test_a_signal_that_comes_before_the_job_has_begun_reaches_it(place, asks, monkeypatch):
+    """The copy that is asked for third waits for all that is loaded."""
+    slow = "import time\ntime.sleep(1.5)"
+    folder = Path(place.parent, "slow")
+    folder.mkdir()
+    (folder / "slowly.py").write_text(slow)
+    monkeypatch.setitem(LOADED, "jobs", ("slowly",))
+    own = {**os.environ, **ONE_THREAD, "PYTHONPATH": f"{ROOT}:{folder}"}
+    with forks(place.parent / "other", "jobs", own):
+        warm(place.parent / "other", asks)
+        waits = [asks(place.parent / "other", "import time\ntime.sleep(60)") for _ in range(4)]
+        time.sleep(0.7)  # they have asked
+        for one in waits:
+            one.send_signal(signal.SIGINT)
+        for one in waits:
+            one.communicate()
+            assert one.returncode in (1, 128 + signal.SIGINT)
+
+
+def test_what_is_ignored_where_a_job_is_asked_for_is_ignored_by_it(place, asks):
+    """As of `nohup make book`."""
+    code = """
+        import signal
+        print([signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGHUP, signal.SIGINT)])
+    """
+    deaf = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    said = [asks(one, code, **deaf).communicate()[0] for one in (place, "/nowhere")]
+    assert said == ["[True, False]\n"] * 2
+
+
+def test_a_job_stops_and_goes_on_with_whoever_asked(place, asks):
+    one = asks(place, WAITS)
+    job = int(one.stdout.readline())
+
+    def state():
+        return re.search(r"State:\s+(\w)", Path(f"/proc/{job}/status").read_text())[1]
+
+    one.send_signal(signal.SIGTSTP)  # as Ctrl-Z does
+    soon(lambda: state() == "T")
+    one.send_signal(signal.SIGCONT)
+    soon(lambda: state() == "S")
+    one.kill()
+    one.wait()
+
+
+def test_a_module_that_cannot_be_loaded_is_left_to_the_job(place, asks, monkeypatch, environment):
+    monkeypatch.setitem(LOADED, "jobs", ("no_such_module", MARK))
+    other = place.parent / "other"
+    with forks(other, "jobs", environment):
+        warm(other, asks)
+        assert (
+            asks(other, f"import sys; print({MARK!r} in sys.modules)").communicate()[0] == "True\n"
+        )
+        assert "ModuleNotFoundError" in asks(other, "import no_such_module").communicate()[1]
+
+
+def test_variables_that_modules_set_are_there(place, asks, monkeypatch, tmp_path):
+    """But not in place of the job's own."""
+    (tmp_path / "sets.py").write_text("import os\nos.environ |= {'OF_A_MODULE': '1', 'OWN': '1'}")
+    monkeypatch.setitem(LOADED, "jobs", ("sets",))
+    own = {**os.environ, **ONE_THREAD, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    with forks(place.parent / "other", "jobs", own):
+        warm(place.parent / "other", asks)
+        code = "import os; print(os.environ['OF_A_MODULE'], os.environ['OWN'])"
+        one = asks(place.parent / "other", code, environ={"OWN": "2"})
+        assert one.communicate()[0] == "1 2\n"
+
+
+def test_a_job_whose_output_is_closed_begins_anew(place, asks, tmp_path):
+    warm(place, asks)
+    code = f"""
+        import sys
+        open("said", "w").write(f"{{sys.stdout}} {{{MARK!r} in sys.modules}}")
+    """
+    one = asks(place, code, preexec_fn=lambda: os.close(1))
+    assert one.wait() == 0
+    assert (tmp_path / "said").read_text() == "None False"
+
+
+def test_where_the_process_does_not_start_jobs_begin_anew(asks, tmp_path, environment, monkeypatch):
+    def refused(*_, **words):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        monkeypatch.setattr(module.subprocess, "Popen", refused)
+        with forks(Path(name, "jobs"), "jobs", environment):
+            monkeypatch.undo()
+            assert asks(f"{name}/jobs", "print(1)").communicate()[0] == "1\n"
 
 
 def test_a_copy_starts_processes_of_its_own(place, asks):

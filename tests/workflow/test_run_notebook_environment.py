@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+from oacore.seals import sealed_text
 from workflow.neutral import neutral_environment
 from workflow.run_notebook import lend_probes
 
@@ -33,16 +34,19 @@ def test_a_notebook_knows_what_jobs_found_of_convolutions(tmp_path, monkeypatch)
     lend_probes(tmp_path / "cache")  # there is none
     assert not lent.exists()
     own.parent.mkdir(parents=True)
-    own.write_text("found")
+    own.write_text("damaged")
+    lend_probes(tmp_path / "cache")
+    assert not lent.exists()
+    own.write_text(sealed_text("found"))
     (own.parent / "radiomics.zip").write_text("of somebody")
     lend_probes(tmp_path / "cache")
-    assert lent.read_text() == "found"
+    assert lent.read_text() == sealed_text("found")
     assert [path.name for path in lent.parent.iterdir()] == [lent.name]
     lent.write_text("found by a notebook")
     os.utime(own, (1, 1))
     lend_probes(tmp_path / "cache")
     assert lent.read_text() == "found by a notebook"
-    own.write_text("found since")
+    own.write_text(sealed_text("found since"))
     os.utime(lent, (1, 1))
     lend_probes(tmp_path / "cache")
-    assert lent.read_text() == "found since"
+    assert lent.read_text() == sealed_text("found since")
