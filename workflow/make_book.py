@@ -75,7 +75,7 @@ def snakemake(build: str, cores: int, config: dict[str, str]) -> int:
         command = [sys.executable, "-m", "snakemake", *words]
         with _forks(build, use=not found) as (places, ends):
             environment = {**os.environ, **places, HANDED: str(locks[-1])}
-            files = [*locks, *ends]
+            files = [*ends, *locks]
             with subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=files) as process:
                 signal.signal(signal.SIGTERM, lambda *_: process.terminate())
                 while True:

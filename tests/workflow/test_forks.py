@@ -53,9 +53,16 @@ def asks(tmp_path, environment):
         command = [sys.executable, "-IS", ask.__file__, str(place), "job", *words]
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         environ = {**environment, **more.pop("environ", {})}
-        return subprocess.Popen(
-            command, cwd=tmp_path, env=environ, text=True, **streams, **more
-        )  # fmt: skip
+        then = more.pop("preexec_fn", lambda: None)
+
+        def usual() -> None:
+            """Even where the tests run in the background of a script, or under nohup."""
+            for number in ask.HANDED_ON:
+                signal.signal(number, signal.SIG_DFL)
+            then()
+
+        words_of_popen = {**streams, "text": True, "preexec_fn": usual, **more}
+        return subprocess.Popen(command, cwd=tmp_path, env=environ, **words_of_popen)
 
     return begin
 
