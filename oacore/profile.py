@@ -116,7 +116,7 @@ def load_profile(name: str) -> Profile:
     Parameters
     ----------
     name : str
-        "smoke", "laptop", "record", "study", "paper" or "text".
+        "smoke", "laptop", "record", "changes", "study", "paper" or "text".
 
     Raises
     ------

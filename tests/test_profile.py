@@ -31,7 +31,7 @@ def test_each_profile_loads_and_each_model_can_be_built(name):
 
 
 def test_a_variant_changes_what_it_says_of_its_backbone():
-    profile = load_profile("laptop")
+    profile = load_profile("smoke")
     base, cascaded = profile.recipe("resnet3d"), profile.recipe("resnet3d-cascaded")
     assert (base.heads, cascaded.heads) == ("parallel", "cascaded")
     assert cascaded.supervisions == ("dual",)

@@ -308,6 +308,7 @@ def others() -> dict[str, Callable[[], dict[str, str]]]:
     """Records that commands of their own make, by chapter: what says which code is behind them."""
     from workflow import (  # which import this module
         record_artefact,
+        record_changes,
         record_hierarchy,
         record_likeness,
         record_noise,
@@ -317,7 +318,7 @@ def others() -> dict[str, Callable[[], dict[str, str]]]:
 
     alone = (
         *(record_likeness, record_radiographs, record_noise, record_artefact),
-        record_visits,
+        *(record_visits, record_changes),
     )
     return {one.CHAPTER: one.code for one in alone} | {
         chapter: partial(record_hierarchy.code, name)

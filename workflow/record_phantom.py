@@ -81,10 +81,10 @@ def make(cores: int) -> None:
         replace(record.RECORDS / chapter, tables, of_chapter)
 
 
-def snakemake(words: list[str], targets: list[str]) -> int:
-    """Call Snakemake for files of the record's build; its exit status."""
+def snakemake(words: list[str], targets: list[str], profile: str = record.PROFILE) -> int:
+    """Call Snakemake for files of a profile's build; its exit status."""
     # The build's own lock is the Snakefile's matter; Snakemake's would outlive a kill.
-    words = ["--nolock", *words, "--config", f"profile={record.PROFILE}", "--", *targets]
+    words = ["--nolock", *words, "--config", f"profile={profile}", "--", *targets]
     command = [sys.executable, "-m", "snakemake", *words]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
 

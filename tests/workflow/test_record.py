@@ -18,6 +18,7 @@ from tests.helpers import ROOT
 from workflow import record as made
 from workflow import (
     record_artefact,
+    record_changes,
     record_hierarchy,
     record_likeness,
     record_noise,
@@ -258,6 +259,7 @@ def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, mo
         "22-a-knee-over-time": record_visits.code(),
         "23-when-would-it-help": record_noise.code(),
         "21-could-it-be-the-artefact": record_artefact.code(),
+        "07-text-and-code": record_changes.code(),
     }
     assert {chapter: give() for chapter, give in made.others().items()} == code
     monkeypatch.setattr(record, "RECORDS", tmp_path)

@@ -155,7 +155,7 @@ def variant_effects(
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def in_words(effects: pd.DataFrame, setting: str) -> str:
+def in_words(effects: pd.DataFrame, setting: str, recorded: pd.DataFrame | None = None) -> str:
     """Say what the variants of one setting change, a sentence for each.
 
     Parameters
@@ -164,7 +164,17 @@ def in_words(effects: pd.DataFrame, setting: str) -> str:
         Of :func:`variant_effects`, over seeds.
     setting : str
         The setting that they change, such as "heads" or "encoder shortcut".
+    recorded : DataFrame, optional
+        The same from this project's record, whose sentences say so.
     """
+    said = _each_in_words(effects, setting)
+    if recorded is not None:
+        kept = _each_in_words(recorded, setting)
+        said += [f"From this project's record: {sentence}" for sentence in kept]
+    return "\n".join(said) or NOT_TRAINED
+
+
+def _each_in_words(effects: pd.DataFrame, setting: str) -> list[str]:
     names = {key: METRIC_NAMES[key] for key in ("oa_auc", "kl_auc")}
     chosen = effects[effects["changes"].map(lambda keys: setting in keys.split(", ")).astype(bool)]
     sentences = []
@@ -183,7 +193,7 @@ def in_words(effects: pd.DataFrame, setting: str) -> str:
             f"{variant} minus {first['reference']}{also}: {', '.join(parts)}; {found} on "
             f"{first['knees']} knees and {seeds}."
         )
-    return "\n".join(sentences) or NOT_TRAINED
+    return sentences
 
 
 # Sentences of chapter 7's list, each from the numbers that the chapter computes.
@@ -194,6 +204,7 @@ def heads_in_words(
     shares: pd.DataFrame,
     paths: Mapping[str, Mapping[str, Any]],
     profile: Profile,
+    recorded: pd.DataFrame | None = None,
 ) -> str:
     """Say what cascaded heads change, and how often the two heads contradict each other.
 
@@ -206,8 +217,10 @@ def heads_in_words(
         a seed.
     paths : mapping of a model to what :func:`.gradients.gradient_path` gives
     profile : Profile
+    recorded : DataFrame, optional
+        As in :func:`in_words`.
     """
-    said = in_words(effects, "heads")
+    said = in_words(effects, "heads", recorded)
     for name, recipe in profile.variants.items():
         if recipe.heads != "cascaded":
             continue
