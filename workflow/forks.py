@@ -106,27 +106,22 @@ def serve(listening: socket.socket, load: Sequence[str]) -> None:
     load : sequence of str
         Modules that all copies but the first find loaded.
     """
-    own = (signal.SIGINT, signal.SIGHUP)
-    for number in own:
-        signal.signal(number, signal.SIG_IGN)  # a terminal's are for those who ask
-    # Blocked too: what is sent to a copy before it has handlers waits for them.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, own)
+    mask = _leave_signals_to_askers()
+    ended, told = _pipe_of_ends()
     server = os.getpid()
-    ended, told = os.pipe()  # a byte for each job that has; conda's Python has no pidfd_open
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
     askers: dict[int, socket.socket] = {}  # by job
     made = 0
     set_by_modules: dict[str, str] = {}
     events = selectors.DefaultSelector()
-    events.register(0, selectors.EVENT_READ)
-    events.register(ended, selectors.EVENT_READ)
-    events.register(listening, selectors.EVENT_READ)
+    for file in (0, ended, listening):
+        events.register(file, selectors.EVENT_READ)
     while True:
         for key, _ in events.select():
             if key.fileobj == 0:
                 sys.exit()
+            elif key.fileobj == ended:
+                os.read(ended, 4096)
+                _tell_of_ends(askers, events)
             elif key.fileobj is listening:
                 asker = listening.accept()[0]
                 if not (asked := _received(asker)):
@@ -134,40 +129,72 @@ def serve(listening: socket.socket, load: Sequence[str]) -> None:
                     continue
                 request, files = asked
                 if not (job := _fork()):
-                    signal.set_wakeup_fd(-1)
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    events.close()
-                    for other in (listening, asker, *askers.values()):
-                        other.close()
-                    for file in (ended, told):
-                        os.close(file)
+                    _let_go(events, [listening, asker, *askers.values()], [ended, told])
                     request["env"] = set_by_modules | request["env"]
                     return _become(request, files, server, mask)
-                for file in files:
-                    os.close(file)
-                with suppress(PermissionError, ProcessLookupError):  # it has done so, or has ended
-                    os.setpgid(job, job)
-                _say(asker, job)
+                _tell_of_beginning(job, asker, files)
                 askers[job] = asker
                 events.register(asker, selectors.EVENT_READ, job)
                 made += 1
                 if made == COLD:
                     set_by_modules = _load(load)
-            elif key.fileobj == ended:
-                os.read(ended, 4096)
-                for job, asker in list(askers.items()):
-                    of, status, used = os.wait4(job, os.WNOHANG)
-                    if of:
-                        del askers[job]
-                        with suppress(KeyError):
-                            events.unregister(asker)
-                        times = used.ru_utime, used.ru_stime
-                        _say(asker, [os.waitstatus_to_exitcode(status), *times])
-                        asker.close()
             elif askers.get(key.data) is key.fileobj:  # it was killed, or has no more use for it
                 events.unregister(key.fileobj)
                 with suppress(ProcessLookupError):
                     os.killpg(key.data, signal.SIGKILL)
+
+
+def _leave_signals_to_askers() -> set[int]:
+    """Ignore what a terminal sends; give the mask of signals from before."""
+    own = (signal.SIGINT, signal.SIGHUP)
+    for number in own:
+        signal.signal(number, signal.SIG_IGN)
+    # Blocked too: what is sent to a copy before it has handlers waits for them.
+    return signal.pthread_sigmask(signal.SIG_BLOCK, own)
+
+
+def _pipe_of_ends() -> tuple[int, int]:
+    """A pipe that gets a byte for each job that has ended: conda's Python has no pidfd_open."""
+    ended, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # only of a signal with a handler is it told
+    return ended, told
+
+
+def _tell_of_beginning(job: int, asker: socket.socket, files: list[int]) -> None:
+    """Tell who asked which process its job is; the job alone keeps its standard files."""
+    for file in files:
+        os.close(file)
+    # Here too: who asked may send the group a signal before the job has made it.
+    with suppress(PermissionError, ProcessLookupError):  # it has done so, or has ended
+        os.setpgid(job, job)
+    _say(asker, job)
+
+
+def _tell_of_ends(askers: dict[int, socket.socket], events: selectors.BaseSelector) -> None:
+    """Tell those who wait for a job that has ended how it did, and what time it took."""
+    for job, asker in list(askers.items()):
+        of, status, used = os.wait4(job, os.WNOHANG)
+        if of:
+            del askers[job]
+            with suppress(KeyError):  # who asked was killed before
+                events.unregister(asker)
+            _say(asker, [os.waitstatus_to_exitcode(status), used.ru_utime, used.ru_stime])
+            asker.close()
+
+
+def _let_go(
+    events: selectors.BaseSelector, sockets: Sequence[socket.socket], pipe: Sequence[int]
+) -> None:
+    """Undo in a copy what only the server is to have."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    events.close()
+    for one in sockets:
+        one.close()
+    for file in pipe:
+        os.close(file)
 
 
 def _received(asker: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

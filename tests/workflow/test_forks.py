@@ -57,7 +57,7 @@ def asks(tmp_path, environment):
 
         def usual() -> None:
             """Even where the tests run in the background of a script, or under nohup."""
-            for number in ask.HANDED_ON:
+            for number in (*ask.HANDED_ON, signal.SIGTSTP):
                 signal.signal(number, signal.SIG_DFL)
             then()
 
@@ -79,6 +79,18 @@ def gone(pid):
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return "State:\tZ" in status.read_text()
     return True
+
+
+def state(pid):
+    """Of a process, by its letter: S asleep, T stopped."""
+    return re.search(r"State:\s+(\w)", Path(f"/proc/{pid}/status").read_text())[1]
+
+
+def signals(pid, which):
+    """Those that a process handles (SigCgt), or that wait until it blocks them no more (ShdPnd)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    bits = int(re.search(rf"{which}:\s+(\w+)", status)[1], 16)
+    return {number for number in signal.Signals if bits >> (number - 1) & 1}
 
 
 def soon(what):
@@ -193,23 +205,111 @@ def test_who_asks_and_is_killed_at_once_does_no_harm(place, asks):
     one.wait()
 
 
-def test_a_signal_that_comes_before_the_job_has_begun_reaches_it(place, asks, monkeypatch):
-    """The copy that is asked for third waits for all that is loaded."""
-    slow = "import time\ntime.sleep(1.5)"
-    folder = Path(place.parent, "slow")
-    folder.mkdir()
-    (folder / "slowly.py").write_text(slow)
+@contextlib.contextmanager
+def changed(place, environment, change, *files):
+    """A server that is as those of `forks` but for a change to what it runs, which is code too."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        listening.listen()
+        own = listening.fileno()
+        begin = "import os, socket\nfrom workflow import forks\n" + textwrap.dedent(change)
+        code = f"{begin}\nforks.serve(socket.socket(fileno={own}), [])"
+        server = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            pass_fds=[own, *files],
+        )  # fmt: skip
+    with server:
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def held(place, environment):
+    """A server whose copies say who they are and wait at their very start, and what they wait for.
+
+    They go on as that is closed; at the end of a test it is, so that none is left over.
+    """
+    wait, go = os.pipe()
+    change = f"""
+        fork = forks._fork
+
+        def held():
+            if not (job := fork()):
+                print(os.getpid(), flush=True)
+                os.read({wait}, 1)
+            return job
+
+        forks._fork = held
+    """
+    with (
+        open(wait),
+        open(go, "w") as gate,
+        changed(place.parent / "held", environment, change, wait) as server,
+    ):
+        yield server, gate
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_before_the_job_has_begun_reaches_it(place, held, asks, number):
+    server, gate = held
+    one = asks(place.parent / "held", "print('begun')")
+    job = int(server.stdout.readline())
+    one.send_signal(number)
+    soon(lambda: number in signals(job, "ShdPnd"))
+    gate.close()
+    assert one.communicate(timeout=20)[0] == ""
+    assert one.returncode == 128 + number
+
+
+def test_a_signal_that_comes_while_modules_are_loaded_reaches_the_job(
+    place, asks, monkeypatch, tmp_path
+):
+    """The copy that is asked for third waits for them."""
+    code = "import os, time\nwhile not os.path.exists(os.environ['GO']): time.sleep(0.01)"
+    (tmp_path / "slowly.py").write_text(code)
     monkeypatch.setitem(LOADED, "jobs", ("slowly",))
-    own = {**os.environ, **ONE_THREAD, "PYTHONPATH": f"{ROOT}:{folder}"}
-    with forks(place.parent / "other", "jobs", own):
-        warm(place.parent / "other", asks)
-        waits = [asks(place.parent / "other", "import time\ntime.sleep(60)") for _ in range(4)]
-        time.sleep(0.7)  # they have asked
-        for one in waits:
-            one.send_signal(signal.SIGINT)
-        for one in waits:
-            one.communicate()
-            assert one.returncode in (1, 128 + signal.SIGINT)
+    go, other = tmp_path / "go", place.parent / "other"
+    own = {**os.environ, **ONE_THREAD, "PYTHONPATH": f"{ROOT}:{tmp_path}", "GO": str(go)}
+    with forks(other, "jobs", own):
+        cold = [asks(other, "print(1, flush=True)") for _ in range(COLD)]
+        assert [one.stdout.readline() for one in cold] == ["1\n"] * COLD
+        third = asks(other, "import time\ntime.sleep(60)")
+        soon(lambda: {*ask.HANDED_ON} <= signals(third.pid, "SigCgt"))  # it asks
+        third.send_signal(signal.SIGINT)
+        go.touch()
+        third.communicate(timeout=20)
+        assert third.returncode == 128 + signal.SIGINT
+        assert [one.wait(timeout=20) for one in cold] == [0] * COLD
+
+
+def test_a_copy_that_is_left_alone_at_its_very_start_ends(place, held, asks):
+    """Too early for the system to end it with the process that it is a copy of."""
+    server, gate = held
+    one = asks(place.parent / "held", "print('begun')")
+    server.stdout.readline()
+    soon(lambda: signal.SIGTSTP in signals(one.pid, "SigCgt"))  # it knows of the job
+    server.kill()
+    server.wait()
+    gate.close()
+    assert one.communicate(timeout=20)[0] == ""  # all that has its output has ended
+    assert one.returncode == 1
+
+
+def test_no_pidfd_open_is_needed(place, environment, asks):
+    """Conda's Python has none."""
+    other = place.parent / "other"
+    with changed(other, environment, "vars(os).pop('pidfd_open', None)") as server:
+        waits = asks(other, WAITS)
+        job = int(waits.stdout.readline())
+        for status in (0, 3):
+            one = asks(other, f"import os\nprint(os.getppid())\nraise SystemExit({status})")
+            assert one.communicate(timeout=20)[0] == f"{server.pid}\n"  # it is a copy
+            assert one.returncode == status
+        waits.kill()
+        soon(lambda: gone(job))
 
 
 def test_what_is_ignored_where_a_job_is_asked_for_is_ignored_by_it(place, asks):
@@ -226,14 +326,11 @@ def test_what_is_ignored_where_a_job_is_asked_for_is_ignored_by_it(place, asks):
 def test_a_job_stops_and_goes_on_with_whoever_asked(place, asks):
     one = asks(place, WAITS)
     job = int(one.stdout.readline())
-
-    def state():
-        return re.search(r"State:\s+(\w)", Path(f"/proc/{job}/status").read_text())[1]
-
+    soon(lambda: signal.SIGTSTP in signals(one.pid, "SigCgt"))  # it knows of the job
     one.send_signal(signal.SIGTSTP)  # as Ctrl-Z does
-    soon(lambda: state() == "T")
+    soon(lambda: state(job) == state(one.pid) == "T")
     one.send_signal(signal.SIGCONT)
-    soon(lambda: state() == "S")
+    soon(lambda: state(job) == "S")
     one.kill()
     one.wait()
 
