@@ -16,7 +16,7 @@ from oacore.profile import load_profile
 PAPERS = ("resnet3d", "m3t", "nnmamba")
 
 
-@pytest.mark.parametrize("name", ["smoke", "laptop", "record", "study", "paper", "text"])
+@pytest.mark.parametrize("name", ["smoke", "laptop", "record", "changes", "study", "paper", "text"])
 def test_each_profile_loads_and_each_model_can_be_built(name):
     profile = load_profile(name)
     assert profile.name == name and len(profile.train) == len(profile.test) == 5
@@ -65,6 +65,18 @@ def test_a_control_is_a_backbone_on_permuted_grades_and_stands_nowhere_else(tmp_
             load_profile("smoke")
 
 
+def test_changes_are_of_the_record_s_models_on_its_knees():
+    record, changes = load_profile("record"), load_profile("changes")
+    for name in ("train", "test", "ungraded", "cohort_seed", "shape"):
+        assert getattr(changes, name) == getattr(record, name)
+    for name, recipe in changes.backbones.items():
+        assert recipe == replace(record.backbones[name], supervisions=("dual",))
+    for name, recipe in changes.variants.items():
+        base = changes.backbones[recipe.backbone]
+        own = {key for key in vars(recipe) if getattr(recipe, key) != getattr(base, key)}
+        assert own in ({"heads"}, {"encoder"}), name
+
+
 def test_paper_is_the_papers_protocol():
     """arXiv:2605.00718, sections 3.2 and 3.4."""
     paper = load_profile("paper")
@@ -79,7 +91,7 @@ def test_paper_is_the_papers_protocol():
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(InputError, match="smoke, laptop, record, study, paper, text"):
+    with pytest.raises(InputError, match="smoke, laptop, record, changes, study, paper, text"):
         load_profile("huge")
 
 

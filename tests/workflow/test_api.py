@@ -120,7 +120,7 @@ def sphinx(site: Path) -> str:
     app = Sphinx(
         site, None, site / "html", site / "doctrees", "html",
         confoverrides={
-            "extensions": ["myst_nb", "sphinx_design", "workflow.api"],
+            "extensions": ["myst_nb", "sphinx_design", "workflow.api", "workflow.sphinx_pace"],
             "nb_execution_mode": "off", "nitpicky": True, "root_doc": "book/index",
             "viewcode_follow_imported_members": False,
             "nitpick_ignore_regex": [("py:class", ".*")],

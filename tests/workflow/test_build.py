@@ -813,6 +813,19 @@ def test_a_second_build_does_nothing(smoke_build, smoke_words):
     assert (smoke_build / "html/build.json").stat().st_mtime_ns == before
 
 
+def test_snakemake_has_the_limit_that_our_graph_takes_away(tmp_path):
+    """What it is called is Snakemake's own matter, and under another name builds were only slow."""
+    hook = (ROOT / "workflow/Snakefile").read_text().partition("onstart:\n")[2].split("\n\n")[0]
+    say = "print('limit:', workflow.scheduler.job_rate_limiter)"
+    lines = ["onstart:", f"    {say}", *hook.splitlines(), f"    {say}"]
+    lines += ["rule all:", "    output: 'one'", "    shell: 'touch one'"]
+    (tmp_path / "Snakefile").write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    said = re.findall(r"limit: (.*)", done.stdout + done.stderr)
+    assert done.returncode == 0 and "JobRateLimiter" in said[0] and said[1] == "None"
+
+
 def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
     text = (ROOT / "workflow/Snakefile").read_text()
     blocks = {

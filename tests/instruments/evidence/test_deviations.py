@@ -208,6 +208,26 @@ def test_words_count_the_intervals_that_exclude_zero():
     assert both.startswith("v minus r (with heads, encoder width): ")
 
 
+def test_what_is_recorded_stands_in_sentences_of_its_own():
+    metrics = ["oa_auc", "kl_auc"]
+    table = pd.DataFrame({"metric": metrics, "value": 0.1, "low": 0.05, "high": 0.3})
+    about = {"variant": "v", "reference": "r", "changes": "heads", "knees": 9, "seeds": 1}
+    here, kept = table.assign(**about), table.assign(**about | {"knees": 1000, "seeds": 5})
+    own, recorded = in_words(here, "heads", kept).splitlines()
+    assert own == in_words(here, "heads") and own.endswith(
+        "9 knees and 1 seed, so without the spread between seeds."
+    )
+    assert recorded.startswith("From this project's record: v minus r: ")
+    assert recorded.endswith(
+        "2 of 2 differences distinguishable from zero on 1000 knees and 5 seeds."
+    )
+    assert in_words(here[:0], "heads", kept) == recorded
+    assert in_words(here, "schedule", kept) == NOT_TRAINED
+    profile = with_variants()
+    said = words.heads_in_words(here[:0], pd.DataFrame(), {}, profile, kept)
+    assert said == recorded
+
+
 def test_a_profile_without_variants_has_no_effects():
     table = variant_effects(with_variants(), predictions("resnet3d", 0, 0), n_resamples=5, seed=0)
     assert table.empty and in_words(table, "heads") == NOT_TRAINED
