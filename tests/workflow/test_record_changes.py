@@ -40,9 +40,7 @@ def project(tmp_path, monkeypatch):
     def snakemake(words, targets, profile):
         asked.append((words, [Path(target).name for target in targets], profile))
         for kind, model in (("runs", "resnet3d"), ("variants", "resnet3d-cascaded")):
-            run_all(
-                kind, model, 0, profile=small(), cohort=cohort, build=tmp_path / "build/changes"
-            )
+            run_all(kind, model, 0, profile=small(), cohort=cohort, build=build)
         return 0
 
     monkeypatch.setattr(made, "snakemake", snakemake)
