@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from oacore.data.cohort import drawn_among_real, is_phantom, read_tables
 from oacore.data.disclosure import asked_for
 from oacore.profile import Profile, load_profile
 from oacore.provenance import of_this_machine
 from oacore.training.progress import duration
 from oacore.training.records import finished, run_record
 from oacore.training.records import run_table as read_table
+from workflow.knees import knees_of
 
 PAGE = """\
 (sec-about-this-build)=
@@ -76,15 +76,15 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
         "oacore": plain(here["oacore"]),
         "Rendered on": plain(f"{here['platform']}, {here['device']}, at {here['finished']}"),
     }
-    cohort = build / "cohort"
+    knees = knees_of(build)
     kind = (
         "A **synthetic phantom**: no patient is in it, and nothing measured on it is clinical."
-        if is_phantom(cohort)
+        if knees.phantom
         else "A folder given by the one who built this; pages do not tell its name."
     )
-    if not is_phantom(cohort):
+    if not knees.phantom:
         given = notebooks["notebooks/03-cohort"].metadata.papermill.parameters
-        kind = f"{kind} {drawn_among_real(cohort)}".strip()
+        kind = f"{kind} {knees.mixed}".strip()
         kind += " Single knees are " + (
             "shown, at that person's request (`IMAGES=yes`)."
             if asked_for(given.get("images", ""))
@@ -99,7 +99,7 @@ def about_this_build(build: Path, profile: str, notebooks: dict[str, Any]) -> st
     return PAGE.format(
         source=table(source, "What", "Which"),
         cohort=kind,
-        cases=case_counts(read_tables(cohort)),
+        cases=case_counts(knees.cases),
         times=chapter_times(notebooks),
         runs=run_table(build),
         profile=profile,

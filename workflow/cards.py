@@ -14,13 +14,14 @@ import pandas as pd
 import yaml
 
 from oacore.backbones import BACKBONE_NAMES
-from oacore.data.cohort import SPLITS, drawn_among_real, graded, is_phantom, read_tables
+from oacore.data.cohort import SPLITS, graded
 from oacore.instruments.phantom.cohort import read_truth
 from oacore.names import in_order
 from oacore.profile import load_profile
 from oacore.results import kept
 from oacore.training.records import run_records
 from workflow.about import case_counts, fill, list_table, markdown, plain
+from workflow.knees import knees_of
 from workflow.report import scores_in_words
 from workflow.reporting import facts
 
@@ -70,15 +71,15 @@ def cards(build: Path, profile: str, notebooks: Any) -> str:
     build, profile, notebooks
         As for :func:`.reporting.reporting`.
     """
-    phantom = is_phantom(build / "cohort")
-    cases = read_tables(build / "cohort")
+    knees = knees_of(build)
+    phantom, cases = knees.phantom, knees.cases
     words = facts(build, profile) | of_models(build, profile) | of_knees(build, cases)
     words["profile"] = profile
     file = yaml.safe_load(CARDS.read_text(encoding="utf-8"))
     return PAGE.format(
         model_card=sections(file["model card"], phantom, words),
         scores=scores_in_words(kept(build, "08-comparison/table1")),
-        kind=f"{KIND[phantom]} {drawn_among_real(build / 'cohort')}".strip(),
+        kind=f"{KIND[phantom]} {knees.mixed}".strip(),
         datasheet=sections(file["datasheet"], phantom, words),
         people=people_table(cases),
         counts=case_counts(cases),

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from oacore.data.cohort import drawn_among_real, is_phantom, read_tables
 from oacore.data.download import RECORD
 from oacore.data.sources import sources_table
 from oacore.instruments.evidence import coherence_claims
@@ -52,6 +51,7 @@ from workflow.claims_by_source import (
     evidence,
     second_evidence,
 )
+from workflow.knees import knees_of
 from workflow.reporting import facts
 
 _OF_CONTROLS = [its["hierarchy"][1] for its in KEPT.values() if "hierarchy" in its]
@@ -200,13 +200,14 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
     notebooks : mapping
         Executed notebooks by their pages.
     """
-    phantom = is_phantom(build / "cohort")
+    knees = knees_of(build)
+    phantom = knees.phantom
     here = of_this_machine()
     found = evidence(build, phantom)
     second = second_evidence(build)
     versions = {"Python": here["python"], **here["versions"]}
     return PAGE.format(
-        kind=f"{KIND[phantom]} {drawn_among_real(build / 'cohort')}".strip(),
+        kind=f"{KIND[phantom]} {knees.mixed}".strip(),
         source=table(
             {
                 "Commit": commit_in_words(here),
@@ -233,7 +234,7 @@ def report(build: Path, profile: str, notebooks: Mapping[str, Any]) -> str:
         audit=audit_in_words(kept(build, "10-printed-tables/audit")),
         deviations=deviations_in_words(kept(build, "07-text-and-code/deviations")),
         cohort=cohort_in_words(build, phantom),
-        cases=case_counts(read_tables(build / "cohort")),
+        cases=case_counts(knees.cases),
         provenance=origins(build),
         versions=table(versions, "Package", "Version"),
         runs=run_table(build),
@@ -398,7 +399,7 @@ def cohort_in_words(build: Path, phantom: bool) -> str:
             f"and grade are below; SHA-256 of its `truth.csv`: `{truth}`."
         )
     words = "The cohort is a folder given by the one who built this."
-    words = f"{words} {drawn_among_real(cohort)}".strip()
+    words = f"{words} {knees_of(build).mixed}".strip()
     record = cohort / RECORD
     if record.is_file():
         fetched = json.loads(record.read_text(encoding="utf-8"))

@@ -16,13 +16,14 @@ import pandas as pd
 import yaml
 
 from oacore.backbones import BACKBONE_NAMES
-from oacore.data.cohort import drawn_among_real, graded, is_phantom, named_subset, read_tables
+from oacore.data.cohort import graded, named_subset
 from oacore.data.download import RECORD
 from oacore.hierarchy import N_GRADES
 from oacore.names import in_order
 from oacore.profile import load_profile
 from oacore.training.records import run_records
 from workflow.about import fill, list_table, markdown, plain
+from workflow.knees import knees_of
 
 GUIDELINES = Path(__file__).with_suffix(".yml")
 ANSWERS = ("yes", "partly", "no", "not applicable")
@@ -104,7 +105,8 @@ def reporting(build: Path, profile: str, notebooks: Any) -> str:
     notebooks : mapping
         Executed notebooks by their pages; not used.
     """
-    phantom = is_phantom(build / "cohort")
+    knees = knees_of(build)
+    phantom = knees.phantom
     words = facts(build, profile)
     lists, rows = [], [["Guideline", *(answer.capitalize() for answer in ANSWERS), "In all"]]
     for guideline in guidelines():
@@ -119,7 +121,7 @@ def reporting(build: Path, profile: str, notebooks: Any) -> str:
     return PAGE.format(
         models=words["models"],
         cohort="knees that this project drew" if phantom else "a cohort that was given",
-        caution=f"{CAUTION[phantom]} {drawn_among_real(build / 'cohort')}".strip(),
+        caution=f"{CAUTION[phantom]} {knees.mixed}".strip(),
         counts=markdown(rows, "l" + "r" * (len(ANSWERS) + 1)),
         lists="\n\n".join(lists),
     )
@@ -165,11 +167,11 @@ def as_table(items: list[Item]) -> str:
 
 def facts(build: Path, profile: str) -> dict[str, str]:
     """What the answers quote of a build: numbers of knees and of runs, its source."""
-    cases = read_tables(build / "cohort")
+    knees = knees_of(build)
+    cases = knees.cases
     known = graded(cases)
     runs = in_order(run_records(build / "runs"))
     seeds = runs.groupby("backbone", sort=False)["seed"].unique()
-    phantom = is_phantom(build / "cohort")
     words = {
         "cohort_seed": str(load_profile(profile).cohort_seed),
         "ungraded": str(len(cases) - len(known)),
@@ -181,8 +183,8 @@ def facts(build: Path, profile: str) -> dict[str, str]:
             f"{BACKBONE_NAMES[str(name)]} {', '.join(map(str, sorted(own)))}"
             for name, own in seeds.to_dict().items()
         ),
-        "sizes_from": "profile" if phantom else "folder",
-        "origin": "drawn anew by one command" if phantom else origin(build),
+        "sizes_from": "profile" if knees.phantom else "folder",
+        "origin": "drawn anew by one command" if knees.phantom else origin(build),
     }
     for split, of_split in known.groupby("split"):
         grades = of_split["kl"].value_counts().sort_index()
