@@ -70,6 +70,10 @@ CHECKS = {
             "oacore/instruments/radiographs/drawn.py",
         ),
     ),
+    "cohort": Check(Path(__file__).with_name("carry_cohort.py"), ("oacore/data/cohort.py",)),
+    "means": Check(
+        Path(__file__).with_name("carry_means.py"), ("oacore/instruments/saliency/means.py",)
+    ),
 }
 
 

@@ -121,7 +121,9 @@ def scan_tables(folder: Path) -> Scan:
         return pd.DataFrame(), [Fault("error", what, "", detail, OBTAIN)]
     faults: list[Fault] = []
     table = pd.concat([_read_table(folder, split, faults) for split in SPLITS], ignore_index=True)
-    for _, same in table.groupby("case_id") if len(table) else ():
+    # Few are there twice, and a group of each would take most of the time.
+    twice = table[table["case_id"].duplicated(keep=False)] if len(table) else table
+    for _, same in twice.groupby("case_id") if len(twice) else ():
         first = same.iloc[0]
         for case in same.iloc[1:].itertuples():
             what = "appears twice" if case.split == first["split"] else "is in both splits"
@@ -289,5 +291,6 @@ def drawn_among_real(folder: str | Path) -> str:
 def _is_drawn(folder: str | Path) -> pd.Series:
     cases, faults = scan_tables(Path(folder))
     if cases.empty:
-        raise InputError(faults[0].message(Path(folder)))
+        nothing = Fault("error", "no subject table holds a case", "", "", OBTAIN)
+        raise InputError([*faults, nothing][0].message(Path(folder)))
     return cases["synthetic"].astype(bool)

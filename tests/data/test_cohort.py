@@ -10,6 +10,7 @@ import pytest
 
 from oacore.data import cohort
 from oacore.data.cohort import (
+    drawn_among_real,
     graded,
     is_phantom,
     named_subset,
@@ -272,6 +273,15 @@ def test_a_phantom_is_known_by_its_tables(tmp_path):
             table.to_csv(tmp_path / f"subInfo_{split}.csv", index=False)
         (tmp_path / "truth.csv").touch()  # a file of that name proves nothing
         assert is_phantom(tmp_path) is expected
+
+
+def test_tables_without_a_row_are_no_cohort_of_either_kind(tmp_path):
+    columns = ["CMT-ID", "KneeSide", "KLGrade", "Gender", "Age", "BMI"]
+    for split in ("train", "test"):
+        pd.DataFrame(columns=columns).to_csv(tmp_path / f"subInfo_{split}.csv", index=False)
+    for ask in (is_phantom, drawn_among_real):
+        with pytest.raises(InputError, match="no subject table holds a case; download"):
+            ask(tmp_path)
 
 
 def test_the_real_tables_give_the_papers_counts(tmp_path, shared):

@@ -189,9 +189,16 @@ def _band(above: float, up_to: float) -> str:
 
 def _matrices(rows: pd.DataFrame, *columns: str) -> list[np.ndarray]:
     """Values (seeds, knees) of the knees whose first column is defined under every seed."""
-    wide = [rows.pivot(index="seed", columns="case_id", values=column) for column in columns]
-    known = wide[0].notna().all()
-    return [values.loc[:, known].to_numpy(dtype=float) for values in wide]
+    # A pivot of each column would sort the same rows again, thousands of times a chapter.
+    seeds, row = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+    cases, column = np.unique(rows["case_id"].to_numpy(), return_inverse=True)
+    if np.bincount(row * len(cases) + column).max(initial=0) > 1:
+        raise InputError("overlaps: a knee comes twice under one seed; keep one row of the two")
+    wide = np.full((len(columns), len(seeds), len(cases)), np.nan)
+    wide[:, row, column] = rows[list(columns)].to_numpy(dtype=float).T
+    known = ~np.isnan(wide[0]).any(axis=0)
+    # A seed's values side by side, or products of matrices round otherwise.
+    return [np.ascontiguousarray(values[:, known]) for values in wide]
 
 
 def _resamples(n: int, n_resamples: int, seed: int) -> np.ndarray:

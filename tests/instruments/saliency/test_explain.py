@@ -449,6 +449,15 @@ def test_means_and_their_intervals():
     assert_allclose(found.loc["oa", "value"], wide["value"])
 
 
+def test_a_knee_comes_once_under_each_seed_in_any_order():
+    values = np.random.default_rng(2).random((3, 8))
+    table = table_of(values)
+    row = overlap_means(table.sample(frac=1, random_state=0), n_resamples=50, seed=0)
+    assert row.equals(overlap_means(table, n_resamples=50, seed=0))
+    with pytest.raises(InputError, match="a knee comes twice under one seed"):
+        overlap_means(pd.concat([table, table[:1]]), n_resamples=50, seed=0)
+
+
 def test_contrasts_are_paired_by_knee_and_seed():
     rng = np.random.default_rng(1)
     knee = rng.normal(0.4, 0.2, (2, 50))  # what both share, and pairing takes away
