@@ -121,7 +121,8 @@ def test_the_paper_s_tables_have_their_arms(name):
 
 def test_each_profile_has_a_study_and_each_study_is_drawn_for():
     profiles = yaml.safe_load((ROOT / "oacore/profiles.yml").read_text())
-    assert set(OF_PROFILE) == set(profiles)
+    # Whoever records single changes trains volumes alone; a book of them would have laptop's study.
+    assert set(OF_PROFILE) == set(profiles) - {"changes"}
     named = {name: study_of(name).name for name in profiles}
     assert named["smoke"] == "smoke" and named["laptop"] == "laptop"
     assert named["study"] == "real" and named["paper"] == named["text"] == "paper"
