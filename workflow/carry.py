@@ -74,6 +74,10 @@ CHECKS = {
     "means": Check(
         Path(__file__).with_name("carry_means.py"), ("oacore/instruments/saliency/means.py",)
     ),
+    "slicer": Check(
+        Path(__file__).with_name("carry_slicer.py"),
+        tuple(f"oacore/instruments/slicer/{name}.py" for name in ("cases", "kernel")),
+    ),
 }
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from oacore.data.volumes import view
 from oacore.errors import InputError
-from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.saliency.controls import LESIONS, read_lesions
 from oacore.instruments.saliency.read import explained_folders, read_maps
-from oacore.instruments.slicer.kernel import Run, compute_map
-from oacore.instruments.slicer.slicer import pack_case
+from oacore.instruments.slicer.kernel import Run, seen_by, untrained_maps
+from oacore.instruments.slicer.slicer import MapKey, pack_case
 from oacore.names import in_order
 
 LONGEST = 192
@@ -80,19 +80,13 @@ def pack_cases(
     shown = cases[cases["case_id"].isin({case for case, *_ in maps})]
     shown = shown[shown.groupby("kl").cumcount() < per_grade].sort_values("kl", kind="stable")
     answers = predictions[predictions["seed"] == seed]
+    random = _untrained(untrained, shown)
     packed = []
     for place in tqdm(range(len(shown)), "cases"):
         case = shown.iloc[place]
         own = int(case["case_id"])
         image, tissues, spacing = view(case, LONGEST)
         truth = true_kl[own] if true_kl is not None else None
-        random = {
-            (run.model, run.supervision, head, "gradient"): compute_map(
-                run, case["image"], head, "gradient", weights="random"
-            )
-            for run in untrained
-            for head in SUPERVISIONS[run.supervision]
-        }
         packed.append(
             pack_case(
                 folder,
@@ -101,13 +95,27 @@ def pack_cases(
                 [float(side) for side in spacing],
                 masks=outlines(case, tissues, truth is not None),
                 maps={key[1:]: values for key, values in maps.items() if key[0] == own},
-                untrained=random,
+                untrained=random[own],
                 predictions=_answers(answers[answers["case_id"] == own]),
                 kl=int(case["kl"]),
                 kl_true=None if truth is None else int(truth),
             )
         )
     return packed
+
+
+def _untrained(runs: Sequence[Run], cases: pd.DataFrame) -> dict[int, dict[MapKey, np.ndarray]]:
+    """The gradient's maps of untrained networks, by case_id."""
+    images = dict(zip(cases["case_id"].tolist(), cases["image"], strict=True))
+    found: dict[int, dict[MapKey, np.ndarray]] = {case: {} for case in images}
+    seen: dict[Any, dict[int, torch.Tensor]] = {}  # by how the networks see them
+    for run in tqdm(runs, "untrained networks"):
+        grid = run.recipe.grid, run.recipe.resample
+        if grid not in seen:
+            seen[grid] = {case: seen_by(run, image) for case, image in images.items()}
+        for (case, head), values in untrained_maps(run, seen[grid]).items():
+            found[case][run.model, run.supervision, head, "gradient"] = values
+    return found
 
 
 def outlines(

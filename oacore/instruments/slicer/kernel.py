@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -19,7 +19,7 @@ from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.saliency.controls import BONES, LESIONS, read_lesions
 from oacore.instruments.saliency.explain import UNTRAINED
 from oacore.instruments.saliency.methods import METHODS, saliency_map
-from oacore.models.heads import by_voxel
+from oacore.models.heads import HierarchicalNet, by_voxel
 from oacore.names import ordered
 from oacore.plots.sheets import grey_levels, mask_bits
 from oacore.profile import Recipe, load_profile
@@ -159,16 +159,10 @@ def compute_map(
     ndarray of float32, shape (D, H, W)
         In [0, 1], on the network's grid.
     """
-    if weights == "random":
-        record = run_record(run.folder)
-        model = build_like(record, record["seed"] + UNTRAINED).eval()
-    else:
-        model = load_trained(run.folder)
+    model = network(run, weights)
     total, done = passes(head, method, run.recipe.grid), 0
     report(done, total)
-    small, *_ = preprocess(image, None, run.recipe.grid, run.recipe.resample)  # float16, as cached
-    volumes = by_voxel(torch.from_numpy(small)[None, None].float())  # as in training
-
+    volumes = seen_by(run, image)
     secure_convolutions(model, [tuple(volumes.shape)], bf16=False, of_input=True)
 
     def count(*_: object) -> None:
@@ -178,3 +172,43 @@ def compute_map(
 
     model.register_forward_hook(count)
     return saliency_map(model, volumes, head, method)[0]
+
+
+def untrained_maps(run: Run, seen: Mapping[int, torch.Tensor]) -> dict[tuple[int, str], np.ndarray]:
+    """The gradient's maps of several cases, each the one that :func:`compute_map` gives of them.
+
+    The untrained network is built once for all, which takes longer than a map.
+
+    Parameters
+    ----------
+    run : Run
+    seen : mapping of case_id to tensor
+        What :func:`seen_by` gives of the cases.
+
+    Returns
+    -------
+    dict
+        By case_id and head: float32 array (D, H, W) in [0, 1], on the network's grid.
+    """
+    model = network(run, "random")
+    shapes = dict.fromkeys(tuple(volume.shape) for volume in seen.values())
+    secure_convolutions(model, shapes, bf16=False, of_input=True)
+    return {
+        (case, head): saliency_map(model, volume, head, "gradient")[0]
+        for case, volume in seen.items()
+        for head in SUPERVISIONS[run.supervision]
+    }
+
+
+def network(run: Run, weights: str) -> HierarchicalNet:
+    """A run's network, or its untrained twin, see :func:`compute_map`."""
+    if weights != "random":
+        return load_trained(run.folder)
+    record = run_record(run.folder)
+    return build_like(record, record["seed"] + UNTRAINED).eval()
+
+
+def seen_by(run: Run, image: str) -> torch.Tensor:
+    """A stored image as a run's network sees it, float32 (1, 1, D, H, W)."""
+    small, *_ = preprocess(image, None, run.recipe.grid, run.recipe.resample)  # float16, as cached
+    return by_voxel(torch.from_numpy(small)[None, None].float())  # as in training

@@ -24,12 +24,20 @@ from nbformat.v4 import new_code_cell, new_notebook
 from oacore.data.cache import cached_volumes
 from oacore.data.cohort import graded, read_cohort
 from oacore.errors import InputError
+from oacore.hierarchy import SUPERVISIONS
 from oacore.instruments.phantom.cohort import write_phantom
 from oacore.instruments.saliency.explain import UNTRAINED
 from oacore.instruments.saliency.methods import METHODS, saliency_map
 from oacore.instruments.slicer import kernel as lab_parts
 from oacore.instruments.slicer import lab as lab_slicer
-from oacore.instruments.slicer.kernel import compute_map, finished_runs, passes, read_knee
+from oacore.instruments.slicer.kernel import (
+    compute_map,
+    finished_runs,
+    passes,
+    read_knee,
+    seen_by,
+    untrained_maps,
+)
 from oacore.instruments.slicer.parts import TOPS
 from oacore.models.heads import HierarchicalNet
 from oacore.profile import load_profile
@@ -230,6 +238,19 @@ def test_progress_ends_at_the_number_of_passes(built, head, method, weights):
     compute_map(run, image, head, method, lambda done, of: reports.append((done, of)), weights)
     total = passes(head, method, run.recipe.grid)
     assert reports == [(done, total) for done in range(total + 1)]
+
+
+def test_maps_of_an_untrained_network_are_those_that_it_gives_of_each_case_alone(built):
+    images = dict(zip(built.ids, built.cases.set_index("case_id")["image"][built.ids], strict=True))
+    for run in finished_runs(built.runs, "smoke", 0):
+        seen = {case: seen_by(run, images[case]) for case in built.ids[:3]}
+        found = untrained_maps(run, seen)
+        heads = SUPERVISIONS[run.supervision]
+        assert list(found) == [(case, head) for case in built.ids[:3] for head in heads]
+        for (case, head), values in found.items():
+            alone = compute_map(run, images[case], head, "gradient", weights="random")
+            assert np.array_equal(values, alone), (run.model, case, head)
+        assert len({values.tobytes() for values in found.values()}) == len(found)
 
 
 def test_with_random_weights_the_map_is_that_of_the_twin_of_the_controls(ask, built):
