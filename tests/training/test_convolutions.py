@@ -62,6 +62,7 @@ def layer(x, w, stride, **changes):
 def test_a_layer_that_spoils_the_heap_is_computed_otherwise(monkeypatch, capsys):
     """nnMamba's first shortcut in the smallest profile: 4 channels, 1x1x1, stride 2."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(convolutions, "_KNOWN", {})  # of this process, on its own processor
     model = channels_last(build_model("nnmamba", "dual", 0, {"channels": 4, "blocks": 1}))
     name, shape = "encoder.stage2.0.downsample.0", (8, 1, 16, 32, 32)
     assert secure_convolutions(model, [shape], bf16=False) == (name,)

@@ -144,7 +144,7 @@ def test_chapters_lead_to_the_package_and_the_package_to_its_source(book):
 def everything(book: Path) -> list[str]:
     """All pages, and what the search finds."""
     names = [*pages(book), "search.html?q=knee"]
-    assert len(names) > 5, "the book has hardly a page"
+    assert len(names) > 30 and SALIENCY in names, "the book has hardly a page"
     return names
 
 
@@ -197,38 +197,190 @@ PRESS = """async () => {
 }"""
 
 
-def test_every_page_is_whole_when_served_and_no_button_asks_another_host(browser, book, served):
-    opened: list[str] = []
-    asked: list[str] = []
-    keep = ("request", lambda r: asked.append(r.url)), ("page", lambda p: opened.append(p.url))
-    for event, listener in keep:
-        browser.on(event, listener)
-    # Whatever tries to leave is seen above and goes no further.
-    browser.route(re.compile(f"^(?!{re.escape(served)}|data:|blob:)"), lambda r: r.abort())
-    pressed: list[str] = []
-    wrong = []
-    for name in everything(book):
-        watched = Watched(browser, f"{served}/{name}", served)
-        wrong += faults(watched, name)
-        opened.clear()
-        asked.clear()
-        plots = watched.page.locator(".plotly-graph-div").count()
-        found = watched.page.evaluate(PRESS)
-        watched.page.wait_for_timeout(300)  # for what a press does later
+# Of what is wider than its frame: what cannot be reached with the keys, or shows no sign of it.
+WIDE = """() => [...document.querySelectorAll("article *")].filter((part) =>
+    part.checkVisibility() && part.clientWidth > 40 && part.scrollWidth > part.clientWidth + 2 &&
+    ["auto", "scroll"].includes(getComputedStyle(part).overflowX))
+  .filter((part) => !(part.tabIndex === 0 && part.matches(".oa-wide.oa-more")))
+  .map((part) => part.outerHTML.slice(0, 200))"""
+# Tables that no frame keeps on the page.
+LOOSE = """() => [...document.querySelectorAll("article table")].filter((table) => {
+    let frame = table.parentElement;
+    while (frame.tagName !== "ARTICLE" && getComputedStyle(frame).overflowX === "visible") {
+      frame = frame.parentElement;
+    }
+    return frame.tagName === "ARTICLE" &&
+      table.getBoundingClientRect().right > frame.getBoundingClientRect().right + 1;
+  }).map((table) => table.outerHTML.slice(0, 200))"""
+
+
+# The default rules, and one that axe-core still tries out: what is read aloud has the words seen.
+# The lines and marks within a plot's drawing are thousands, and no rule is about them. Contrast,
+# the slowest of all, is asked of three of the texts that have one look: colour, size and what shows
+# through from behind. A page of code has thousands of texts and a few dozen looks, most of which
+# were seen on the page before.
+AXE = """async ({ seen, contrastAlone }) => {
+  const looks = new Map();
+  const behind = e => {
+    const { backgroundColor, backgroundImage, opacity } = getComputedStyle(e);
+    return [backgroundColor, backgroundImage, opacity].join();
+  };
+  const known = new Set(seen);
+  for (const e of document.querySelectorAll("body *")) {
+    const says = [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
+    if (!says && !e.matches("input, select, textarea")) continue;
+    if (!e.checkVisibility() || e.closest(".main-svg")) continue;
+    const { color, fontSize, fontWeight, textShadow } = getComputedStyle(e);
+    const look = [e.localName, color, fontSize, fontWeight, textShadow];
+    for (let up = e; up; up = up.parentElement) {
+      if (behind(up) !== "rgba(0, 0, 0, 0),none,1") look.push(behind(up));
+    }
+    const key = look.join("|");
+    if (!known.has(key)) looks.set(key, [...(looks.get(key) ?? []), e].slice(0, 3));
+  }
+  const contrast = { runOnly: ["color-contrast"], resultTypes: ["violations"] };
+  const rules = {
+    "color-contrast": { enabled: false }, "label-content-name-mismatch": { enabled: true },
+    region: { enabled: false } }; // never serious, and slow
+  const drawings = { exclude: [[".main-svg"]] };
+  const asked = [];
+  if (looks.size) {
+    asked.push(await axe.run({ include: [...looks.values()].flat(), ...drawings }, contrast));
+  }
+  if (!contrastAlone) asked.push(await axe.run(drawings, { rules, resultTypes: ["violations"] }));
+  const faults = asked.flatMap(({ violations }) => violations)
+    .filter(({ impact }) => ["critical", "serious"].includes(impact)).flatMap(
+    ({ id, nodes }) => nodes.map(({ target, html }) => `${id}: ${target.join(" ")}: ${html}`));
+  return [faults, [...looks.keys()]];
+}"""
+
+
+def barriers(page: "sync_api.Page", seen: set[str], contrast_alone: bool = False) -> list[str]:
+    """Serious faults for which axe-core blames a page: rule, selector, and the HTML.
+
+    Looks whose contrast was `seen` are not looked at again; those of this page are added to them.
+    """
+    if not page.evaluate("() => 'axe' in window"):
+        page.add_script_tag(path=str(axe.AXE_FILE_PATH))
+    words = {"seen": sorted(seen), "contrastAlone": contrast_alone}
+    faults, looks = page.evaluate(AXE, words)
+    seen.update(looks)
+    return [fault[:300] for fault in faults]
+
+
+def theme(page: "sync_api.Page", name: str) -> None:
+    """Show a page as its button for the theme does."""
+    page.evaluate(
+        """name => {
+  document.documentElement.dataset.theme = name;
+  // Colours fade into each other, and what inherits one begins to fade when that has faded.
+  for (let fading = null; fading?.length !== 0;) {
+    fading = document.getAnimations().filter(one => one instanceof CSSTransition);
+    fading.forEach(one => one.finish());
+  }
+}""",
+        name,
+    )
+
+
+class Walk:
+    """What one reader found who went to every page, and did on each all that is asked of all.
+
+    A page is opened once: most of a second each goes into that. Buttons are pressed last, which
+    changes it most.
+    """
+
+    def __init__(self, context: "sync_api.BrowserContext", served: str) -> None:
+        """Begin at no page; `served` is the address of the book."""
+        self.context, self.served = context, served
+        self.whole: list[str] = []
+        self.beyond: dict[int, list[str]] = {1280: [], PHONE["width"]: []}
+        self.frames = dict.fromkeys(self.beyond, 0)
+        self.barriers: list[str] = []
+        self.left: list[str] = []
+        self.pressed: list[str] = []
+        self._looks: set[str] = set()
+        self._asked: list[str] = []
+        self._opened: list[str] = []
+
+    def through(self, names: list[str]) -> None:
+        """Go to pages, and note what is asked for and opened meanwhile."""
+        keep = {"request": lambda r: self._asked.append(r.url),
+                "page": lambda p: self._opened.append(p.url)}  # fmt: skip
+        for event, listener in keep.items():
+            self.context.on(event, listener)
+        # Whatever tries to leave is seen above and goes no further.
+        elsewhere = re.compile(f"^(?!{re.escape(self.served)}|data:|blob:)")
+        self.context.route(elsewhere, lambda r: r.abort())
+        for name in names:
+            watched = Watched(self.context, f"{self.served}/{name}", self.served)
+            self.whole += faults(watched, name)
+            for width in self.beyond:
+                self._measure(watched.page, name, width)
+            self._look(watched.page, name)
+            self._press(watched.page, name)
+            for page in self.context.pages[1:]:
+                page.close()
+        self.context.unroute_all()
+        for event, listener in keep.items():
+            self.context.remove_listener(event, listener)
+
+    def _measure(self, page: "sync_api.Page", name: str, width: int) -> None:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(500)  # until what watches sizes has been told
+        self.frames[width] += page.locator(".oa-wide").count()
+        for script in (WIDE, LOOSE):
+            self.beyond[width] += [f"{name}: {one}" for one in page.evaluate(script)]
+
+    def _look(self, page: "sync_api.Page", name: str) -> None:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        for look in ("light", "dark"):
+            theme(page, look)
+            # Colours are all that a theme changes.
+            found = barriers(page, self._looks, contrast_alone=look == "dark")
+            self.barriers += [f"{name}, {look}: {fault}" for fault in found]
+
+    def _press(self, page: "sync_api.Page", name: str) -> None:
+        self._opened.clear()
+        self._asked.clear()
+        plots = page.locator(".plotly-graph-div").count()
+        found = page.evaluate(PRESS)
+        page.wait_for_timeout(300)  # for what a press does later
         assert found["pressed"].count("Download plot as a PNG") == plots, name
-        pressed += found["pressed"]
-        foreign = [url for url in asked if not url.startswith((served, "data:", "blob:"))]
-        foreign += [form for form in found["forms"] if not form.startswith(served)]
-        wrong += [f"{name}: asked for {url[:200]}" for url in foreign]
-        wrong += [f"{name}: opened {url[:200] or 'a window'}" for url in opened]
-        for page in browser.pages[1:]:
-            page.close()
-    browser.unroute_all()
-    for event, listener in keep:
-        browser.remove_listener(event, listener)
-    assert not wrong, "\n".join(wrong)
-    assert pressed.count("Zoom in") > 10 and len(pressed) > 200
-    assert not [title for title in pressed if re.search("share|cloud|studio", title, re.I)]
+        self.pressed += found["pressed"]
+        inside = (self.served, "data:", "blob:")
+        foreign = [url for url in self._asked if not url.startswith(inside)]
+        foreign += [form for form in found["forms"] if not form.startswith(self.served)]
+        self.left += [f"{name}: asked for {url[:200]}" for url in foreign]
+        self.left += [f"{name}: opened {url[:200] or 'a window'}" for url in self._opened]
+
+
+@pytest.fixture(scope="module")
+def walk(browser: "sync_api.BrowserContext", book: Path, served: str) -> Walk:
+    """One walk through all pages, served."""
+    done = Walk(browser, served)
+    done.through(everything(book))
+    return done
+
+
+def test_every_page_is_whole_when_served(walk):
+    assert not walk.whole, "\n".join(walk.whole)
+
+
+def test_no_button_asks_another_host(walk):
+    assert not walk.left, "\n".join(walk.left)
+    assert walk.pressed.count("Zoom in") > 10 and len(walk.pressed) > 200
+    assert not [title for title in walk.pressed if re.search("share|cloud|studio", title, re.I)]
+
+
+@pytest.mark.parametrize("width", [1280, PHONE["width"]])
+def test_what_is_wider_than_its_column_scrolls_and_looks_like_it(walk, width):
+    assert not walk.beyond[width], "\n".join(walk.beyond[width])
+    assert walk.frames[width] > 5
+
+
+def test_no_page_has_a_serious_fault_in_either_theme(walk):
+    assert not walk.barriers, f"{len(walk.barriers)} faults\n" + "\n".join(walk.barriers)
 
 
 def viewer(page: "sync_api.Page", title: str) -> "sync_api.Locator":
@@ -543,90 +695,6 @@ def test_the_report_leads_to_the_cells_and_prints(browser, book, served):
     page.close()
 
 
-# The default rules, and one that axe-core still tries out: what is read aloud has the words seen.
-# The lines and marks within a plot's drawing are thousands, and no rule is about them. Contrast,
-# the slowest of all, is asked of three of the texts that have one look: colour, size and what shows
-# through from behind. A page of code has thousands of texts and a few dozen looks, most of which
-# were seen on the page before.
-AXE = """async ({ seen, contrastAlone }) => {
-  const looks = new Map();
-  const behind = e => {
-    const { backgroundColor, backgroundImage, opacity } = getComputedStyle(e);
-    return [backgroundColor, backgroundImage, opacity].join();
-  };
-  const known = new Set(seen);
-  for (const e of document.querySelectorAll("body *")) {
-    const says = [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
-    if (!says && !e.matches("input, select, textarea")) continue;
-    if (!e.checkVisibility() || e.closest(".main-svg")) continue;
-    const { color, fontSize, fontWeight, textShadow } = getComputedStyle(e);
-    const look = [e.localName, color, fontSize, fontWeight, textShadow];
-    for (let up = e; up; up = up.parentElement) {
-      if (behind(up) !== "rgba(0, 0, 0, 0),none,1") look.push(behind(up));
-    }
-    const key = look.join("|");
-    if (!known.has(key)) looks.set(key, [...(looks.get(key) ?? []), e].slice(0, 3));
-  }
-  const contrast = { runOnly: ["color-contrast"], resultTypes: ["violations"] };
-  const rules = {
-    "color-contrast": { enabled: false }, "label-content-name-mismatch": { enabled: true } };
-  const drawings = { exclude: [[".main-svg"]] };
-  const asked = [];
-  if (looks.size) {
-    asked.push(await axe.run({ include: [...looks.values()].flat(), ...drawings }, contrast));
-  }
-  if (!contrastAlone) asked.push(await axe.run(drawings, { rules, resultTypes: ["violations"] }));
-  const faults = asked.flatMap(({ violations }) => violations)
-    .filter(({ impact }) => ["critical", "serious"].includes(impact)).flatMap(
-    ({ id, nodes }) => nodes.map(({ target, html }) => `${id}: ${target.join(" ")}: ${html}`));
-  return [faults, [...looks.keys()]];
-}"""
-
-
-def barriers(page: "sync_api.Page", seen: set[str], contrast_alone: bool = False) -> list[str]:
-    """Serious faults for which axe-core blames a page: rule, selector, and the HTML.
-
-    Looks whose contrast was `seen` are not looked at again; those of this page are added to them.
-    """
-    if not page.evaluate("() => 'axe' in window"):
-        page.add_script_tag(path=str(axe.AXE_FILE_PATH))
-    words = {"seen": sorted(seen), "contrastAlone": contrast_alone}
-    faults, looks = page.evaluate(AXE, words)
-    seen.update(looks)
-    return [fault[:300] for fault in faults]
-
-
-def theme(page: "sync_api.Page", name: str) -> None:
-    """Show a page as its button for the theme does."""
-    page.evaluate(
-        """name => {
-  document.documentElement.dataset.theme = name;
-  // Colours fade into each other, and what inherits one begins to fade when that has faded.
-  for (let fading = null; fading?.length !== 0;) {
-    fading = document.getAnimations().filter(one => one instanceof CSSTransition);
-    fading.forEach(one => one.finish());
-  }
-}""",
-        name,
-    )
-    page.wait_for_timeout(300)  # plots are drawn anew
-
-
-def test_no_page_has_a_serious_fault_in_either_theme(browser, book, served):
-    names = [*pages(book), "search.html?q=knee"]
-    assert len(names) > 30 and SALIENCY in names
-    wrong, seen = [], set()
-    for name in names:
-        watched = Watched(browser, f"{served}/{name}", served)
-        for look in ("light", "dark"):
-            theme(watched.page, look)
-            # Colours are all that a theme changes.
-            found = barriers(watched.page, seen, contrast_alone=look == "dark")
-            wrong += [f"{name}, {look}: {fault}" for fault in found]
-        watched.page.close()
-    assert not wrong, f"{len(wrong)} faults\n" + "\n".join(wrong)
-
-
 def test_serious_faults_would_be_found(browser, served):
     watched = Watched(browser, f"{served}/book/index.html", served)
     watched.page.evaluate(
@@ -710,8 +778,10 @@ def test_plots_are_dark_on_the_dark_theme_and_light_again(browser, served):
     trace = "() => JSON.stringify(document.querySelector('.js-plotly-plot').data)"
     drawn = page.evaluate(trace)
     theme(page, "dark")
+    page.wait_for_timeout(300)  # plots are drawn anew
     assert {tuple(one) for one in page.evaluate(GROUND)} == {("#121212", "#eceff2")}
     theme(page, "light")
+    page.wait_for_timeout(300)
     after = page.evaluate(GROUND)
     assert {tuple(one) for one in after} == {("#ffffff", "#1a1a1a")}
     assert page.evaluate(trace).lower() == drawn.lower().replace('"white"', '"#ffffff"')
@@ -742,40 +812,6 @@ def test_what_the_search_finds_is_quoted(browser, book, served, way, words):
     assert said in words.lower().split()
     assert not watched.trouble and not watched.foreign
     page.close()
-
-
-# Of what is wider than its frame: what cannot be reached with the keys, or shows no sign of it.
-WIDE = """() => [...document.querySelectorAll("article *")].filter((part) =>
-    part.checkVisibility() && part.clientWidth > 40 && part.scrollWidth > part.clientWidth + 2 &&
-    ["auto", "scroll"].includes(getComputedStyle(part).overflowX))
-  .filter((part) => !(part.tabIndex === 0 && part.matches(".oa-wide.oa-more")))
-  .map((part) => part.outerHTML.slice(0, 200))"""
-# Tables that no frame keeps on the page.
-LOOSE = """() => [...document.querySelectorAll("article table")].filter((table) => {
-    let frame = table.parentElement;
-    while (frame.tagName !== "ARTICLE" && getComputedStyle(frame).overflowX === "visible") {
-      frame = frame.parentElement;
-    }
-    return frame.tagName === "ARTICLE" &&
-      table.getBoundingClientRect().right > frame.getBoundingClientRect().right + 1;
-  }).map((table) => table.outerHTML.slice(0, 200))"""
-
-
-@pytest.mark.parametrize("width", [1280, PHONE["width"]])
-def test_what_is_wider_than_its_column_scrolls_and_looks_like_it(browser, book, width):
-    wrong = []
-    wide = 0
-    for name in pages(book):
-        page = browser.new_page()
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(f"{book.as_uri()}/{name}", wait_until="load")
-        page.wait_for_timeout(500)  # until what watches sizes has been told
-        wide += page.locator(".oa-wide").count()
-        for script in (WIDE, LOOSE):
-            wrong += [f"{name}: {one}" for one in page.evaluate(script)]
-        page.close()
-    assert not wrong, "\n".join(wrong)
-    assert wide > 5
 
 
 # Words that a written table breaks within, since a column is narrower than they are.
@@ -812,6 +848,7 @@ def test_a_chapter_prints_whole(browser, book, name):
     page.goto(f"{book.as_uri()}/{name}", wait_until="load")
     page.wait_for_selector(".js-plotly-plot .main-svg")
     theme(page, "dark")
+    page.wait_for_timeout(300)  # plots are drawn anew
     page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins
     page.emulate_media(media="print")
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
