@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def links(names: list[str]) -> str:
     lines = ["````{dropdown} What this chapter uses of the package", ":class-container: oa-package"]
     for module, group in sorted(groups.items()):
         file = f"{module.replace('.', '/')}.py"
-        has_entry = {member for *_, member in members(_tree(file), file)}
+        has_entry = {member for *_, member in members(_text(file))}
         words = []
         for short in sorted(name.rpartition(".")[2] for name in group):
             # A number that its own name explains has no entry to lead to.
@@ -156,25 +156,27 @@ def room_page(room: str, modules: list[str], used: dict[str, dict[str, int]]) ->
         title = name.removeprefix("oacore.")
         lines += [title, "-" * len(title), "", f".. py:module:: {name}", ""]
         lines += [*_docstring(tree), "", *_chapters(used.get(name, {})), ""]
-        for kind, signature, words, member in members(tree, module):
+        for kind, signature, words, member in members(_text(module)):
             lines += ["", f".. py:{kind}:: {told_apart(signature, tree)}", ""]
             chapters = _chapters(used.get(f"{name}.{member}", {}))
-            words = [told_apart(line, tree) if ":type" in line else line for line in words]
-            lines += [f"   {line}".rstrip() for line in [*words, "", *chapters]]
+            said = [told_apart(line, tree) if ":type" in line else line for line in words]
+            lines += [f"   {line}".rstrip() for line in [*said, "", *chapters]]
     return "\n".join(lines) + "\n"
 
 
-def members(tree: ast.Module, module: str) -> Iterator[tuple[str, str, list[str], str]]:
-    """List what is public in a module: its kind, its signature, its words, its name."""
-    lines = (ROOT / module).read_text(encoding="utf-8").splitlines()
-    for node in tree.body:
+@cache
+def members(text: str) -> tuple[tuple[str, str, tuple[str, ...], str], ...]:
+    """What is public in a module's text: its kind, its signature, its words, its name."""
+    lines = text.splitlines()
+    found: list[tuple[str, str, tuple[str, ...], str]] = []
+    for node in _parsed(text).body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             comment = _comment(lines, node.lineno)
             if isinstance(target, ast.Name) and comment and target.id[0] != "_":
-                yield "data", target.id, [comment], target.id
+                found.append(("data", target.id, (comment,), target.id))
         elif isinstance(node, ast.FunctionDef) and node.name[0] != "_":
-            yield "function", _signature(node), _docstring(node), node.name
+            found.append(("function", _signature(node), tuple(_docstring(node)), node.name))
         elif isinstance(node, ast.ClassDef) and node.name[0] != "_":
             words = _docstring(node)
             for method in node.body:
@@ -184,7 +186,8 @@ def members(tree: ast.Module, module: str) -> Iterator[tuple[str, str, list[str]
                     signature = method.name if is_property else _signature(method, method=True)
                     words += ["", f".. py:{'property' if is_property else 'method'}:: {signature}"]
                     words += ["", *(f"   {line}".rstrip() for line in _docstring(method))]
-            yield "class", f"{node.name}{_fields(node)}", words, node.name
+            found.append(("class", f"{node.name}{_fields(node)}", tuple(words), node.name))
+    return tuple(found)
 
 
 def told_apart(text: str, tree: ast.Module) -> str:
@@ -205,7 +208,7 @@ def doubles(root: Path) -> frozenset[str]:
     classes = [
         node.name
         for path in files
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for node in _parsed(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef)
     ]
     return frozenset(name for name, count in Counter(classes).items() if count > 1)
@@ -251,8 +254,17 @@ def _chapters(used: dict[str, int]) -> list[str]:
     return [f"*In chapter{'s' if len(used) > 1 else ''}* {each}", ""]
 
 
+def _text(file: str) -> str:
+    return (ROOT / file).read_text(encoding="utf-8")
+
+
 def _tree(file: str) -> ast.Module:
-    return ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return _parsed(_text(file))
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 @cache

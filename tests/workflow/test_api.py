@@ -193,7 +193,7 @@ def entries() -> set[str]:
     for modules in api.rooms().values():
         for file in modules:
             module = file.removesuffix(".py").replace("/", ".")
-            names = [name for *_, name in api.members(ast.parse((ROOT / file).read_text()), file)]
+            names = [name for *_, name in api.members((ROOT / file).read_text())]
             found |= {module, *(f"{module}.{name}" for name in names)}
             found |= {f"{module}.{place}" for place in api.source(module)[1]}
     return found
