@@ -10,7 +10,7 @@ from benchmarks.gpu_check import ON_A_GPU, Step, called, check, steps
 from benchmarks.gpu_check import tests as run_tests
 from oacore.errors import InputError
 from oacore.instruments.evidence.performance import read_benchmarks, read_checks
-from tests.helpers import ROOT
+from tests.helpers import ROOT, small_phantom
 
 CPU = torch.device("cpu")
 
@@ -70,9 +70,28 @@ def test_the_steps_come_in_the_order_in_which_a_cut_leaves_the_most(monkeypatch,
 
 
 def test_a_short_run_says_its_losses(tmp_path):
+    small_phantom(tmp_path / "cohort")  # which is there, so none is drawn
     found = gpu_check.trained("resnet3d", "smoke", tmp_path, 300)
     assert found["ok"], found["said"]
     assert found["said"].startswith("loss ") and "in 2 epochs of " in found["said"]
+
+
+def test_a_cohort_is_drawn_before_the_first_run_alone(tmp_path, monkeypatch):
+    asked = []
+
+    def called(words, limit):
+        asked.append(words)
+        return {"ok": words[2] == "phantom" and len(asked) > 1, "said": "no room"}
+
+    monkeypatch.setattr(gpu_check, "called", called)
+    place, word = str(tmp_path / "cohort"), "-m oacore phantom"
+    assert gpu_check.trained("m3t", "smoke", tmp_path, 9) == {"ok": False, "said": "no room"}
+    assert asked == [[*word.split(), place, "--profile", "smoke"]]
+    assert not gpu_check.trained("m3t", "smoke", tmp_path, 9)["ok"]
+    assert [words[2] for words in asked[1:]] == ["phantom", "train"]
+    (tmp_path / "cohort").mkdir()
+    gpu_check.trained("m3t", "smoke", tmp_path, 9)
+    assert [words[2] for words in asked[3:]] == ["train"]
 
 
 def test_a_damaged_check_is_named(tmp_path):
