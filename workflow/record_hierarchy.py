@@ -6,7 +6,8 @@ the repository since it holds one for each knee, and goes on there where it was 
 arms answer is put into `book/record/20-is-it-the-hierarchy/radiomics`, or what ``--out`` names:
 tables of aggregates, none of a person. `radiographs SOURCE FOLDER` does the same on real
 radiographs, which ``oacore check`` can read, and `phantom COHORT FOLDER` on the knees that ``oacore
-phantom COHORT --profile record`` draws; their records lie beside it. ``--collect`` trains nothing
+phantom COHORT --profile record`` draws, and `phantom-second` on the same knees with the new seeds
+that the design names; their records lie beside it. ``--collect`` trains nothing
 and records what is finished. ``--tune`` compares settings, of radiomics on inner folds and of
 radiographs on the split "val", prints them, and records nothing. ``--same`` keeps the record of
 radiomics where code has changed that trains, if its first seeds come out the same.
@@ -80,19 +81,23 @@ from workflow.record import replace as put_in_place
 
 #: Where the record of each cohort lies.
 CHAPTER = "20-is-it-the-hierarchy"
-CHAPTERS = {name: f"{CHAPTER}/{name}" for name in ("radiomics", "radiographs", "phantom")}
+PHANTOMS = ("phantom", "phantom-second")
+CHAPTERS = {name: f"{CHAPTER}/{name}" for name in ("radiomics", "radiographs", *PHANTOMS)}
+#: Of the second run on the phantom.
+NEW_SEEDS = tuple(range(100, 110))
 #: Where the paper's effects on its 98 knees are.
 PUBLISHED = "09-published-record"
 #: Of the resamples of knees or people.
 SEED, RESAMPLES = 0, 1000
 #: What the recorded tables follow from.
+_OF_PHANTOMS = (
+    *("instruments/hierarchy/phantom", "instruments/hierarchy/fixed"),
+    *("instruments/phantom/cohort", "models/resnet3d"),
+)
 ENTRIES = {
     "radiomics": ("instruments/hierarchy/repeats", "instruments/hierarchy/analysis"),
     "radiographs": ("instruments/hierarchy/radiographs", "instruments/hierarchy/fixed"),
-    "phantom": (
-        *("instruments/hierarchy/phantom", "instruments/hierarchy/fixed"),
-        *("instruments/phantom/cohort", "models/resnet3d"),
-    ),
+    **dict.fromkeys(PHANTOMS, _OF_PHANTOMS),
 }
 
 
@@ -102,7 +107,7 @@ class Fixed:
 
     Attributes
     ----------
-    name : {"radiographs", "phantom"}
+    name : {"radiographs", "phantom", "phantom-second"}
     plan : SplitPlan
     cohort : SplitCohort
     """
@@ -309,7 +314,7 @@ def kept_record(plan: Plan, knees: Knees, folder: Path, there: Path) -> Path:
 
 def _said(name: str, plan: Plan | SplitPlan) -> dict[str, Any]:
     """What is said of every record."""
-    source = "COHORT" if name == "phantom" else "SOURCE"
+    source = "COHORT" if name in PHANTOMS else "SOURCE"
     return {
         "command": f"python -m workflow.record_hierarchy {name} {source} FOLDER",
         "plan": asdict(plan),
@@ -336,13 +341,17 @@ def record_radiomics(given: argparse.Namespace) -> Path:
 
 def record_fixed(given: argparse.Namespace) -> Path:
     """Do what the command says on radiographs or the phantom."""
-    plan = phantom_plan() if given.cohort == "phantom" else radiographs_plan()
-    read: Reader = radiographs_cohort
+    read: Reader
+    plan, read = radiographs_plan(), radiographs_cohort
     places: tuple[Path, ...] = (given.source,)
-    if given.cohort == "phantom":
-        read, places = phantom_cohort, (given.source, given.folder / "cache")
+    if given.cohort in PHANTOMS:
+        plan, read = phantom_plan(), phantom_cohort
+        places = (given.source, given.folder / "cache")
+    if given.cohort == "phantom-second":
+        plan = replace(plan, seeds=NEW_SEEDS)
     if given.seeds is not None:
-        plan = replace(plan, seeds=tuple(range(given.seeds)))
+        first = plan.seeds[0]
+        plan = replace(plan, seeds=tuple(range(first, first + given.seeds)))
     if not given.collect:
         run_split(plan, read, places, given.folder, given.workers)
     fixed = Fixed(given.cohort, plan, cohort_of(read, places))
@@ -374,7 +383,7 @@ def main(words: list[str] | None = None) -> int:
         help="of radiomics: keep the record if today's code trains the same first seeds",
     )  # fmt: skip
     given = parser.parse_args(words)
-    if given.cohort == "phantom" and given.tune:
+    if given.cohort in PHANTOMS and given.tune:
         parser.error("settings of the phantom are those of the profile record")
     if given.cohort != "radiomics" and given.same:
         parser.error("--same is of radiomics")

@@ -256,6 +256,7 @@ def test_records_of_other_commands_are_compared_with_their_own_code(tmp_path, mo
         "20-is-it-the-hierarchy/radiomics": record_hierarchy.code("radiomics"),
         "20-is-it-the-hierarchy/radiographs": record_hierarchy.code("radiographs"),
         "20-is-it-the-hierarchy/phantom": record_hierarchy.code("phantom"),
+        "20-is-it-the-hierarchy/phantom-second": record_hierarchy.code("phantom-second"),
         "22-a-knee-over-time": record_visits.code(),
         "23-when-would-it-help": record_noise.code(),
         "21-could-it-be-the-artefact": record_artefact.code(),
