@@ -31,7 +31,8 @@ _TOLD = {
     "quality": "signal-to-noise ratio, high or low",
     "grade": "the grade again",
 }
-_FOUND = {
+#: What an arm is beside another, by what was found of their difference.
+FOUND = {
     NONE: "Within the margin",
     GAIN: "Better",
     LOSS: "Worse",
@@ -110,6 +111,22 @@ def sentences(verdicts: pd.DataFrame, contrasts: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def conclusion(cohorts: Mapping[str, tuple[pd.DataFrame, pd.DataFrame, int]]) -> str:
+    """What every cohort answers, in Markdown: a list for each, since their kinds are not mixed.
+
+    Parameters
+    ----------
+    cohorts : mapping of str to (verdicts, contrasts, int)
+        By what to call the cohort: as :func:`sentences` takes them, and the number of test knees.
+    """
+    parts = []
+    for name, (found, contrasts, knees) in cohorts.items():
+        seeds = contrasts.loc[contrasts["primary"], "seeds"].iloc[0]
+        parts.append(f"**{name}** ({knees:,} test knees, {seeds} seeds):")
+        parts.append(sentences(found, contrasts))
+    return "\n\n".join(parts)
+
+
 def by_finding(
     contrasts: pd.DataFrame, measure: str, reference: str, kinds: Sequence[str], cell: str
 ) -> str:
@@ -130,7 +147,7 @@ def by_finding(
         & contrasts["arm"].map(lambda name: name in ARMS and ARMS[name].kind in kinds)
     ]
     lines = []
-    for found, words in _FOUND.items():
+    for found, words in FOUND.items():
         own = rows[rows["found"] == found]
         if len(own):
             names = "; ".join(  # some names have a comma
@@ -193,10 +210,10 @@ def null_arms(contrasts: pd.DataFrame, cell: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each of Single-KL again, OA permuted and random label: measures, `p below .05`,
-        `q below .05`, the least `p_value`.
+        A row for each of Single-KL again, OA permuted and random label that there is: measures,
+        `p below .05`, `q below .05`, the least `p_value`.
     """
-    names = ["again", "permuted", "random"]
+    names = [name for name in ("again", "permuted", "random") if name in set(contrasts["arm"])]
     rows = contrasts[
         (contrasts["reference"] == "single_kl")
         & (contrasts["cell"] == cell)
@@ -270,6 +287,8 @@ def repeats_won(contrasts: pd.DataFrame) -> pd.DataFrame:
 def knees_for(power: pd.DataFrame, effects: Mapping[str, str]) -> pd.DataFrame:
     """How often effects are found with the knees there are and with 98, and what 80% would take.
 
+    `test knees for 80%` is with the seeds that there are, `or seeds` with the knees that there are.
+
     Parameters
     ----------
     power : DataFrame
@@ -286,6 +305,7 @@ def knees_for(power: pd.DataFrame, effects: Mapping[str, str]) -> pd.DataFrame:
             "found": rows["power"].map(_share),
             "with 98 test knees": rows["power_98"].map(_share),
             "test knees for 80%": rows["knees"].map(_knees),
+            "or seeds": rows["seeds"].map(_seeds),
         }
     )
     return said.set_index(["outcome", "Dual minus", "effect"])
@@ -305,6 +325,10 @@ def _knees(knees: float) -> str:
     if knees <= _FEWEST:
         return f"{_FEWEST} or fewer"
     return f"{knees:,.0f}" if knees < np.inf else "no number will do"
+
+
+def _seeds(seeds: float) -> str:
+    return f"{seeds:,.0f}" if seeds < np.inf else "no number will do"
 
 
 def across(

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from oacore.instruments.hierarchy.analysis import MEASURE_NAMES, UNDECIDED
+from oacore.instruments.hierarchy.answer import FOUND
 from oacore.instruments.hierarchy.artefact import CELLS, NO_STATISTICS, PAIR
 from oacore.instruments.hierarchy.artefact_scores import (
     ADDED,
@@ -267,6 +268,30 @@ def effects_by_cell(contrasts: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return said.set_index(["cell", "statistics", "outcome"])
+
+
+def by_finding(contrasts: pd.DataFrame, measure: str) -> str:
+    """Cells by what Dual does there beside Single-KL, in Markdown.
+
+    Parameters
+    ----------
+    contrasts : DataFrame
+        See :func:`.artefact_scores.artefact_tables`.
+    measure : str
+    """
+    rows = contrasts[(contrasts["measure"] == measure) & (contrasts["statistics"] != ADDED)]
+    lines = []
+    for found, words in FOUND.items():
+        own = rows[rows["found"] == found]
+        each = "; ".join(
+            f"{CELL_NAMES[cell].split(' (')[0]}, {STATISTICS_NAMES[kept]}, {said}"
+            for cell, kept, said in zip(
+                own["cell"], own["statistics"], written(own, "+.3f"), strict=True
+            )
+        )
+        if each:
+            lines.append(f"- **{words}** ({len(own)} of {len(rows)}): {each}.")
+    return "\n".join(lines)
 
 
 def pairs_that_reach(table: pd.DataFrame) -> pd.DataFrame:

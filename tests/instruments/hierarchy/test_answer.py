@@ -55,6 +55,18 @@ def test_the_answer_has_a_line_for_each_outcome(table):
     assert shown["90% interval"].iloc[0] == "[-0.002, +0.004]"
 
 
+def test_each_cohort_answers_for_itself(table):
+    found = verdicts(table)
+    own = table.assign(seeds=10)
+    worse = own.assign(value=own["value"] - 0.5)
+    said = answer.conclusion({"Some": (found, own, 1234), "Others": (found, worse, 5)})
+    some, its, others, theirs = said.split("\n\n")
+    assert some == "**Some** (1,234 test knees, 10 seeds):"
+    assert others == "**Others** (5 test knees, 10 seeds):"
+    assert its == answer.sentences(found, own) and theirs == answer.sentences(found, worse)
+    assert "+0.001" in its and "+0.001" not in theirs and "-0.499" in theirs
+
+
 def test_arms_stand_where_they_were_found(table):
     said = answer.by_finding(table, "kl_auc", "single_kl", ["paper", "control"], "layer-constant")
     kinds = said.splitlines()
@@ -70,6 +82,8 @@ def test_networks_nulls_and_repeats(table):
     assert wide.columns.tolist()[0] == "minus Single-KL"
     nulls = answer.null_arms(table, "layer-constant")
     assert nulls["p below .05"].tolist() == [1, 1, 1] and nulls["q below .05"].sum() == 0
+    some = answer.null_arms(table[table["arm"] != "random"], "layer-constant")
+    assert some.index.tolist() == nulls.index.tolist()[:2]
     assert answer.repeats_won(table).iloc[0, 0] == "0.70 [0.40, 0.90]"
 
 
@@ -87,15 +101,16 @@ def test_peers_stand_beside_the_networks():
 def test_knees_that_would_do():
     rows = [
         {"reference": "shuffled", "measure": "kl_auc", "effect": name, "size": 0.02, "power": 0.5,
-         "power_98": power, "knees": knees}
-        for name, power, knees in (
-            ("margin", 0.1234, 1234.0), ("m3t", 0.9, 3.0), ("tiny", 0.1234, float("inf")),
-            ("huge", 0.9999, 10.0),
+         "power_98": power, "knees": knees, "seeds": seeds}
+        for name, power, knees, seeds in (
+            ("margin", 0.1234, 1234.0, 1050), ("m3t", 0.9, 3.0, 2),
+            ("tiny", 0.1234, float("inf"), float("inf")), ("huge", 0.9999, 10.0, 2),
         )
     ]  # fmt: skip
     names = {"margin": "the margin", "tiny": "a tiny one", "huge": "a huge one"}
     said = answer.knees_for(pd.DataFrame(rows), names)
     assert said["test knees for 80%"].tolist() == ["1,234", "no number will do", "10 or fewer"]
+    assert said["or seeds"].tolist() == ["1,050", "no number will do", "2"]
     assert said["with 98 test knees"].tolist() == ["12%", "12%", "over 99%"]
     assert said.index[0] == ("KL macro-AUC", "Shuffled hierarchy", "the margin, 0.020")
 

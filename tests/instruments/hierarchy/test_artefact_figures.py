@@ -57,6 +57,21 @@ def contrasts(runs):
     )  # fmt: skip
 
 
+def test_cells_stand_by_what_was_found_and_what_statistics_add_does_not(contrasts):
+    contrasts.loc[contrasts["cell"] == "batch-cosine", "found"] = "gain"
+    said = figures.by_finding(contrasts, "kl_auc").splitlines()
+    assert len(said) == 2
+    within, better = said
+    assert within.startswith("- **Within the margin** (3 of 5): batch norm, constant rate, running")
+    assert within.endswith(
+        "; group norm, constant rate, no statistics kept, +0.000 [-0.010, +0.010]."
+    )
+    assert better.startswith(
+        "- **Better** (2 of 5): batch norm, cosine, running statistics, +0.000"
+    )
+    assert figures.STATISTICS_NAMES[ADDED] not in within
+
+
 def test_every_run_stands_in_its_panel_by_both_accuracies(runs):
     fig = figures.told_twice(runs)
     points = [trace for trace in fig.data if trace.mode == "markers"]
