@@ -233,9 +233,15 @@ def test_the_command_of_a_fixed_split(tmp_path, monkeypatch, capsys):
     assert done[1] == (
         tuple(range(5)), made.phantom_cohort, (Path("cohort"), tmp_path / "cache"), (tmp_path, 1)
     )  # fmt: skip
-    assert capsys.readouterr().out.count("is made") == 3
-    assert made.main([*words, "--tune"]) == 0 and len(done) == 2
+    assert made.main(["phantom-second", "cohort", str(tmp_path)]) == 0
+    assert made.main(["phantom-second", "cohort", str(tmp_path), "--seeds", "3"]) == 0
+    seeds = [one[0] for one in done[2:]]
+    assert seeds == [tuple(range(100, 110)), (100, 101, 102)]  # none of which the first run had
+    assert {one[1:] for one in done[2:]} == {done[1][1:]}
+    assert capsys.readouterr().out.count("is made") == 5
+    assert made.main([*words, "--tune"]) == 0 and len(done) == 4
     assert "of files" in capsys.readouterr().out
-    for wrong in (["phantom", "a", "b", "--tune"], ["radiomics", "a", "b", "--workers", "2"]):
+    untuned = [[name, "a", "b", "--tune"] for name in made.PHANTOMS]
+    for wrong in (*untuned, ["radiomics", "a", "b", "--workers", "2"]):
         with pytest.raises(SystemExit):
             made.main(wrong)
