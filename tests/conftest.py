@@ -15,25 +15,28 @@ from oacore.files import write
 from tests.helpers import ROOT, make
 from tests.server import Server
 
-#: Files whose tests look at the smoke build in the project's own build/, or build there again.
-OF_ONE_BUILD = tuple(f"tests/workflow/test_{name}.py" for name in ("browser", "build"))
-#: What needs a copy of that build, and comes when it is there.
-OF_A_COPY = "tests/workflow/test_extend.py"
+#: Files whose tests share builds that take minutes, by the turn of these: 0 is the smoke build in
+#: the project's own build/, where some build again, 1 a real cohort's (tests/workflow/conftest.py).
+OF_ONE_BUILD = {
+    f"tests/workflow/test_{name}.py": turn
+    for turn, names in enumerate((("browser", "build"), ("extend", "privacy")))
+    for name in names
+}
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Deal the tests out to the processes of `make test`; a plain `pytest` runs them as they stand.
 
-    One process takes both files that build the smoke book: a second build of it at the same time
-    would be refused. The others go file by file, so that what the tests of a module share is made
-    once.
+    One process takes all files that share a build: none is made twice, and a second one of the
+    smoke book at the same time would be refused. The others go file by file, so that what the tests
+    of a module share is made once.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByBuild(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return OF_ONE_BUILD[0] if file in OF_ONE_BUILD else file
+            return str(OF_ONE_BUILD.get(file, file))
 
     return ByBuild(config, log)
 
@@ -44,9 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
         def turn(item: pytest.Function) -> int:
             file = item.path.relative_to(ROOT).as_posix()
-            if file in OF_ONE_BUILD:
-                return 0
-            return 2 if file == OF_A_COPY else 1 if item.path.parent.name == "workflow" else 3
+            return OF_ONE_BUILD.get(file, 2 if item.path.parent.name == "workflow" else 3)
 
         items.sort(key=turn)
 

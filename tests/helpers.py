@@ -65,10 +65,12 @@ def copy_project(to: Path) -> Path:
     return to
 
 
-def copy_smoke_build(build: Path, project: Path) -> None:
-    """The smoke build, and what Snakemake knows of it, into a copy of the project."""
-    shutil.copytree(build, project / "build/smoke", symlinks=True)
-    shutil.copytree(ROOT / ".snakemake/metadata", project / ".snakemake/metadata")
+def copy_build(build: Path, project: Path) -> Path:
+    """A finished build, and what Snakemake knows of it, into a copy of the project that made it."""
+    to, known = project / "build" / build.name, ".snakemake/metadata"
+    shutil.copytree(build, to, symlinks=True)
+    shutil.copytree(build.parents[1] / known, project / known)
+    return to
 
 
 #: How Chromium is started.

@@ -213,6 +213,8 @@ def _not_built(source: str) -> str:
 
 
 def _silent(store: str, kind: str, tables: Mapping[str, pd.DataFrame]) -> str:
+    if kind in SILENT[store]:
+        return SILENT[store][kind]
     if kind in KEPT[store] and kind not in tables:
         return "No chapter of this build kept it."
-    return SILENT[store].get(kind) or NOT_THERE.get(store, "This source has no such model.")
+    return NOT_THERE.get(store, "This source has no such model.")

@@ -26,13 +26,15 @@ from oacore.profile import Profile, load_profile
 from oacore.record import found
 from oacore.results import keep, kept, kept_in
 from oacore.seals import files_below
-from tests.helpers import ROOT, copy_project, copy_smoke_build, make
+from tests.helpers import ROOT, copy_build, copy_project, make
 from tests.instruments.radiographs import sets
 from workflow import build_book, check_build, make_book
 from workflow import run_notebook as runner
 from workflow.build_book import check_pages, contents, github_url, swap
 from workflow.claims_by_source import CHAPTERS as OF_SOURCES
 from workflow.graph import build_folder, chapter_code, cohort_tables, image_listing, place
+from workflow.record import PHANTOM as OF_PHANTOMS
+from workflow.record_changes import CHAPTER as OF_CHANGES
 from workflow.scratch import PREFIX, scratch, short_place
 
 CHAPTERS = [page for page in contents(ROOT / "_toc.yml") if page.startswith("notebooks/")]
@@ -803,6 +805,17 @@ def test_the_book_holds_every_page_and_says_how_it_was_built(smoke_build):
         assert not re.search(foreign, path.read_text()), path
 
 
+def test_the_phantoms_record_stands_beside_what_chapters_compute(smoke_build):
+    for chapter in (OF_CHANGES, *OF_PHANTOMS):
+        page = (smoke_build / f"html/notebooks/{chapter}.html").read_text()
+        assert "record, and not computed in this build" in page, chapter
+        shown = {path.name for path in (smoke_build / "results" / chapter).glob("recorded/*.csv")}
+        assert shown == {path.name for path in (ROOT / "book/record" / chapter).glob("*.csv")}
+    report = re.sub(r"<[^>]+>", "", (smoke_build / "html/book/report.html").read_text())
+    assert "Phantom: read from this project’s record, which" in report
+    assert "No chapter of this build kept it" not in report
+
+
 def test_a_second_build_does_nothing(smoke_build, smoke_words):
     before = (smoke_build / "html/build.json").stat().st_mtime_ns
     done = make(*smoke_words)
@@ -860,7 +873,7 @@ def test_a_chapter_that_is_given_files_of_others_runs_again_when_they_change():
 
 def test_an_edit_reruns_what_it_touches(smoke_build, tmp_path):
     project = copy_project(tmp_path / "project")
-    copy_smoke_build(smoke_build, project)
+    copy_build(smoke_build, project)
     others = ("published", "radiomics", "references")
     links = {name: project / f"build/smoke/{name}" for name in others}
     config = [f"{name}={link}" for name, link in links.items() if link.exists()]

@@ -1,6 +1,6 @@
 """A backbone, an arm, a metric and a chapter, added by following the page on how to add them.
 
-The book that is built with them is given no files of others: a build is long, and one shows both.
+The book that is built with them is a real cohort's without the files of others.
 """
 
 import re
@@ -9,78 +9,14 @@ import sys
 import textwrap
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tests.helpers import ROOT, copy_project, copy_smoke_build, make
+from tests.helpers import ROOT
+from tests.workflow.following import PAGE, blocks, follow
 from workflow.claims_by_source import CHAPTERS as OF_SOURCES
-
-PAGE = ROOT / "book/contributing.md"
-BLOCK = re.compile(
-    r"^( *)```\{code-block\} \w+\n *:caption: (?P<file>[\w./-]+)"
-    r"(?:, (?P<side>below|above) `(?P<line>[^`\n]+)`)?\n\n(?P<code>.*?)\n\1```$",
-    re.MULTILINE | re.DOTALL,
-)  # fmt: skip
-
-
-def blocks(page: str) -> list[dict[str, str | None]]:
-    """Code blocks of a page with the files, and the lines in them, that their captions name."""
-    found = []
-    for match in BLOCK.finditer(page):
-        depth = len(match[1])  # the indentation of the list in which it stands
-        lines = [line[depth:] for line in match["code"].splitlines()]
-        found.append({**match.groupdict(), "code": "\n".join(lines) + "\n"})
-    return found
-
-
-def follow(block: dict[str, str | None], project: Path) -> None:
-    """Do what one block of the page says."""
-    path, code = project / str(block["file"]), str(block["code"])
-    if block["line"] is None:
-        assert not path.exists(), f"{path} is there already"
-        if path.suffix == ".ipynb":
-            nbformat.write(notebook(code), path)
-        else:
-            path.write_text(code)
-        return
-    anchor, hit = block["line"], False
-    lines = []
-    for line in path.read_text().splitlines(keepends=True):
-        here = line.strip() == anchor or line.startswith(f"{anchor}(")
-        hit |= here
-        if here and block["side"] == "above":
-            lines.append(f"{code}\n\n")
-        lines.append(line)
-        if here and block["side"] == "below":
-            lines.append(code)
-    assert hit, f"{path} has no line {anchor!r}"
-    path.write_text("".join(lines))
-
-
-def notebook(code: str) -> nbformat.NotebookNode:
-    """Cells between lines that start with "# %%"."""
-    cells = []
-    for part in re.split(r"^# %% *", code, flags=re.MULTILINE)[1:]:
-        kind, _, source = part.partition("\n")
-        if kind == "[markdown]":
-            cells.append(new_markdown_cell(source.strip()))
-        else:
-            tags = {"tags": [kind]} if kind else {}
-            cells.append(new_code_cell(source.strip(), metadata=tags))
-    made = new_notebook(cells=cells)
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
-    return made
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project to which the page was followed."""
-    root = copy_project(tmp_path_factory.mktemp("extend") / "project")
-    for block in blocks(PAGE.read_text()):
-        follow(block, root)
-    return root
+from workflow.record import PHANTOM as OF_PHANTOMS
+from workflow.record_changes import CHAPTER as OF_CHANGES
 
 
 def python(root: Path, code: str) -> str:
@@ -117,9 +53,9 @@ def test_a_step_that_does_not_fit_is_noticed(tmp_path):
     assert (tmp_path / "a.yml").read_text() == "one:\n  x: 1\n"
 
 
-def test_the_backbone_is_known_drawn_and_explained(project):
+def test_the_backbone_is_known_drawn_and_explained(extended):
     """Without a build, and without an edit of any other file."""
-    printed = python(project, """
+    printed = python(extended, """
         import numpy as np, torch, oacore
         from oacore.instruments.architecture.drawings import architecture
         from oacore.instruments.saliency.methods import saliency_map
@@ -151,11 +87,11 @@ def test_the_backbone_is_known_drawn_and_explained(project):
         chosen = saliency_map(model, x, "kl", "grad-cam", layer="body")
         np.testing.assert_array_equal(default, chosen)
     """)  # fmt: skip
-    assert printed.startswith(str(project))
+    assert printed.startswith(str(extended))
 
 
-def test_the_metric_is_scikit_learns(project):
-    python(project, f"""
+def test_the_metric_is_scikit_learns(extended):
+    python(extended, f"""
         import sys
         sys.path.append({str(ROOT)!r})
         import numpy as np
@@ -180,69 +116,54 @@ def test_the_metric_is_scikit_learns(project):
     """)  # fmt: skip
 
 
-def test_what_the_page_shows_is_in_our_style(project):
+def test_what_the_page_shows_is_in_our_style(extended):
     files = ["oacore/models/mynet.py", "oacore/metrics/scores.py", "oacore/names.py"]
     files += ["--config", str(ROOT / "pyproject.toml")]
     for words in (["check"], ["format", "--check"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *words, *files],
-            cwd=project, capture_output=True, text=True, check=False,
+            cwd=extended, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
 
 
-# The smoke book with all of them, and without the files of others
+# The book with all of them
 
 
-@pytest.fixture(scope="module")
-def build(project: Path, smoke_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make book` makes of the copy, where all that the page leaves alone is built already."""
-    copy_smoke_build(smoke_build, project)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("nothing")))
-        done = make("book", "PROFILE=smoke", "CORES=2", root=project)
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert dict(re.findall(r"Training (\S+): (.+)", done.stdout)) == {
-        "mynet": "single_oa seed 0, single_kl seed 0, dual seed 0",
-        "mynet-cascaded": "dual seed 0",
-    }
-    assert "synthetic cohort" not in done.stdout
-    return project / "build/smoke"
-
-
-def test_the_backbone_is_trained_and_explained(build):
-    runs = {path.parent.name for path in build.glob("runs/mynet/*/seed0")}
+def test_the_backbone_is_trained_and_explained(extended_book):
+    runs = {path.parent.name for path in extended_book.glob("runs/mynet/*/seed0")}
     assert runs == {"single_oa", "single_kl", "dual"}
-    for folder in build.glob("explained/mynet/*/seed0"):
+    for folder in extended_book.glob("explained/mynet/*/seed0"):
         overlap = pd.read_csv(folder / "overlap.csv")
         assert set(overlap["method"]) == {"gradient", "released", "grad-cam", "input alone"}
-    assert len(list(build.glob("explained/mynet/*/seed0"))) == 3
-    page = (build / "html/notebooks/14-saliency.html").read_text()
+    assert len(list(extended_book.glob("explained/mynet/*/seed0"))) == 3
+    page = (extended_book / "html/notebooks/14-saliency.html").read_text()
     assert "MyNet" in page
 
 
-def test_the_arm_stands_in_its_chapter(build):
-    assert (build / "variants/mynet-cascaded/dual/seed0/done.json").exists()
-    page = (build / "html/notebooks/07-text-and-code.html").read_text()
+def test_the_arm_stands_in_its_chapter(extended_book):
+    assert (extended_book / "variants/mynet-cascaded/dual/seed0/done.json").exists()
+    page = (extended_book / "html/notebooks/07-text-and-code.html").read_text()
     assert "mynet-cascaded" in page
 
 
-def test_the_metric_stands_where_all_metrics_do(build):
-    tables = [pd.read_csv(path) for path in sorted(build.glob("results/08-comparison/*.csv"))]
+def test_the_metric_stands_where_all_metrics_do(extended_book):
+    tables = [pd.read_csv(path) for path in extended_book.glob("results/08-comparison/*.csv")]
     with_metric = [table for table in tables if "metric" in table]
     assert with_metric
     assert any({"kl_bacc", "kl_f1"} <= set(table["metric"]) for table in with_metric)
-    assert "KL balanced accuracy" in (build / "html/notebooks/08-comparison.html").read_text()
+    page = (extended_book / "html/notebooks/08-comparison.html").read_text()
+    assert "KL balanced accuracy" in page
 
 
-def test_the_chapter_has_its_page(build):
-    page = (build / "html/notebooks/25-my-chapter.html").read_text()
+def test_the_chapter_has_its_page(extended_book):
+    page = (extended_book / "html/notebooks/25-my-chapter.html").read_text()
     assert "How well do the models answer" in page and "mynet" in page
-    assert "25-my-chapter.html" in (build / "html/book/index.html").read_text()
+    assert "25-my-chapter.html" in (extended_book / "html/book/index.html").read_text()
 
 
-def test_chapters_read_the_record_without_the_files_of_others(build):
-    html = build / "html"
+def test_chapters_read_the_record_without_the_files_of_others(extended_book):
+    html = extended_book / "html"
     page = (html / "notebooks/07-text-and-code.html").read_text()
     assert "Not shown" not in page
     assert page.replace("’", "'").count("From this project's record.") >= 2
@@ -251,7 +172,7 @@ def test_chapters_read_the_record_without_the_files_of_others(build):
         assert "Not shown" not in page and "Read from this project's record" in page.replace(
             "’", "'"
         )
-        results = build / "results" / chapter
+        results = extended_book / "results" / chapter
         assert not list(results.glob("*.csv"))
         recorded = {path.name for path in (ROOT / "book/record" / chapter).glob("*.csv")}
         assert {path.name for path in (results / "recorded").glob("*.csv")} == recorded
@@ -260,4 +181,12 @@ def test_chapters_read_the_record_without_the_files_of_others(build):
         assert f"{source}: read from this project's record, which" in report
     assert "From the record, shown here" in report
     assert "No chapter of this build kept it" not in report
+    assert "No control was trained on these images: make book ARMS=main" in report
     assert report.count("not fetched; the record is of") == 9 + 4  # predictions, radiomics
+
+
+def test_no_record_of_the_phantom_stands_beside_real_knees(extended_book):
+    for chapter in (OF_CHANGES, *OF_PHANTOMS):
+        page = (extended_book / f"html/notebooks/{chapter}.html").read_text()
+        assert "record, and not computed in this build" not in page, chapter
+        assert not list((extended_book / "results" / chapter).glob("recorded/*.csv")), chapter

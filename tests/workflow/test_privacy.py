@@ -4,25 +4,15 @@ import base64
 import gzip
 import json
 import re
-import shutil
 import zlib
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import pytest
 
-from oacore.__main__ import main as oacore
-from tests.helpers import ROOT, copy_project, make
-from workflow.graph import build_folder
+from tests.helpers import ROOT
+from tests.workflow.laced import CASE, FIRST, MARKS
 
-#: Words that stand nowhere but in the laced cohort.
-MARKS = ("MARKSUBJECT", "MARKPATH", "MARKBARCODE", "MARKHEADER", "MARKSTRAY", "MARKFOLDER")
-#: What its folder is called, which would run a script in a page that took it for HTML.
-FOLDER = "MARKFOLDER <img src=x onerror=alert(1)>"
-#: Its cases are numbered from here: no number of a book of the phantom begins so.
-FIRST = 73000
-CASE = re.compile(rb"(?<![\w.+/=])73\d{3}(?![\w.+/=])|oaizib_73|\brow \d+ \(case")
 #: Files in which a number that stands alone is a number of the book's.
 TEXTS = {".html", ".ipynb", ".md", ".json", ".csv", ".svg", ".tex", ".txt"}
 
@@ -34,49 +24,6 @@ def plotted(page: str) -> set[float]:
         data = base64.b64decode(json.loads(f'"{code}"'))
         found |= set(np.frombuffer(data, np.dtype(kind)).astype(float).tolist())
     return found
-
-
-@pytest.fixture(scope="module")
-def laced(tmp_path_factory):
-    """The smoke cohort as if it were real, with marks wherever a person could be named."""
-    cohort = tmp_path_factory.mktemp("private") / FOLDER
-    assert oacore(["phantom", str(cohort), "--profile", "smoke", "--workers", "2"]) == 0
-    for name in ("truth.csv", "truth.csv.seal.json", "README.txt"):
-        (cohort / name).unlink()
-    for folder in cohort.glob("lesions*"):
-        shutil.rmtree(folder)
-    for path in cohort.glob("subInfo_*.xlsx"):
-        table = pd.read_excel(path)
-        rows = np.arange(len(table))
-        table["CMT-ID"] += FIRST
-        # The first test case is of the first training subject, and so on: findings that name cases.
-        table["SubjectID"] = [f"MARKSUBJECT{row}" for row in rows]
-        table["Path"] = [f"/secret/MARKPATH/{row}" for row in rows]
-        table["MRBarCode"] = [f"MARKBARCODE{row}" for row in rows]
-        # Decimals that no mean or quantile of a group ends in.
-        table["Age"] = table["Age"].round() + 0.1357901 + rows * 1e-9
-        table["BMI"] = table["BMI"].round() + 0.2468013 + rows * 1e-9
-        table.to_excel(path, index=False)
-    for path in sorted(cohort.glob("*/*.nii.gz")):
-        image = nib.load(path)
-        image = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
-        image.header["descrip"] = b"MARKHEADER"
-        nib.save(image, path)
-        number, end = re.fullmatch(r"oaizib_(\d+)(.*)", path.name).groups()
-        path.rename(path.with_name(f"oaizib_{FIRST + int(number)}{end}"))
-    for folder, name in (("imagesTr", "MARKSTRAY_Jane_Doe"), ("labelsTs", "oaizib_73999")):
-        shutil.copy(next(cohort.glob("labelsTs/*.nii.gz")), cohort / f"{folder}/{name}.nii.gz")
-    return cohort
-
-
-@pytest.fixture(scope="module")
-def private_book(laced, tmp_path_factory, smoke_words):
-    """The book of the laced cohort, built in a copy of the project."""
-    project = copy_project(tmp_path_factory.mktemp("privacy") / "project")
-    files = [word for word in smoke_words if word.startswith(("PUBLISHED", "RADIOMICS"))]
-    done = make("book", "PROFILE=smoke", f"COHORT={laced}", "CORES=2", *files, root=project)
-    assert done.returncode == 0, done.stdout[-6000:]
-    return project / build_folder("smoke", str(laced))
 
 
 def test_no_mark_and_no_place_is_in_any_byte_of_the_book(private_book, laced):
@@ -152,20 +99,15 @@ def test_single_knees_are_not_shown_and_the_page_says_so(private_book, laced):
     assert numbers > 500
 
 
-def test_single_knees_are_shown_where_it_was_asked_for(private_book, laced):
-    done = make(
-        "book", "PROFILE=smoke", f"COHORT={laced}", "IMAGES=yes", "CORES=2",
-        root=private_book.parent.parent,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert "Training" not in done.stdout
-    page = (private_book / "html/notebooks/03-cohort.html").read_text()
+def test_single_knees_are_shown_where_it_was_asked_for(extended_book, laced):
+    page = (extended_book / "html/notebooks/03-cohort.html").read_text()
     assert page.count('class="oa-slicer"') == 2 and "asked for it" in page
-    assert 'class="oa-slicer"' in (private_book / "html/notebooks/14-saliency.html").read_text()
-    parts = [*private_book.glob("html/_static/14-saliency/slicer/*")]
+    assert 'class="oa-slicer"' in (extended_book / "html/notebooks/14-saliency.html").read_text()
+    parts = [*extended_book.glob("html/_static/14-saliency/slicer/*")]
     assert len(parts) > 10
-    pages = [*private_book.glob("html/notebooks/*.html"), *parts]
+    pages = [*extended_book.glob("html/notebooks/*.html"), *parts]
     content = b"".join(path.read_bytes() for path in pages)
     assert not any(mark.encode() in content for mark in MARKS)
     assert not CASE.search(content), CASE.search(content)
-    assert ROOT.as_posix().encode() not in content
+    for place in (ROOT, extended_book.parent, laced.parent):
+        assert str(place).encode() not in content

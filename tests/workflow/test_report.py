@@ -54,6 +54,9 @@ def test_a_build_without_results_says_why_for_each_source(build):
     assert "make book COHORT=FOLDER" in because["oaizib-cm"]
     real = evidence(build, phantom=False)
     assert "draws the phantom" in real.query("source == 'phantom'")["because"].iloc[0]
+    controls = real["claim"].str.startswith("What helps is the hierarchy")
+    (said,) = real[controls].query("source == 'oaizib-cm'")["because"]
+    assert "`make book ARMS=main`" in said
 
 
 def test_kept_tables_speak_with_a_link_to_their_cell(build, shared):
