@@ -23,6 +23,12 @@ from oacore.instruments.hierarchy.split import (
 
 OPTIONS = {"depth": 10, "width": 2, "stem_kernel": 3, "max_pool": False}
 NET = ImageNetwork("resnet2d", OPTIONS, 2, 16, 0.01, 0.01, shift=1, turn=5, scale=0.05)
+#: Encoders of volumes, small.
+BACKBONES = [
+    ImageNetwork("resnet3d", {"depth": 10, "width": 4}),
+    ImageNetwork("m3t", {"size": 32, "channels": 2, "depth2d": 18, "width2d": 2, "width": 16}),
+    ImageNetwork("nnmamba", {"channels": 2, "blocks": 1}),
+]
 #: 80 training cases, 20 of the test, 10 for choosing settings.
 SPLITS = np.repeat(["train", "test", "val"], [80, 20, 10])
 
@@ -106,11 +112,14 @@ def test_every_arm_learns_as_the_batched_trainer_has_it(cases, name, monkeypatch
     np.testing.assert_allclose(ours["second"], theirs.second[0, 0, here], atol=2e-4)
 
 
+@pytest.mark.parametrize("network", [NET, *BACKBONES], ids=lambda network: network.encoder)
 @pytest.mark.parametrize("name", [name for name in ARMS if name != "again"])
-def test_what_arms_share_starts_alike(name):
-    base, own = (ArmNet(NET, ARMS[one], 5) for one in ("dual", name))
-    for one, other in zip(base.encoder.parameters(), own.encoder.parameters(), strict=True):
-        assert torch.equal(one, other)
+def test_what_arms_share_starts_alike(network, name):
+    base, own = (ArmNet(network, ARMS[one], 5) for one in ("dual", name))
+    theirs, its = (net.encoder.state_dict() for net in (base, own))
+    assert theirs.keys() == its.keys() and theirs
+    for key in theirs:
+        assert torch.equal(its[key], theirs[key])
     # A cascaded head reads five logits: it is another layer.
     heads = ["grade", *(["second"] if ARMS[name].joint != "cascaded" else [])]
     theirs, its = (dict(net.heads.items()) for net in (base, own))
@@ -121,8 +130,8 @@ def test_what_arms_share_starts_alike(name):
     assert shared or name in ("coral", "corn")
     rows = np.arange(20)
     for (a, b), (c, d) in zip(
-        (batch for epoch in draws(NET, ARMS["dual"], rows, 5) for batch in epoch),
-        (batch for epoch in draws(NET, ARMS[name], rows, 5) for batch in epoch),
+        (batch for epoch in draws(network, ARMS["dual"], rows, 5) for batch in epoch),
+        (batch for epoch in draws(network, ARMS[name], rows, 5) for batch in epoch),
         strict=True,
     ):
         np.testing.assert_array_equal(a, c)
