@@ -51,9 +51,11 @@ KEPT = {
     },
 }
 #: Records of the experiment with controls, by source.
-_CONTROLS = {source: source for source in ("radiomics", "radiographs")}
-_CONTROLS["phantom"] = "phantom-second"  # as the design says
-CONTROLS = {source: f"20-is-it-the-hierarchy/{name}" for source, name in _CONTROLS.items()}
+CONTROLS = {
+    "radiomics": "20-is-it-the-hierarchy/radiomics",
+    "radiographs": "20-is-it-the-hierarchy/radiographs",
+    "phantom": "20-is-it-the-hierarchy/phantom-second",  # as the design says
+}
 #: What the record calls a table that stands beside a build's own, where that is another name.
 BESIDE = {KEPT["runs"]["hierarchy"][0]: f"{CONTROLS['phantom']}/contrasts"}
 #: What a source cannot answer of a kind of claim of which it says something.
